@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * folio.h - the folio: a run of 2^order pages with one descriptor, one counter and one version.
+ *
+ * Descriptors and page frames are type-stable: from folio_cache_open to folio_cache_close they stay
+ * mapped and writable and are never anything else, so a thread that stalled with a stale pointer can
+ * always look at a descriptor and finds out by the counter or the version that it is too late.
+ *
+ * Two things tell a reader that a folio changed under it:
+ *
+ *   ref       for those who pin: frozen means "not yours" (ref.h);
+ *   version   for those who only copy: even while the contents are good and stay as they are, odd
+ *             while the folio is free, being filled, frozen, or a page inside a larger folio. Whoever
+ *             freezes also changes the version, since a copying reader takes no reference and is not
+ *             kept out by the freeze.
+ */
+#ifndef FOLIO_FOLIO_H
+#define FOLIO_FOLIO_H
+
+#include <folio/ref.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FOLIO_PAGE_SHIFT 12
+#define FOLIO_PAGE_SIZE  4096u
+/* The largest folio is 2^9 pages: 2 MiB. */
+#define FOLIO_ORDER_MAX  9
+
+/*
+ * The descriptor: 64 bytes, 1.6 % of a 4 KiB page. The fields belong to the library; use the
+ * functions below. Grouped by who may touch them.
+ */
+struct folio {
+	/* Any thread at any time. */
+	struct folio_ref ref;
+	folio_u32 flags;   /* FOLIO_LOCKED and so on; futex word of those who wait */
+	folio_u64 version; /* written by the holder of the frozen state or of the lock only */
+
+	/* Set at creation of the pool, never changed. */
+	void *data;    /* page frame */
+	uint16_t pool; /* which pool the folio belongs to */
+
+	/* Written while the folio is frozen; stable for those who hold a reference. */
+	uint8_t type;  /* how it is released: an index into the table of types */
+	uint8_t order; /* 2^order pages */
+
+	/* A hint for eviction. Written by readers now and then, by plain relaxed stores. */
+	folio_u8 heat;
+	/* Guarded by the lock of the room that the folio is in: a queue of evict, or the pool. */
+	uint8_t queue;
+	uint16_t spare;
+	uint32_t next, prev; /* neighbours, as numbers of page frames */
+
+	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
+	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
+	uint64_t index;  /* of the first page in the file, in pages */
+	uint64_t private_data;
+};
+
+/** folio_data - the memory of a folio that the caller has pinned: folio_size bytes, page aligned. */
+static inline void *folio_data(const struct folio *folio)
+{
+	return folio->data;
+}
+
+/** folio_order - the folio has 2^order pages. For a folio that the caller has pinned. */
+static inline unsigned folio_order(const struct folio *folio)
+{
+	return folio->order;
+}
+
+/** folio_size - bytes of a folio that the caller has pinned. */
+static inline size_t folio_size(const struct folio *folio)
+{
+	return (size_t)FOLIO_PAGE_SIZE << folio->order;
+}
+
+/** folio_index - number in its file, in pages, of the first page of a pinned folio. */
+static inline uint64_t folio_index(const struct folio *folio)
+{
+	return folio->index;
+}
+
+/**
+ * folio_page - the memory of one page of a file.
+ * @folio: pinned by folio_file_get, or larger.
+ * @index: page number in the file; folio_index .. folio_index + 2^order - 1.
+ */
+static inline void *folio_page(const struct folio *folio, uint64_t index)
+{
+	return (char *)folio->data + ((index - folio->index) << FOLIO_PAGE_SHIFT);
+}
+
+/**
+ * folio_release - release a folio by its own type. For folio_put only.
+ * @folio: a folio that the caller's put froze.
+ */
+void folio_release(struct folio *folio);
+
+/**
+ * folio_get - another pin on a folio.
+ * @folio: pinned by the caller.
+ */
+static inline void folio_get(struct folio *folio)
+{
+	folio_ref_get(&folio->ref);
+}
+
+/**
+ * folio_put - give a pin back.
+ * @folio: pinned by the caller; not to be touched afterwards.
+ *
+ * Whoever gives back the last reference of a folio that has left its file releases it; this may be any
+ * thread. It takes no lock that a program can hold and does not block.
+ */
+static inline void folio_put(struct folio *folio)
+{
+	if (__builtin_expect(folio_ref_put(&folio->ref), 0))
+		folio_release(folio);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * io.h - a backend: where the bytes of files come from.
+ *
+ * A backend is a table of functions. The library has two of its own, io_uring and a pool of threads
+ * that call preadv (where io_uring is denied); a program may bring another (folio_cache_params.io),
+ * as the tests do to make reads fail, come late or come short.
+ *
+ * Nothing here is on the way of a hit.
+ */
+#ifndef FOLIO_IO_H
+#define FOLIO_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a file is, as far as a cache needs to know. */
+struct folio_io_attr {
+	uint64_t device; /* device and inode together name the file: opened twice, it shares pages */
+	uint64_t inode;
+	uint64_t size;     /* bytes */
+	int64_t mtime_sec; /* time of the last change of the contents */
+	uint32_t mtime_nsec;
+	uint32_t reserved;
+};
+
+/* The most page runs that one request scatters into. */
+#define FOLIO_IO_IOV_MAX 64
+
+/*
+ * One read of a contiguous range of a file into memory. The caller owns the request and its iov until
+ * complete is called; the backend owns the fields below the line from submit to complete.
+ */
+struct folio_io_request {
+	void *handle;    /* what open gave */
+	uint64_t offset; /* bytes, a multiple of FOLIO_PAGE_SIZE */
+	const struct iovec *iov; /* page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE */
+	uint32_t iov_count;      /* 1 .. FOLIO_IO_IOV_MAX */
+	uint32_t reserved;
+	/*
+	 * Called once per request, on any thread, perhaps before submit returns. result: bytes read
+	 * (fewer than asked only where the file ends), or -errno. The request may be freed in it.
+	 */
+	void (*complete)(struct folio_io_request *request, ssize_t result);
+	/* ---- */
+	struct folio_io_request *next;
+	uint64_t cookie[2];
+};
+
+/*
+ * The table. Every function may be called from any threads beside each other, except that close comes
+ * after all else on the same handle and destroy after all else. Results are 0 or a count, or -errno.
+ */
+struct folio_io_ops {
+	size_t size;      /* sizeof(struct folio_io_ops) */
+	const char *name; /* told in the statistics */
+
+	/*
+	 * Start with room for depth requests in flight. *context is given to every other function:
+	 * on entry the program's own pointer (folio_cache_params.io_context), replaced at will.
+	 */
+	int (*create)(void **context, unsigned depth);
+	/* Every request has completed. */
+	void (*destroy)(void *context);
+
+	/*
+	 * Open a file. flags and mode as open(2); FOLIO_IO_BUFFERED in io_flags asks for no O_DIRECT.
+	 * Without it a backend uses direct I/O where the file allows and buffered I/O otherwise.
+	 */
+	int (*open)(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
+		void **handle);
+	void (*close)(void *context, void *handle);
+	/* Size and times as they are now. */
+	int (*getattr)(void *context, void *handle, struct folio_io_attr *attr);
+
+	/*
+	 * Read on the calling thread. As preadv, but returns fewer bytes than asked only where the
+	 * file ends; interrupted and short reads are repeated inside.
+	 */
+	ssize_t (*read)(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
+		uint64_t offset);
+
+	/*
+	 * Start count requests, in one system call where that is possible. Cannot fail: what cannot be started
+	 * completes with -errno. Does not wait for the device, but may wait for room when more than depth
+	 * requests are in flight. Short reads are repeated inside.
+	 */
+	void (*submit)(void *context, struct folio_io_request **requests, unsigned count);
+};
+
+#define FOLIO_IO_BUFFERED 1u
+
+/** folio_io_uring - io_uring, one completion thread. create fails where the system denies io_uring. */
+extern const struct folio_io_ops folio_io_uring;
+/** folio_io_threads - a pool of threads that call preadv. Works everywhere. */
+extern const struct folio_io_ops folio_io_threads;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
