@@ -3,9 +3,20 @@
  * grace.h - read-side sections, for the memory that is not type-stable: tree nodes and files.
  *
  * The only room that knows liburcu. The flavour is memb: a section is two stores to the thread's own
- * line and no fence (the side that waits pays, with membarrier(2)); qsbr would be cheaper still, but an
- * idle thread that nobody told would hold up every grace period, and no thread has to register
+ * line and no fence (the side that waits pays, with membarrier(2)); qsbr would be cheaper still, but
+ * an idle thread that nobody told would hold up every grace period, and no thread has to register
  * here. Nobody ever waits for a grace period on the way of a read: freeing is deferred.
+ *
+ *   call                  thread attached   inside a section   blocks
+ *   grace_thread_attach   -                 yes                no
+ *   grace_read_lock       yes               yes, nests         no
+ *   grace_read_unlock     yes               yes                no
+ *   grace_defer           yes               yes                no
+ *   grace_barrier         yes               never              for a grace period, tens of ms
+ *   fork                  -                 never              for the callbacks that are running
+ *
+ * Callbacks run on a thread of liburcu, one after the other, each after the sections that were open
+ * when it was deferred. They may defer and may open sections; they do not call grace_barrier.
  */
 #ifndef FOLIO_SRC_GRACE_H
 #define FOLIO_SRC_GRACE_H
@@ -14,14 +25,17 @@
 #include <urcu/urcu-memb.h>
 #undef _LGPL_SOURCE
 
-/* In what is to be freed after a grace period. */
+/* In what is to be freed after a grace period. Its content is nobody's business before the defer. */
 struct grace_head {
 	struct rcu_head rcu;
+	void (*free_fn)(struct grace_head *head);
 };
 
 /*
- * TSan does not know liburcu: it is told that leaving a section happens before the callbacks of a later grace
- * period.
+ * TSan does not see into liburcu. It is told what a grace period promises: what was done in a section,
+ * and before a defer, happens before the callbacks; and the callbacks before the end of a barrier. One
+ * tag stands for all grace periods, which tells it more order than there is between unrelated
+ * threads, but none between a section and the memory that it still reads.
  */
 #if defined(__SANITIZE_THREAD__)
 #define GRACE_TSAN 1
@@ -54,10 +68,16 @@ static inline void grace_read_unlock(void)
 	urcu_memb_read_unlock();
 }
 
-/* Call free_fn(head) after every section that is running now has ended. The thread is attached. Does not block. */
+/*
+ * Call free_fn(head) after every section that is running now has ended. The thread is attached.
+ * Does not block, does not allocate.
+ */
 void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_head *head));
 
-/* Wait until everything deferred before has been called. Not inside a section, not on a hot path. */
+/*
+ * Wait until everything deferred before has been called. The thread is attached. Not inside a
+ * section, not on a hot path.
+ */
 void grace_barrier(void);
 
 #endif

@@ -120,6 +120,10 @@ typedef void *folio_ptr;
 	{                                                                                          \
 		return FOLIO_ATOMIC_ADD_(p, v, acquire);                                           \
 	}                                                                                          \
+	static inline value_t folio_##type##_fetch_add_release(folio_##type *p, value_t v)         \
+	{                                                                                          \
+		return FOLIO_ATOMIC_ADD_(p, v, release);                                           \
+	}                                                                                          \
 	static inline value_t folio_##type##_fetch_sub_relaxed(folio_##type *p, value_t v)         \
 	{                                                                                          \
 		return FOLIO_ATOMIC_SUB_(p, v, relaxed);                                           \

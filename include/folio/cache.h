@@ -36,6 +36,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct folio_cache;
 struct folio_file;
@@ -59,7 +60,7 @@ struct folio_cache_params {
 	uint32_t io_depth;              /* requests in flight at most; 0: 128 */
 	const struct folio_io_ops *io;  /* NULL: io_uring, or threads where it is denied */
 	void *io_context;               /* given to io->create */
-	uint64_t readahead;             /* bytes of the largest window; 0: 4 MiB or 1/8 of bytes */
+	uint64_t readahead;             /* bytes of the largest window; 0: 4 MiB or 1/32 of bytes */
 };
 
 #define FOLIO_CACHE_BYTES_MIN (64u * FOLIO_PAGE_SIZE)
@@ -300,6 +301,7 @@ static inline void *folio_owner(const struct folio *folio)
 	return folio_ptr_load_relaxed(&((struct folio *)folio)->owner);
 }
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -22,6 +22,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define FOLIO_PAGE_SHIFT 12
 #define FOLIO_PAGE_SIZE  4096u
@@ -48,8 +49,8 @@ struct folio {
 
 	/* A hint for eviction. Written by readers now and then, by plain relaxed stores. */
 	folio_u8 heat;
-	/* Guarded by the lock of the room that the folio is in: a queue of evict, or the pool. */
-	uint8_t queue;
+	/* Written under the lock of the room that the folio is in: a queue of evict, or the pool. */
+	folio_u8 queue;
 	uint16_t spare;
 	uint32_t next, prev; /* neighbours, as numbers of page frames */
 
@@ -121,6 +122,7 @@ static inline void folio_put(struct folio *folio)
 		folio_release(folio);
 }
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -20,6 +20,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* What a file is, as far as a cache needs to know. */
 struct folio_io_attr {
@@ -102,6 +103,7 @@ extern const struct folio_io_ops folio_io_uring;
 /** folio_io_threads - a pool of threads that call preadv. Works everywhere. */
 extern const struct folio_io_ops folio_io_threads;
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

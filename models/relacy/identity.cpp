@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * identity - does a getter of a new life see the object as it was set up for that life, and nothing of it
+ * change while it holds its reference?
+ *
+ * Two late getters, who know the memory but not what it is, beside the one who gives it a life, uses it and puts.
+ * Whoever puts last releases it.
+ *
+ * Full search; three threads, one life.
+ */
+#include "model.h"
+
+static scenario met("a getter met the new life");
+static scenario refused("a getter met the frozen word");
+static scenario last("a getter released it");
+
+struct identity : rl::test_suite<identity, 3> {
+	enum { FREE, X };
+
+	struct folio_ref ref;
+	rl::var<int> type;
+	int released;
+
+	void before()
+	{
+		folio_ref_init_frozen(&ref);
+		PLAIN_STORE(type, FREE);
+		released = 0;
+	}
+
+	void put()
+	{
+		if (!folio_ref_put(&ref))
+			return;
+		CLAIM(PLAIN_LOAD(type) == X, "released while free");
+		PLAIN_STORE(type, FREE);
+		released++;
+		if (rl::thread_index())
+			last.reached();
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0) {
+			PLAIN_STORE(type, X);
+			folio_ref_unfreeze(&ref, 1);
+			put();
+		} else if (folio_ref_try_get(&ref)) {
+			CLAIM(PLAIN_LOAD(type) == X, "a getter holds what is free");
+			met.reached();
+			put();
+		} else {
+			refused.reached();
+		}
+	}
+
+	void after()
+	{
+		CLAIM(released == 1, "not released once");
+	}
+};
+
+int main()
+{
+	model m("identity");
+
+	m.full<struct identity>();
+	return m.result();
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cache.c - opening and closing of a cache, statistics.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io.h"
+
+folio_ptr cache_table[CACHES_MAX];
+
+#define READAHEAD_BYTES_MAX ((uint64_t)4 << 20)
+#define IO_DEPTH_DEFAULT    128
+#define IO_DEPTH_MAX        4096
+
+const char *folio_version(void)
+{
+	return FOLIO_VERSION;
+}
+
+static int check(const struct folio_cache_params *params)
+{
+	const uint32_t flags =
+		FOLIO_CACHE_BUFFERED | FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD;
+
+	if (!params || params->size < sizeof(*params) || params->flags & ~flags ||
+		params->bytes < FOLIO_CACHE_BYTES_MIN || params->io_depth > IO_DEPTH_MAX)
+		return -EINVAL;
+	if (params->bytes >> FOLIO_PAGE_SHIFT >= POOL_NONE)
+		return -EINVAL;
+	return 0;
+}
+
+static uint32_t readahead_pages(const struct folio_cache_params *params)
+{
+	uint64_t bytes = params->readahead;
+
+	if (params->flags & FOLIO_CACHE_NO_READAHEAD)
+		return 0;
+	/*
+	 * Two windows are in memory for each stream, the one being read and the one ahead; they stay well inside
+	 * the small queue, a tenth of the budget.
+	 */
+	if (!bytes) {
+		bytes = params->bytes / 32;
+		if (bytes > READAHEAD_BYTES_MAX)
+			bytes = READAHEAD_BYTES_MAX;
+	}
+	if (bytes > params->bytes / 4)
+		bytes = params->bytes / 4;
+	return (uint32_t)(bytes >> FOLIO_PAGE_SHIFT);
+}
+
+/*
+ * A leaf for every page, were they that far apart, and the inner nodes above, twice, since nodes wait for
+ * their grace period: more than any use, and a bound. What holds only shadows gets a thirty-second of that.
+ */
+static void budget_init(struct tree_budget *budget, uint64_t pages)
+{
+	budget->nodes_max = 4 * pages + 1024;
+	budget->nodes_shadow_max = pages / 32 + 16;
+}
+
+static int table_insert(struct folio_cache *cache)
+{
+	int i;
+
+	for (i = 0; i < CACHES_MAX; i++) {
+		void *empty = NULL;
+
+		if (folio_ptr_cas_release(&cache_table[i], &empty, cache))
+			return i;
+	}
+	return -EMFILE;
+}
+
+int folio_cache_open(const struct folio_cache_params *params, struct folio_cache **result)
+{
+	unsigned depth;
+	struct folio_cache *cache;
+	int r, slot;
+
+	r = check(params);
+	if (r || !result)
+		return -EINVAL;
+	cache = aligned_alloc(64, (sizeof(*cache) + 63) & ~(size_t)63);
+	if (!cache)
+		return -ENOMEM;
+	memset(cache, 0, sizeof(*cache));
+	cache->flags = params->flags;
+	cache->readahead_pages = readahead_pages(params);
+	depth = params->io_depth ? params->io_depth : IO_DEPTH_DEFAULT;
+	budget_init(&cache->tree_budget, params->bytes >> FOLIO_PAGE_SHIFT);
+	pthread_mutex_init(&cache->files_lock, NULL);
+	folio_types_init(cache);
+	slot = table_insert(cache);
+	if (slot < 0) {
+		r = slot;
+		goto free_cache;
+	}
+	r = pool_create(&cache->pool, params->bytes >> FOLIO_PAGE_SHIFT, (uint16_t)slot,
+		!(params->flags & FOLIO_CACHE_NO_HUGE_PAGES));
+	if (r)
+		goto leave_table;
+	r = thread_cache_register(cache);
+	if (r)
+		goto destroy_pool;
+	cache->io = params->io;
+	cache->io_context = params->io_context;
+	if (cache->io)
+		r = cache->io->create(&cache->io_context, depth);
+	else
+		r = io_choose(&cache->io, &cache->io_context, depth);
+	if (r)
+		goto unregister;
+	r = evict_create(cache);
+	if (r)
+		goto destroy_io;
+	*result = cache;
+	return 0;
+
+destroy_io:
+	cache->io->destroy(cache->io_context);
+unregister:
+	thread_cache_unregister(cache);
+destroy_pool:
+	pool_destroy(&cache->pool);
+leave_table:
+	folio_ptr_store_relaxed(&cache_table[slot], NULL);
+free_cache:
+	folio_types_destroy(cache);
+	pthread_mutex_destroy(&cache->files_lock);
+	free(cache);
+	return r;
+}
+
+int folio_cache_close(struct folio_cache *cache)
+{
+	if (!cache)
+		return -EINVAL;
+	if (!thread_enter(cache, cache->id))
+		return -ESTALE;
+	/* No other call is running, so nothing is in flight but the reaper's work. */
+	folio_reaper_drain(cache);
+	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pool.pages)
+		return -EBUSY;
+	evict_destroy(cache);
+	cache->io->destroy(cache->io_context);
+	/* Nodes and inodes that still wait for their grace period are charged to the budget in here. */
+	grace_barrier();
+	folio_types_destroy(cache);
+	thread_cache_unregister(cache);
+	folio_ptr_store_relaxed(&cache_table[cache->pool.folios->pool], NULL);
+	pool_destroy(&cache->pool);
+	pthread_mutex_destroy(&cache->files_lock);
+	free(cache);
+	return 0;
+}
+
+int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats)
+{
+	uint64_t count[STATS], free_pages, private_pages;
+	struct folio_cache_stats all;
+
+	if (!cache || !stats || stats->size < sizeof(stats->size))
+		return -EINVAL;
+	if (!thread_enter(cache, cache->id))
+		return -ESTALE;
+	thread_stats_sum(cache, count);
+	free_pages = pool_free_pages(&cache->pool);
+	private_pages = folio_u64_load_relaxed(&cache->pages_private);
+	if (free_pages > cache->pool.pages)
+		free_pages = cache->pool.pages;
+	all = (struct folio_cache_stats){
+		.size = stats->size,
+		.io = cache->io->name,
+		.pages = cache->pool.pages,
+		.pages_free = free_pages,
+		.pages_file = cache->pool.pages - free_pages > private_pages
+			? cache->pool.pages - free_pages - private_pages : 0,
+		.pages_private = private_pages,
+		.bytes_metadata = cache->pool.folios_bytes +
+			folio_u64_load_relaxed(&cache->tree_budget.nodes) * sizeof(struct tree_node),
+		.huge_bytes = cache->pool.huge_bytes,
+		.hits = count[STAT_HITS],
+		.misses = count[STAT_MISSES],
+		.retries = count[STAT_RETRIES],
+		.fills = count[STAT_FILLS],
+		.fill_bytes = count[STAT_FILL_BYTES],
+		.fill_errors = count[STAT_FILL_ERRORS],
+		.readahead_pages = count[STAT_READAHEAD_PAGES],
+		.prefetch_pages = count[STAT_PREFETCH_PAGES],
+		.evictions = count[STAT_EVICTIONS],
+		.evictions_direct = count[STAT_EVICTIONS_DIRECT],
+		.evict_busy = count[STAT_EVICT_BUSY],
+		.refaults = count[STAT_REFAULTS],
+		.invalidations = count[STAT_INVALIDATIONS],
+		.out_of_memory = count[STAT_OUT_OF_MEMORY],
+	};
+	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
+	return 0;
+}

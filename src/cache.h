@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cache.h (inside) - what the rooms of a cache share: the cache itself, its files, a fill in flight.
+ *
+ * Lock order, outermost first. A thread that holds one takes only what stands below it.
+ *
+ *   cache->files_lock       opening and closing of files
+ *   file->streams.lock      one handle's read-ahead
+ *   inode->attr_lock        what the system last said of a file
+ *   inode->tree.lock        what is where in one file
+ *   cache->evict.lock       the queues
+ *   pool: stock, lists      free pages (pool.c)
+ *   thread.c's lock         shards of statistics; taken with none of the above
+ *
+ * A release (folio_release) takes the pool's locks only.
+ */
+#ifndef FOLIO_SRC_CACHE_H
+#define FOLIO_SRC_CACHE_H
+
+#include <folio/cache.h>
+
+#include "evict.h"
+#include "grace.h"
+#include "pool.h"
+#include "readahead.h"
+#include "thread.h"
+#include "tree.h"
+
+#define CACHES_MAX 64
+
+struct type {
+	const char *name;
+	/* Called by the winner of the last put, on any thread: no lock but the pool's, no blocking. */
+	void (*release)(struct folio_cache *cache, struct folio *folio);
+	/* A program's own: called by the reaper. */
+	void (*program_release)(struct folio *folio, void *context);
+	void *context;
+};
+
+struct folio_cache {
+	/* Set at creation, never changed. */
+	uint64_t id;          /* never used twice in a process */
+	uint64_t process;     /* which process, counted along forks */
+	const struct folio_io_ops *io;
+	void *io_context;
+	uint32_t flags;
+	uint32_t readahead_pages; /* largest window */
+	struct tree_budget tree_budget;
+	struct stats_shard *shard_spare; /* of threads for which no memory was left */
+
+	struct pool pool;
+	struct evict evict;
+
+	pthread_mutex_t files_lock;
+	struct inode *inodes; /* guarded by files_lock */
+	uint64_t files_open;  /* guarded by files_lock */
+
+	/* A program's types: appended under types_lock, then published by types_count. */
+	pthread_mutex_t types_lock;
+	folio_u32 types_count;
+	struct type type[FOLIO_TYPES];
+	bool reaper_running; /* guarded by types_lock */
+	pthread_t reaper;
+	folio_ptr reaper_list;   /* folios frozen and to be released, newest first */
+	folio_u32 reaper_wakeup; /* futex word: number of pushes */
+	folio_u32 reaper_stop;
+	folio_u32 reaper_queued;
+	folio_u32 reaper_done; /* futex word of who waits for the list to be empty */
+
+	folio_u64 pages_private;
+
+	/* Guarded by thread.c's lock. */
+	struct folio_cache *next;
+	struct stats_shard *shards;
+	uint64_t ended[STATS]; /* counts of threads that ended */
+};
+
+/* A file, once for all who have it open. Freed after a grace period: eviction finds it through a folio. */
+struct inode {
+	struct tree tree;
+	/* Read by every look-up. release/acquire: who sees a larger size finds the old last page gone. */
+	_Alignas(64) folio_u64 size;
+	/* Set at creation. */
+	struct folio_cache *cache;
+	void *handle; /* the backend's */
+	uint64_t device, number;
+	/* Guarded by the cache's files_lock. */
+	struct inode *next;
+	uint64_t opens;
+	/* Guarded by attr_lock: what the system last said. */
+	pthread_mutex_t attr_lock;
+	uint64_t attr_size;
+	int64_t attr_mtime_sec;
+	uint32_t attr_mtime_nsec;
+	struct grace_head grace;
+	/* Fills in flight that no caller waits for by itself; INODE_CLOSING when somebody waits for zero. */
+	_Alignas(64) folio_u32 fills;
+};
+
+#define INODE_CLOSING UINT32_C(0x80000000)
+
+struct folio_file {
+	/* Set at creation: all that a hit needs beside the inode's tree and size. */
+	struct inode *inode;
+	struct folio_cache *cache;
+	uint64_t cache_id;
+	struct folio *folios;
+	char *data;
+
+	struct streams streams;
+};
+
+/* Folios that one read of the backend fills; a part of one file without a gap. */
+#define FILL_FOLIOS FOLIO_IO_IOV_MAX
+/* One request at most: several of them keep the device busy side by side. */
+#define FILL_PAGES_MAX 256
+
+struct fill {
+	struct folio_io_request request;
+	struct inode *inode;
+	uint32_t count;
+	uint64_t pages;
+	struct iovec iov[FILL_FOLIOS];
+	struct folio *folio[FILL_FOLIOS];
+};
+
+/* The caches of this process by the number that their descriptors carry. */
+extern folio_ptr cache_table[CACHES_MAX];
+
+static inline struct folio_cache *cache_of(const struct folio *folio)
+{
+	return (struct folio_cache *)folio_ptr_load_relaxed(&cache_table[folio->pool]);
+}
+
+/* folio.c */
+
+void folio_types_init(struct folio_cache *cache);
+/* Wait until all that was queued for the reaper is released. */
+void folio_reaper_drain(struct folio_cache *cache);
+void folio_types_destroy(struct folio_cache *cache);
+
+/* inode.c */
+
+/*
+ * Open @path with the backend and find or make its inode. Called with the cache's files_lock held, as is
+ * inode_put, which drops the pages when nobody has the file open any more.
+ */
+int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode, struct stats_shard *shard,
+	struct inode **inode);
+void inode_put(struct inode *inode, struct stats_shard *shard);
+
+/*
+ * Take a folio out of @inode's tree: erased, no owner, out of the queues. The caller holds the tree's lock and
+ * knows that the folio is in the tree; he drops the tree's reference after he has let go of the lock (R4).
+ */
+void inode_erase_locked(struct inode *inode, struct folio *folio);
+
+/* Drop the pages first .. last. */
+void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+
+/*
+ * Ask the system for size and time of change; drop what is stale. With @growth_only the time of change does not
+ * matter, and only the old last page is dropped when the file grew. Returns 1 when something had changed, 0, -errno.
+ */
+int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard);
+
+/* fill.c */
+
+/* Requests of one call, so that they reach the backend together. */
+#define FILL_BATCH 32
+struct fill_batch {
+	struct folio_cache *cache;
+	unsigned count;
+	struct folio_io_request *request[FILL_BATCH];
+};
+
+/*
+ * Add reads of the pages from @index up to and without @end that are not there, one request for each run
+ * without a gap. @heat for the folios; @mark: the page whose folio gets HEAT_MARK (FILL_NO_MARK: none). Uses free
+ * memory only, and stops where there is none. They complete on the backend's threads. Returns pages added.
+ */
+#define FILL_NO_MARK UINT64_MAX
+uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end, uint64_t mark,
+	uint8_t heat);
+void fill_submit(struct fill_batch *batch);
+
+/*
+ * Read page @index, for which the caller found nothing, and pages after it up to @end as far as one request
+ * goes, on the calling thread, which is not counted as busy (evict.h).
+ *
+ * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
+ * stored it first; -ENOMEM when nothing can be evicted; or the error of the read.
+ */
+int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
+	struct folio **folio);
+
+/* Pages that a file of @size bytes has. */
+static inline uint64_t size_pages(uint64_t size)
+{
+	return (size >> FOLIO_PAGE_SHIFT) + !!(size & (FOLIO_PAGE_SIZE - 1));
+}
+
+#endif

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * evict.c - queues, freeze, erase, release.
+ *
+ * The two sides of the race between an evictor and everybody who knows the folio:
+ *
+ *   evictor                                        look-up by pin (cache.c)
+ *   A  queue lock: pick, try_get (2 references     1  load the slot
+ *      now: the tree's and the evictor's), unlink  2  try_get
+ *   B  tree lock: is the folio still in the tree?  3  load the slot again: the same entry?
+ *      (owner says so, it changes under this lock)
+ *   C  try_freeze at exactly 2                     If 2 comes before C, C fails and the folio stays. If C
+ *   D  version to odd                              comes before 2, 2 fails. So a pin that passed step 3
+ *   E  erase, leave a shadow; owner = NULL         is never on a folio that eviction took.
+ *   F  give the frozen folio to the pool           A copying reader takes no reference: D is for him
+ *                                                  (version.h), and comes before the frame is reused.
+ *
+ *   evictor                                        who drops pages (invalidate, close)
+ *   as above                                       a  tree lock: erase, owner = NULL
+ *                                                  b  queue lock: unlink if it is queued
+ *                                                  c  drop the tree's reference
+ *   While the evictor has the folio isolated, b finds it in no queue. If a comes before B, B fails and the
+ *   evictor does not queue the folio again, since it looks at owner under the queue lock; then b, which comes
+ *   after a, would find it queued or nobody queues it. The evictor's reference may be the last: it releases.
+ *
+ * The count of 2 is exact only because B is checked under the tree lock: with the folio out of the tree, 2
+ * might be the evictor and a pin.
+ *
+ * Pinned folios are seen by their count (a hint) and move to the other end; the pass ends after each folio was
+ * looked at a few times, so with everything pinned it returns in bounded time.
+ */
+#include "evict.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "cache.h"
+
+#define BATCH 32
+
+static void queue_push(struct pool *pool, struct evict_queue *queue, struct folio *folio, uint8_t which)
+{
+	uint32_t page = pool_page(pool, folio);
+
+	folio->prev = POOL_NONE;
+	folio->next = queue->head;
+	if (queue->head != POOL_NONE)
+		pool_folio(pool, queue->head)->prev = page;
+	else
+		queue->tail = page;
+	queue->head = page;
+	queue->pages += UINT64_C(1) << folio->order;
+	queue->folios++;
+	folio_u8_store_relaxed(&folio->queue, which);
+}
+
+static void queue_unlink(struct pool *pool, struct evict_queue *queue, struct folio *folio)
+{
+	if (folio->next != POOL_NONE)
+		pool_folio(pool, folio->next)->prev = folio->prev;
+	else
+		queue->tail = folio->prev;
+	if (folio->prev != POOL_NONE)
+		pool_folio(pool, folio->prev)->next = folio->next;
+	else
+		queue->head = folio->next;
+	queue->pages -= UINT64_C(1) << folio->order;
+	queue->folios--;
+	folio_u8_store_relaxed(&folio->queue, EVICT_QUEUE_NONE);
+}
+
+static struct evict_queue *queue_of(struct evict *evict, uint8_t which)
+{
+	return which == EVICT_QUEUE_SMALL ? &evict->small : &evict->main;
+}
+
+static void queue_rotate(struct pool *pool, struct evict_queue *queue, struct folio *folio)
+{
+	uint8_t which = folio_u8_load_relaxed(&folio->queue);
+
+	queue_unlink(pool, queue, folio);
+	queue_push(pool, queue, folio, which);
+}
+
+/* The lock is held. owner: see the second race above. */
+static void requeue(struct folio_cache *cache, struct folio *folio, uint8_t which)
+{
+	if (folio_ptr_load_relaxed(&folio->owner))
+		queue_push(&cache->pool, queue_of(&cache->evict, which), folio, which);
+}
+
+void evict_insert(struct folio_cache *cache, struct folio *folio, bool refault)
+{
+	pthread_mutex_lock(&cache->evict.lock);
+	requeue(cache, folio, refault ? EVICT_QUEUE_MAIN : EVICT_QUEUE_SMALL);
+	pthread_mutex_unlock(&cache->evict.lock);
+}
+
+void evict_remove(struct folio_cache *cache, struct folio *folio)
+{
+	struct evict *evict = &cache->evict;
+	uint8_t which;
+
+	pthread_mutex_lock(&evict->lock);
+	which = folio_u8_load_relaxed(&folio->queue);
+	if (which != EVICT_QUEUE_NONE)
+		queue_unlink(&cache->pool, queue_of(evict, which), folio);
+	pthread_mutex_unlock(&evict->lock);
+}
+
+bool evict_is_refault(struct folio_cache *cache, const void *shadow)
+{
+	uint64_t now = folio_u64_load_relaxed(&cache->evict.clock);
+
+	return now - tree_shadow_value(shadow) <= cache->evict.ghost_pages;
+}
+
+/* An isolated folio: unlinked, with a reference of the evictor, and where it came from. */
+struct victim {
+	struct folio *folio;
+	uint8_t queue;
+};
+
+/*
+ * Step A for up to BATCH folios or @pages pages. *looks: how many folios may still be looked at. Returns the number
+ * isolated.
+ */
+static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64_t pages, uint64_t *looks,
+	struct stats_shard *shard)
+{
+	struct evict *evict = &cache->evict;
+	struct pool *pool = &cache->pool;
+	uint64_t found = 0;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&evict->lock);
+	while (n < BATCH && found < pages && *looks > 0) {
+		bool small = evict->small.folios &&
+			(evict->small.pages > evict->small_target || !evict->main.folios);
+		struct evict_queue *queue = small ? &evict->small : &evict->main;
+		struct folio *folio;
+		uint8_t heat;
+
+		if (!queue->folios)
+			break;
+		--*looks;
+		folio = pool_folio(pool, queue->tail);
+		heat = folio_u8_load_relaxed(&folio->heat);
+		/* Queued means in a tree, whose reference is one; more is a pin, or a fill in flight. */
+		if (folio_ref_count(&folio->ref) > 1) {
+			stats_add(shard, STAT_EVICT_BUSY, 1);
+			/*
+			 * A pinned folio of the small queue goes to the main queue: with the small queue full of
+			 * pins nothing behind it would be looked at.
+			 */
+			queue_unlink(pool, queue, folio);
+			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
+			continue;
+		}
+		if (small && heat == HEAT_HOT) {
+			folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
+			queue_unlink(pool, queue, folio);
+			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
+			continue;
+		}
+		if (!small && (heat == HEAT_HOT || heat == HEAT_WARM)) {
+			folio_u8_store_relaxed(&folio->heat, heat - 1);
+			queue_rotate(pool, queue, folio);
+			continue;
+		}
+		/* Fails where somebody else holds it frozen. */
+		if (!folio_ref_try_get(&folio->ref)) {
+			queue_rotate(pool, queue, folio);
+			continue;
+		}
+		victim[n].folio = folio;
+		victim[n].queue = small ? EVICT_QUEUE_SMALL : EVICT_QUEUE_MAIN;
+		n++;
+		found += UINT64_C(1) << folio->order;
+		queue_unlink(pool, queue, folio);
+	}
+	pthread_mutex_unlock(&evict->lock);
+	return n;
+}
+
+/* Steps B to E for one. The inode cannot go away: we are in a grace section. */
+static bool take(struct folio_cache *cache, struct folio *folio)
+{
+	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
+	uint64_t pages = UINT64_C(1) << folio->order;
+	bool taken = false;
+
+	if (!inode)
+		return false;
+	tree_lock(&inode->tree);
+	if (folio_ptr_load_relaxed(&folio->owner) == inode && folio_ref_try_freeze(&folio->ref, 2)) {
+		uint64_t now = folio_u64_fetch_add_relaxed(&cache->evict.clock, pages);
+
+		version_break(&folio->version);
+		tree_erase_locked(&inode->tree, folio->index, folio->order, tree_shadow(now));
+		folio_ptr_store_relaxed(&folio->owner, NULL);
+		taken = true;
+	}
+	tree_unlock(&inode->tree);
+	return taken;
+}
+
+/* One batch. Returns pages freed. */
+static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t *looks, bool direct,
+	struct stats_shard *shard)
+{
+	struct victim victim[BATCH];
+	uint64_t freed = 0;
+	unsigned i, n, kept = 0;
+
+	evict_busy_begin(&cache->evict);
+	n = isolate(cache, victim, pages, looks, shard);
+	grace_read_lock();
+	for (i = 0; i < n; i++) {
+		struct folio *folio = victim[i].folio;
+
+		if (take(cache, folio)) {
+			freed += UINT64_C(1) << folio->order;
+			pool_free(&cache->pool, folio);
+		} else {
+			victim[kept++] = victim[i];
+		}
+	}
+	grace_read_unlock();
+	if (kept) {
+		pthread_mutex_lock(&cache->evict.lock);
+		for (i = 0; i < kept; i++)
+			requeue(cache, victim[i].folio, victim[i].queue);
+		pthread_mutex_unlock(&cache->evict.lock);
+		/* Perhaps the last reference; no lock is held. */
+		for (i = 0; i < kept; i++)
+			folio_put(victim[i].folio);
+		stats_add(shard, STAT_EVICT_BUSY, kept);
+	}
+	evict_busy_end(&cache->evict);
+	stats_add(shard, STAT_EVICTIONS, freed);
+	if (direct)
+		stats_add(shard, STAT_EVICTIONS_DIRECT, freed);
+	return freed;
+}
+
+/*
+ * Each folio is looked at four times at most: as hot, as warm, as cold, and once more for those that were hit
+ * meanwhile. That is the bound on a caller's effort.
+ */
+static uint64_t looks_limit(struct folio_cache *cache)
+{
+	uint64_t folios;
+
+	pthread_mutex_lock(&cache->evict.lock);
+	folios = cache->evict.small.folios + cache->evict.main.folios;
+	pthread_mutex_unlock(&cache->evict.lock);
+	return 4 * folios + BATCH;
+}
+
+/* Evict until @pages are free, or until the effort is spent. */
+static bool evict_until(struct folio_cache *cache, uint64_t pages, bool direct, struct stats_shard *shard)
+{
+	uint64_t looks = looks_limit(cache);
+
+	while (pool_free_pages(&cache->pool) < pages && looks > 0) {
+		uint64_t before = looks;
+
+		if (evict_batch(cache, pages, &looks, direct, shard) == 0 && looks == before)
+			break;
+	}
+	return pool_free_pages(&cache->pool) >= pages;
+}
+
+/* Wake the background thread, unless it runs or would find everything pinned. */
+static void wake(struct evict *evict)
+{
+	uint32_t asleep = 0;
+
+	if (folio_u32_load_relaxed(&evict->stuck))
+		return;
+	if (folio_u32_load_relaxed(&evict->wakeup) == 0 && folio_u32_cas_relaxed(&evict->wakeup, &asleep, 1))
+		futex_wake(&evict->wakeup, 1);
+}
+
+static struct folio *alloc_order(struct pool *pool, unsigned *order, bool smaller)
+{
+	for (;;) {
+		struct folio *folio = pool_alloc(pool, *order);
+
+		if (folio || !smaller || *order == 0)
+			return folio;
+		--*order;
+	}
+}
+
+void evict_busy_end(struct evict *evict)
+{
+	/*
+	 * In this order, release: who sees the smaller number sees the progress as well, and looks for a page once
+	 * more. Pairs with evict_alloc.
+	 */
+	folio_u32_fetch_add_release(&evict->progress, 1);
+	folio_u32_fetch_sub_release(&evict->busy, 1);
+	/*
+	 * seq_cst: pairs with the fence in evict_wait. Either the waiter sees the progress, or we see the
+	 * waiter; without it both could miss each other and the waiter would sleep.
+	 */
+	folio_fence_seq_cst();
+	if (unlikely(folio_u32_load_relaxed(&evict->waiters)))
+		futex_wake(&evict->progress, INT_MAX);
+}
+
+/* Everything was held at a pass that began at @seen. Returns false when that is nobody's passing business. */
+static bool evict_wait(struct evict *evict, uint32_t seen)
+{
+	bool wait;
+
+	folio_u32_fetch_add_relaxed(&evict->waiters, 1);
+	folio_fence_seq_cst();
+	/* acquire: pairs with evict_busy_end. */
+	wait = folio_u32_load_acquire(&evict->busy) != 0;
+	if (folio_u32_load_acquire(&evict->progress) != seen)
+		wait = true;
+	else if (wait)
+		futex_wait(&evict->progress, seen);
+	folio_u32_fetch_sub_relaxed(&evict->waiters, 1);
+	return wait;
+}
+
+/* One bounded attempt on the calling thread. */
+static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, bool smaller,
+	struct stats_shard *shard)
+{
+	uint64_t looks = looks_limit(cache);
+
+	for (;;) {
+		uint64_t before = looks;
+		uint64_t freed = evict_batch(cache, UINT64_C(1) << *order, &looks, true, shard);
+		struct folio *folio = alloc_order(&cache->pool, order, smaller);
+
+		if (folio) {
+			folio_u32_store_relaxed(&cache->evict.stuck, 0);
+			return folio;
+		}
+		if (looks == 0 || (freed == 0 && looks == before))
+			return NULL;
+	}
+}
+
+struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
+	struct stats_shard *shard)
+{
+	struct evict *evict = &cache->evict;
+	struct folio *folio = alloc_order(&cache->pool, order, smaller);
+
+	if (pool_free_pages(&cache->pool) < evict->low)
+		wake(evict);
+	if (folio || effort == EVICT_NOTHING)
+		return folio;
+	for (;;) {
+		uint32_t seen = folio_u32_load_acquire(&evict->progress);
+
+		folio = alloc_evicting(cache, order, smaller, shard);
+		if (folio)
+			return folio;
+		if (effort != EVICT_WAIT || !evict_wait(evict, seen))
+			break;
+	}
+	stats_add(shard, STAT_OUT_OF_MEMORY, 1);
+	return NULL;
+}
+
+void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
+{
+	if (pool_free_pages(&cache->pool) < pages)
+		evict_until(cache, pages, true, shard);
+}
+
+static void *background(void *arg)
+{
+	struct folio_cache *cache = arg;
+	struct evict *evict = &cache->evict;
+	struct stats_shard *shard = thread_enter(cache, cache->id);
+
+	pthread_setname_np(pthread_self(), "folio-evict");
+	while (!folio_u32_load_acquire(&evict->stop)) {
+		/*
+		 * Wakers set wakeup from 0 to 1 after they saw few free pages; it is cleared before
+		 * the pages are looked at, so a wake that comes during the pass is not lost.
+		 */
+		folio_u32_exchange_acquire(&evict->wakeup, 0);
+		if (pool_free_pages(&cache->pool) < evict->low) {
+			bool enough = evict_until(cache, evict->high, false, shard);
+
+			folio_u32_store_relaxed(
+				&evict->stuck, !enough && pool_free_pages(&cache->pool) < evict->low);
+		}
+		if (!folio_u32_load_acquire(&evict->stop))
+			futex_wait(&evict->wakeup, 0);
+	}
+	return NULL;
+}
+
+int evict_create(struct folio_cache *cache)
+{
+	struct evict *evict = &cache->evict;
+	uint64_t pages = cache->pool.pages;
+	sigset_t all, old;
+	int r;
+
+	pthread_mutex_init(&evict->lock, NULL);
+	evict->small = evict->main = (struct evict_queue){.head = POOL_NONE, .tail = POOL_NONE};
+	evict->small_target = pages / 10;
+	evict->ghost_pages = pages - pages / 10;
+	/* Two batches at least, a sixty-fourth of the budget, 16 MiB at most; twice that where it stops. */
+	evict->low = pages / 64;
+	if (evict->low < 2 * BATCH)
+		evict->low = pages / 8 < 2 * BATCH ? pages / 8 : 2 * BATCH;
+	if (evict->low > 4096)
+		evict->low = 4096;
+	evict->high = 2 * evict->low;
+	folio_u64_store_relaxed(&evict->clock, 0);
+	folio_u32_store_relaxed(&evict->wakeup, 0);
+	folio_u32_store_relaxed(&evict->stop, 0);
+	folio_u32_store_relaxed(&evict->stuck, 0);
+	folio_u32_store_relaxed(&evict->busy, 0);
+	folio_u32_store_relaxed(&evict->progress, 0);
+	folio_u32_store_relaxed(&evict->waiters, 0);
+	/* Signals are for the program's threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&evict->thread, NULL, background, cache);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		pthread_mutex_destroy(&evict->lock);
+	return r == -EAGAIN ? -ENOMEM : r;
+}
+
+void evict_destroy(struct folio_cache *cache)
+{
+	struct evict *evict = &cache->evict;
+
+	folio_u32_store_release(&evict->stop, 1);
+	folio_u32_store_release(&evict->wakeup, 1);
+	futex_wake(&evict->wakeup, 1);
+	pthread_join(evict->thread, NULL);
+	pthread_mutex_destroy(&evict->lock);
+}

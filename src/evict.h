@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * evict.h - who leaves.
+ *
+ * S3-FIFO (Yang et al., SOSP 2023): a small queue takes what is new, the main queue what was read again there,
+ * shadows in the trees remember what left: a page that is missed again soon goes straight to the main queue. A scan
+ * passes through the small queue and leaves the main queue alone.
+ *
+ * A thread in the background keeps free pages above a water mark; a caller that finds none evicts for itself, with
+ * bounded effort. Evicting works in batches: one pass through the queue's lock, one freeze after the other, one pass
+ * through the pool's.
+ */
+#ifndef FOLIO_SRC_EVICT_H
+#define FOLIO_SRC_EVICT_H
+
+#include <pthread.h>
+
+#include "folio.h"
+#include "stats.h"
+
+/* folio->queue while in a file. */
+#define EVICT_QUEUE_NONE  0 /* not in a queue: being inserted, isolated by an evictor, or dropped */
+#define EVICT_QUEUE_SMALL 3
+#define EVICT_QUEUE_MAIN  4
+
+struct evict_queue {
+	uint32_t head, tail; /* page numbers; new at the head, old at the tail */
+	uint64_t pages;
+	uint64_t folios;
+};
+
+struct evict {
+	/* Set at creation. */
+	uint64_t small_target; /* pages: the small queue gives when it has more */
+	uint64_t ghost_pages;  /* how many evicted pages ago still counts as "soon" */
+	uint64_t low, high;    /* free pages: below low the background thread starts, at high it stops */
+	pthread_t thread;
+
+	_Alignas(64) pthread_mutex_t lock;
+	struct evict_queue small, main; /* guarded by lock */
+
+	_Alignas(64) folio_u64 clock; /* pages evicted so far; what a shadow holds */
+	folio_u32 wakeup;             /* futex word of the thread: 0 it sleeps or is about to, 1 it has work */
+	folio_u32 stop;
+	folio_u32 stuck; /* the last pass found everything pinned: no use in waking the thread */
+
+	/*
+	 * Folios that are held for a moment, by fills in flight, by copying readers, by evictors with a
+	 * batch: who finds no page waits for these to end before it says that everything is pinned.
+	 */
+	_Alignas(64) folio_u32 busy; /* how many */
+	folio_u32 progress;          /* futex word: how many have ended */
+	folio_u32 waiters;
+};
+
+int evict_create(struct folio_cache *cache);
+void evict_destroy(struct folio_cache *cache);
+
+/* Queue a folio that was stored in a tree. refault: it was evicted not long ago. */
+void evict_insert(struct folio_cache *cache, struct folio *folio, bool refault);
+
+/* Take a folio out of its queue, if it is in one. Its owner is NULL already, so nobody queues it again. */
+void evict_remove(struct folio_cache *cache, struct folio *folio);
+
+/*
+ * A caller is about to hold folios, and will let go of them without anybody's help but the device's. Begins before
+ * the first reference is taken and ends after the last is put.
+ */
+static inline void evict_busy_begin(struct evict *evict)
+{
+	folio_u32_fetch_add_relaxed(&evict->busy, 1);
+}
+
+void evict_busy_end(struct evict *evict);
+
+/*
+ * Take a frozen folio of 2^*order pages or, where there is none and smaller is allowed, of fewer (*order says how many).
+ * NULL: no memory.
+ */
+enum evict_effort {
+	EVICT_NOTHING, /* free pages only */
+	EVICT_CALLER,  /* evict on the calling thread, with bounded effort */
+	EVICT_WAIT,    /* as well wait for what is busy; the caller is not counted as busy itself */
+};
+struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
+	struct stats_shard *shard);
+
+/* Make it likely that @pages are free, evicting on the calling thread if need be. */
+void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
+
+/* Was what left @shadow evicted not long ago? */
+bool evict_is_refault(struct folio_cache *cache, const void *shadow);
+
+#endif

@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * file.c - the look-up, and what stands on it: read, get, prefetch.
+ *
+ * The protocol of a look-up by pin, against those who take a folio out of the tree. Nobody waits for anybody.
+ *
+ *      look-up                                    erase (evict, invalidate, a failed fill)
+ *   1  load the slot              acquire      A  freeze (evict), or not (the others: a pinned folio may go)
+ *   2  try_get                    acquire      B  erase the slot                    under the tree lock
+ *   3  load the slot again: the same entry?    C  drop the tree's reference, or give the frozen folio back
+ *   4  no: put, which may make us the
+ *      releaser; begin again
+ *
+ * 2 fails            the folio is frozen: on its way out. Begin again; the slot changes or the freezer lets go.
+ * 2 before A         A fails: the folio stays.
+ * 2 between B and C  3 sees B: the count that 2 read was written, or passed on, by put (release) or by
+ *                    unfreeze (release) after B, and 2 is an acquire.
+ * 2 after C          2 fails, or C's release was called off and we have the last reference: 3 sees B, as above, and
+ *                    our put releases. Or the frame has a new life already and 2 got a reference of it: 3 sees B, too,
+ *                    unless that life is in this very slot again, and then it is the page that we want.
+ *
+ * So what passed 3 was, at 3, the folio of this page, and stays it until put. What that costs everybody else:
+ * a count may be one higher for a moment, on any descriptor, at any time: freeze fails then and is tried later.
+ *
+ * The protocol of a look-up by copy stands in version.h; the second look at the slot is between the two at
+ * the version there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache.h"
+
+/* ---- copying ---- */
+
+#ifdef GRACE_TSAN
+/*
+ * The one known race: the frame may be overwritten while it is copied, and what was copied is thrown away then,
+ * since the version says so. Byte by byte through volatile, so that no intercepted memcpy is called.
+ */
+__attribute__((noinline, no_sanitize("thread"))) static void copy_out(void *to, const void *from, size_t len)
+{
+	volatile const char *source = from;
+	volatile char *target = to;
+
+	while (len-- > 0)
+		*target++ = *source++;
+}
+#else
+struct block16 {
+	uint64_t word[2];
+};
+
+static inline void copy16(void *to, const void *from)
+{
+	struct block16 block;
+
+	__builtin_memcpy(&block, from, sizeof(block));
+	__builtin_memcpy(to, &block, sizeof(block));
+}
+
+/*
+ * Of memory that may change meanwhile; the version check throws such a copy away. Short copies are done here
+ * by blocks that overlap in the middle: a call costs as much as the copy.
+ */
+static inline void copy_out(void *to, const void *from, size_t len)
+{
+	const char *source = from;
+	char *target = to;
+
+	if (len < 16 || len > 128) {
+		memcpy(to, from, len);
+		return;
+	}
+	if (len > 64) {
+		copy16(target + 32, source + 32);
+		copy16(target + 48, source + 48);
+		copy16(target + len - 64, source + len - 64);
+		copy16(target + len - 48, source + len - 48);
+	}
+	if (len > 32) {
+		copy16(target + 16, source + 16);
+		copy16(target + len - 32, source + len - 32);
+	}
+	copy16(target, source);
+	copy16(target + len - 16, source + len - 16);
+}
+#endif
+
+/*
+ * Tell eviction that a folio was read. Returns true when it carries the mark of a window: the caller starts the
+ * next one. Racing readers lose an update of a hint now and then.
+ */
+static inline bool touch(struct folio *folio)
+{
+	uint8_t heat = folio_u8_load_relaxed(&folio->heat);
+
+	if (likely(heat >= HEAT_HOT))
+		return false;
+	if (unlikely(heat == HEAT_MARK))
+		return folio_u8_cas_relaxed(&folio->heat, &heat, HEAT_STREAM);
+	folio_u8_store_relaxed(&folio->heat, heat + 1);
+	return false;
+}
+
+/*
+ * Copy up to @len bytes from @offset, as far as the folio there reaches; all of them lie in the file. No reference is
+ * taken and nothing shared is written (but a hint, until the folio is hot). Returns the bytes copied, 0 when
+ * the page is not there or changed meanwhile. *marked: reading ahead should go on.
+ */
+static inline size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
+{
+	size_t in_folio, size;
+	struct folio *folio;
+	uint64_t version;
+	folio_ptr *slot;
+	void *entry;
+
+	grace_read_lock();
+	entry = tree_walk(&file->inode->tree, offset >> FOLIO_PAGE_SHIFT, &slot);
+	if (unlikely(!entry_is_folio(entry)))
+		goto miss;
+	folio = entry_folio(entry);
+	if (unlikely(!version_load_begin(&folio->version, &version)))
+		goto miss;
+	/* Between the two looks at the version: see version.h. */
+	if (unlikely(folio_ptr_load_relaxed(slot) != entry))
+		goto miss;
+	/* From the entry alone: the frame's line is fetched beside the descriptor's, not after it. */
+	size = (size_t)FOLIO_PAGE_SIZE << entry_order(entry);
+	in_folio = offset & (size - 1);
+	if (len > size - in_folio)
+		len = size - in_folio;
+	copy_out(buf, file->data + ((folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio, len);
+	if (unlikely(!version_recheck(&folio->version, version)))
+		goto miss;
+	*marked = touch(folio);
+	grace_read_unlock();
+	return len;
+miss:
+	grace_read_unlock();
+	return 0;
+}
+
+/* ---- pinning ---- */
+
+#define LOOKUP_SPIN 16
+
+/* Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. */
+static inline struct folio *lookup_pin(struct inode *inode, uint64_t index, struct stats_shard *shard)
+{
+	unsigned failed = 0;
+	struct folio *folio;
+	folio_ptr *slot;
+	void *entry;
+
+	grace_read_lock();
+	for (;;) {
+		entry = tree_walk(&inode->tree, index, &slot);
+		if (!entry_is_folio(entry)) {
+			folio = NULL;
+			break;
+		}
+		folio = entry_folio(entry);
+		if (likely(folio_ref_try_get(&folio->ref))) {
+			if (likely(folio_ptr_load_acquire(slot) == entry))
+				break;
+			folio_put(folio);
+		}
+		stats_add(shard, STAT_RETRIES, 1);
+		/*
+		 * Who froze it holds the tree's lock until the slot says so. Should he have lost his CPU meanwhile,
+		 * ours is better spent asleep on that lock.
+		 */
+		if (unlikely(++failed % LOOKUP_SPIN == 0)) {
+			tree_lock(&inode->tree);
+			tree_unlock(&inode->tree);
+		}
+	}
+	grace_read_unlock();
+	return folio;
+}
+
+/* ---- missing ---- */
+
+/* Read on where a marked window was reached. */
+static __attribute__((noinline)) void read_ahead(struct folio_file *file, uint64_t index, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	struct fill_batch batch = {.cache = file->cache};
+	uint64_t start, end, eof;
+
+	if (!streams_mark(&file->streams, index, file->cache->readahead_pages, &start, &end))
+		return;
+	eof = size_pages(folio_u64_load_acquire(&inode->size));
+	if (end > eof)
+		end = eof;
+	if (start >= end)
+		return;
+	evict_reserve(file->cache, end - start, shard);
+	stats_add(shard, STAT_READAHEAD_PAGES, fill_add(&batch, inode, start, end, start, HEAT_STREAM));
+	fill_submit(&batch);
+}
+
+/*
+ * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
+ * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting.
+ */
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait, struct stats_shard *shard,
+	struct folio **folio)
+{
+	struct inode *inode = file->inode;
+	struct folio_cache *cache = file->cache;
+	struct fill_batch batch = {.cache = cache};
+	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
+	struct window window;
+	uint64_t sync_end;
+
+	window = streams_miss(&file->streams, index, pages, cache->readahead_pages);
+	if (window.end > eof)
+		window.end = eof;
+	if (window.demand_end > eof)
+		window.demand_end = eof;
+	/* What this thread reads itself; a page in any case, also if the file has just shrunk. */
+	sync_end = window.demand_end;
+	if (sync_end > index + FILL_PAGES_MAX)
+		sync_end = index + FILL_PAGES_MAX;
+	if (sync_end <= index)
+		sync_end = index + 1;
+	if (nowait) {
+		evict_reserve(cache, sync_end - index, shard);
+		fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD);
+	}
+	if (window.end > sync_end) {
+		evict_reserve(cache, window.end - index, shard);
+		if (window.demand_end > sync_end)
+			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK, HEAT_COLD);
+		if (window.end > window.demand_end)
+			stats_add(shard, STAT_READAHEAD_PAGES,
+				fill_add(&batch, inode, window.demand_end, window.end, window.demand_end,
+					HEAT_STREAM));
+	}
+	fill_submit(&batch);
+	if (!nowait)
+		return fill_sync(inode, index, sync_end, shard, folio);
+	return -EAGAIN;
+}
+
+/*
+ * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
+ * -EAGAIN with @nowait, or the error of the read that this call did or waited for. On 0 the caller is counted as busy.
+ */
+static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
+	struct stats_shard *shard, struct folio **result)
+{
+	struct inode *inode = file->inode;
+	struct evict *evict = &file->cache->evict;
+	bool missed = false;
+	int r = -EEXIST;
+
+	for (;;) {
+		struct folio *folio;
+		uint32_t flags;
+
+		evict_busy_begin(evict);
+		folio = lookup_pin(inode, index, shard);
+		if (folio) {
+			/* acquire: pairs with folio_unlock. */
+			flags = folio_u32_load_acquire(&folio->flags);
+			if (flags & FOLIO_LOCKED) {
+				missed = true;
+				if (!nowait)
+					flags = folio_wait_unlocked(folio);
+			}
+			if (flags & FOLIO_UPTODATE) {
+				stats_add(shard, missed ? STAT_MISSES : STAT_HITS, 1);
+				*result = folio;
+				return 0;
+			}
+			/* It failed while we had it: its error is ours. Or it is still locked. */
+			stats_add(shard, STAT_MISSES, 1);
+			r = flags & FOLIO_ERROR ? -(int)folio->private_data : -EAGAIN;
+			folio_put(folio);
+			evict_busy_end(evict);
+			return r;
+		}
+		evict_busy_end(evict);
+		/* With nowait the fill was started, and nobody stored the page: there was no memory. */
+		if (r == -EAGAIN)
+			return -ENOMEM;
+		missed = true;
+		r = miss(file, index, pages, nowait, shard, result);
+		if (r == 0) {
+			stats_add(shard, STAT_MISSES, 1);
+			return 0;
+		}
+		if (r != -EEXIST && r != -EAGAIN) {
+			stats_add(shard, STAT_MISSES, 1);
+			return r;
+		}
+	}
+}
+
+/* ---- the public face ---- */
+
+int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode, struct folio_file **result)
+{
+	struct stats_shard *shard = cache ? thread_enter(cache, cache->id) : NULL;
+	struct folio_file *file;
+	int r;
+
+	if (!cache || !path || !result || flags & ~(O_CLOEXEC | O_NOFOLLOW | O_NOATIME))
+		return -EINVAL;
+	if (!shard)
+		return -ESTALE;
+	file = aligned_alloc(64, (sizeof(*file) + 63) & ~(size_t)63);
+	if (!file)
+		return -ENOMEM;
+	pthread_mutex_lock(&cache->files_lock);
+	r = inode_get(cache, path, flags, mode, shard, &file->inode);
+	if (!r)
+		cache->files_open++;
+	pthread_mutex_unlock(&cache->files_lock);
+	if (r) {
+		free(file);
+		return r;
+	}
+	file->cache = cache;
+	file->cache_id = cache->id;
+	file->folios = cache->pool.folios;
+	file->data = cache->pool.data;
+	streams_init(&file->streams);
+	*result = file;
+	return 0;
+}
+
+int folio_file_close(struct folio_file *file)
+{
+	struct folio_cache *cache;
+	struct stats_shard *shard;
+
+	if (!file)
+		return -EINVAL;
+	cache = file->cache;
+	shard = thread_enter(cache, cache->id);
+	if (!shard)
+		return -ESTALE;
+	pthread_mutex_lock(&cache->files_lock);
+	inode_put(file->inode, shard);
+	cache->files_open--;
+	pthread_mutex_unlock(&cache->files_lock);
+	streams_destroy(&file->streams);
+	free(file);
+	return 0;
+}
+
+uint64_t folio_file_size(const struct folio_file *file)
+{
+	if (!file || !thread_enter(file->cache, file->cache_id))
+		return 0;
+	return folio_u64_load_acquire(&file->inode->size);
+}
+
+static uint64_t pages_touched(uint64_t offset, uint64_t len)
+{
+	return ((offset + len - 1) >> FOLIO_PAGE_SHIFT) - (offset >> FOLIO_PAGE_SHIFT) + 1;
+}
+
+/* One step of a read that is not a plain hit. Bytes, or an error. */
+static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait,
+	struct stats_shard *shard)
+{
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
+	struct folio *folio;
+	size_t in_folio;
+	bool marked;
+	int r;
+
+	r = get_page(file, index, pages_touched(offset, len), nowait, shard, &folio);
+	if (r)
+		return r;
+	in_folio = offset - (folio_index(folio) << FOLIO_PAGE_SHIFT);
+	if (len > folio_size(folio) - in_folio)
+		len = folio_size(folio) - in_folio;
+	copy_out(buf, (char *)folio_data(folio) + in_folio, len);
+	marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
+	folio_put(folio);
+	evict_busy_end(&file->cache->evict);
+	if (marked)
+		read_ahead(file, index, shard);
+	return (ssize_t)len;
+}
+
+static __attribute__((noinline)) ssize_t
+read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
+{
+	struct stats_shard *shard;
+	size_t done = 0;
+	bool asked = false;
+
+	if (!file || (!buf && len) || len > INT64_MAX || offset > INT64_MAX - len)
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return -ESTALE;
+	while (done < len) {
+		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
+		size_t want = len - done;
+		bool marked;
+		ssize_t n;
+
+		if (at >= size) {
+			/* The end, unless the file grew: ask once, and only if there is nothing else to say. */
+			if (done || asked)
+				break;
+			asked = true;
+			n = inode_revalidate(file->inode, true, shard);
+			if (n < 0)
+				return n;
+			continue;
+		}
+		if (want > size - at)
+			want = size - at;
+		n = (ssize_t)copy_cached(file, buf + done, want, at, &marked);
+		if (n > 0) {
+			stats_add(shard, STAT_HITS, pages_touched(at, (uint64_t)n));
+			if (unlikely(marked))
+				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
+		} else {
+			n = read_missing(file, buf + done, want, at, nowait, shard);
+			if (n < 0)
+				return done ? (ssize_t)done : n;
+		}
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/*
+ * The whole hit: who we are (one comparison), where the file ends, walk, version, slot, copy, version. All
+ * else is read_slow's.
+ */
+static inline ssize_t read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+{
+	struct stats_shard *shard;
+	uint64_t size;
+	bool marked;
+
+	if (unlikely(!file))
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (unlikely(!shard))
+		return -ESTALE;
+	/* acquire: pairs with inode_revalidate; with the larger size the old last page is gone. */
+	size = folio_u64_load_acquire(&file->inode->size);
+	/* One page and more than nothing; longer reads count their hits by pages, in read_slow. */
+	if (likely(len - 1 < FOLIO_PAGE_SIZE - (offset & (FOLIO_PAGE_SIZE - 1)) && offset < size &&
+		    len <= size - offset)) {
+		if (likely(copy_cached(file, buf, len, offset, &marked) == len)) {
+			stats_add(shard, STAT_HITS, 1);
+			if (unlikely(marked))
+				read_ahead(file, offset >> FOLIO_PAGE_SHIFT, shard);
+			return (ssize_t)len;
+		}
+	}
+	return read_slow(file, buf, len, offset, nowait);
+}
+
+ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset)
+{
+	return read_any(file, buf, len, offset, false);
+}
+
+ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset)
+{
+	return read_any(file, buf, len, offset, true);
+}
+
+/* Everything about a get that is not a plain hit. */
+static __attribute__((noinline)) int
+get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
+{
+	struct stats_shard *shard = thread_enter(file->cache, file->cache_id);
+	int r;
+
+	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
+		/* -ENODATA, unless the file grew. */
+		r = inode_revalidate(file->inode, true, shard);
+		if (r < 0)
+			return r;
+		if (index >= size_pages(folio_u64_load_acquire(&file->inode->size)))
+			return -ENODATA;
+	}
+	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, shard, folio);
+	if (r)
+		return r;
+	/* From here on it is the program that is busy with it. */
+	evict_busy_end(&file->cache->evict);
+	if (folio_u8_load_relaxed(&(*folio)->heat) == HEAT_MARK && touch(*folio))
+		read_ahead(file, index, shard);
+	return 0;
+}
+
+int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result)
+{
+	struct stats_shard *shard;
+	struct folio *folio;
+
+	if (unlikely(!file || !result || flags & ~FOLIO_GET_NOWAIT))
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (unlikely(!shard))
+		return -ESTALE;
+	if (likely(index < size_pages(folio_u64_load_acquire(&file->inode->size)))) {
+		folio = lookup_pin(file->inode, index, shard);
+		/* acquire: pairs with folio_unlock: what the filler wrote is seen. */
+		if (likely(folio && folio_u32_load_acquire(&folio->flags) == FOLIO_UPTODATE)) {
+			if (unlikely(touch(folio)))
+				read_ahead(file, index, shard);
+			stats_add(shard, STAT_HITS, 1);
+			*result = folio;
+			return 0;
+		}
+		if (folio)
+			folio_put(folio);
+	}
+	return get_slow(file, index, flags, result);
+}
+
+/* Memory for so many pages is made free before they are asked for. */
+#define PREFETCH_PART 1024
+
+ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *range, unsigned count)
+{
+	struct fill_batch batch;
+	struct stats_shard *shard;
+	uint64_t eof, started = 0;
+	unsigned i;
+
+	if (!file || (!range && count))
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return -ESTALE;
+	batch = (struct fill_batch){.cache = file->cache};
+	eof = size_pages(folio_u64_load_acquire(&file->inode->size));
+	for (i = 0; i < count; i++) {
+		uint64_t first = range[i].offset >> FOLIO_PAGE_SHIFT, end = eof;
+
+		if (!range[i].len || first >= eof)
+			continue;
+		if (range[i].len - 1 < (UINT64_MAX >> 1) - range[i].offset)
+			end = ((range[i].offset + range[i].len - 1) >> FOLIO_PAGE_SHIFT) + 1;
+		if (end > eof)
+			end = eof;
+		while (first < end) {
+			uint64_t part = end - first < PREFETCH_PART ? end - first : PREFETCH_PART;
+
+			evict_reserve(file->cache, part, shard);
+			started += fill_add(&batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
+			first += part;
+		}
+	}
+	fill_submit(&batch);
+	stats_add(shard, STAT_PREFETCH_PAGES, started);
+	return (ssize_t)started;
+}
+
+int folio_file_advise(struct folio_file *file, enum folio_advice advice)
+{
+	if (!file || (advice != FOLIO_ADVICE_NORMAL && advice != FOLIO_ADVICE_SEQUENTIAL &&
+			     advice != FOLIO_ADVICE_RANDOM))
+		return -EINVAL;
+	if (!thread_enter(file->cache, file->cache_id))
+		return -ESTALE;
+	folio_u32_store_relaxed(&file->streams.advice, advice);
+	return 0;
+}
+
+int folio_file_invalidate(struct folio_file *file, uint64_t offset, uint64_t len)
+{
+	struct stats_shard *shard;
+	uint64_t last;
+
+	if (!file || (len != UINT64_MAX && len > UINT64_MAX - offset))
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return -ESTALE;
+	if (!len)
+		return 0;
+	last = len == UINT64_MAX ? UINT64_MAX : (offset + len - 1) >> FOLIO_PAGE_SHIFT;
+	inode_invalidate(file->inode, offset >> FOLIO_PAGE_SHIFT, last, shard);
+	return 0;
+}
+
+int folio_file_revalidate(struct folio_file *file)
+{
+	struct stats_shard *shard;
+
+	if (!file)
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return -ESTALE;
+	return inode_revalidate(file->inode, false, shard);
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fill.c - a miss: folios are put into the tree locked, then read, then published.
+ *
+ *   1  take a frozen folio from the pool; type, owner, index, heat; flags LOCKED; version is odd
+ *   2  unfreeze with two references: the tree's and the filler's
+ *   3  tree lock: store the entry. Somebody else's is there already: give ours back, use his
+ *   4  read into the frames. Others find the folio, pin it and wait for LOCKED to go
+ *   5  good: version even, then UPTODATE in place of LOCKED, wake, into a queue of evict, put
+ *      failed: erase first, so that the next look-up tries again; then ERROR in place of LOCKED: all who
+ *      wait have a pin and read the errno from the folio; then the tree's reference and ours
+ *
+ * The folio is not in a queue before it is good: eviction does not look at what is in flight.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache.h"
+
+static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
+{
+	fill->inode = inode;
+	fill->count = 0;
+	fill->pages = 0;
+	fill->request = (struct folio_io_request){
+		.handle = inode->handle,
+		.offset = index << FOLIO_PAGE_SHIFT,
+		.iov = fill->iov,
+	};
+}
+
+/* The largest order that begins at @index by its alignment and ends at @end or before. */
+static unsigned order_for(uint64_t index, uint64_t end)
+{
+	unsigned order = 0;
+
+	while (order < FOLIO_ORDER_MAX && !(index & ((UINT64_C(2) << order) - 1)) &&
+		end - index >= UINT64_C(2) << order)
+		order++;
+	return order;
+}
+
+/*
+ * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM. Counts one more busy
+ * folio on success.
+ */
+static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict_effort effort,
+	struct stats_shard *shard)
+{
+	struct inode *inode = fill->inode;
+	struct folio_cache *cache = inode->cache;
+	uint64_t index = (fill->request.offset >> FOLIO_PAGE_SHIFT) + fill->pages;
+	unsigned order = order_for(index, end);
+	struct folio *folio;
+	void *old;
+	int r;
+
+	folio = evict_alloc(cache, &order, true, effort, shard);
+	if (!folio)
+		return -ENOMEM;
+	/* Ours alone: frozen. What is plain here is published by the tree's store (release). */
+	folio->type = FOLIO_TYPE_FILE;
+	folio->index = index;
+	folio->private_data = 0;
+	folio_ptr_store_relaxed(&folio->owner, inode);
+	folio_u8_store_relaxed(&folio->heat, heat);
+	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
+	version_break(&folio->version);
+	evict_busy_begin(&cache->evict);
+	folio_ref_unfreeze(&folio->ref, 2);
+
+	grace_read_lock();
+	tree_lock(&inode->tree);
+	old = tree_load(&inode->tree, index);
+	r = tree_store_locked(&inode->tree, index, order, entry_of(folio));
+	tree_unlock(&inode->tree);
+	grace_read_unlock();
+	if (r) {
+		/*
+		 * Nobody found it by this life, but a late getter of an earlier one may hold a reference for
+		 * a moment. Put both like any reference; the last one releases it, as type FILE.
+		 */
+		folio_ptr_store_relaxed(&folio->owner, NULL);
+		if (folio_ref_put_n(&folio->ref, 2))
+			folio_release(folio);
+		evict_busy_end(&cache->evict);
+		return r;
+	}
+	if (tree_is_shadow(old) && evict_is_refault(cache, old)) {
+		folio->private_data = 1;
+		stats_add(shard, STAT_REFAULTS, UINT64_C(1) << order);
+	}
+	fill->iov[fill->count].iov_base = folio->data;
+	fill->iov[fill->count].iov_len = folio_size(folio);
+	fill->folio[fill->count++] = folio;
+	fill->request.iov_count = fill->count;
+	fill->pages += UINT64_C(1) << order;
+	return 0;
+}
+
+/* The first page from @index on, up to @end, that is there already: the end of the gap. */
+static uint64_t gap_end(struct inode *inode, uint64_t index, uint64_t end)
+{
+	void *entry;
+
+	grace_read_lock();
+	entry = tree_next(&inode->tree, &index, end - 1);
+	grace_read_unlock();
+	return entry ? index : end;
+}
+
+/* The page after the folio that has @index. */
+static uint64_t folio_end(struct inode *inode, uint64_t index)
+{
+	void *entry;
+
+	grace_read_lock();
+	entry = tree_load(&inode->tree, index);
+	grace_read_unlock();
+	return entry_is_folio(entry) ? (index | ((UINT64_C(1) << entry_order(entry)) - 1)) + 1 : index;
+}
+
+/* More of the same run. 0, or why it stopped: -EEXIST, -ENOMEM. */
+static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, uint64_t mark, uint8_t heat,
+	struct stats_shard *shard)
+{
+	uint64_t first = fill->request.offset >> FOLIO_PAGE_SHIFT;
+
+	if (end > first + pages_max)
+		end = first + pages_max;
+	while (fill->count < FILL_FOLIOS && first + fill->pages < end) {
+		uint64_t index = first + fill->pages;
+
+		int r = fill_extend(fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, shard);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* Step 5 for one folio, good. */
+static void fill_good(struct folio_cache *cache, struct folio *folio)
+{
+	bool refault = folio->private_data;
+
+	folio->private_data = 0;
+	/* Even before UPTODATE: who sees UPTODATE may as well copy. Pairs with version_load_begin. */
+	version_settle(&folio->version);
+	folio_unlock(folio, FOLIO_UPTODATE);
+	evict_insert(cache, folio, refault);
+}
+
+/* Step 5 for one folio, failed. */
+static void fill_failed(struct inode *inode, struct folio *folio, int error)
+{
+	bool in_tree;
+
+	folio->private_data = (uint64_t)error;
+	tree_lock(&inode->tree);
+	/* Somebody may have invalidated it meanwhile, and dropped the tree's reference. */
+	in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
+	if (in_tree)
+		inode_erase_locked(inode, folio);
+	tree_unlock(&inode->tree);
+	folio_unlock(folio, FOLIO_ERROR);
+	if (in_tree)
+		folio_put(folio);
+}
+
+/*
+ * The read ended with @result. Returns 0 or the error that the folios got. @keep: the caller goes on with the
+ * filler's reference to the first folio, and as busy.
+ */
+static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_shard *shard)
+{
+	struct inode *inode = fill->inode;
+	struct folio_cache *cache = inode->cache;
+	uint64_t offset = fill->request.offset;
+	uint64_t size = folio_u64_load_acquire(&inode->size);
+	uint64_t want = fill->pages << FOLIO_PAGE_SHIFT;
+	uint64_t done = result < 0 ? 0 : (uint64_t)result;
+	int error = result < 0 ? (int)result : 0;
+	uint32_t i;
+
+	if (offset + want > size)
+		want = size > offset ? size - offset : 0;
+	if (!error && done < want) {
+		/*
+		 * Fewer bytes than the file has by what we know: it shrank. If the system does not say so, the
+		 * backend broke its word, and what is missing must not become zeros.
+		 */
+		int r = inode_revalidate(inode, false, shard);
+
+		if (r < 0)
+			error = r;
+		else if (offset + done < folio_u64_load_acquire(&inode->size) &&
+			done < fill->pages << FOLIO_PAGE_SHIFT)
+			error = -EIO;
+	}
+	if (error)
+		stats_add(shard, STAT_FILL_ERRORS, 1);
+	for (i = 0; i < fill->count; i++) {
+		struct folio *folio = fill->folio[i];
+		size_t bytes = fill->iov[i].iov_len;
+
+		if (error) {
+			fill_failed(inode, folio, -error);
+		} else {
+			/* What the file does not have reads as zero. Broken again: this thread stores (version.h). */
+			if (done < bytes) {
+				version_break(&folio->version);
+				memset((char *)folio->data + done, 0, bytes - done);
+			}
+			done -= done < bytes ? done : bytes;
+			fill_good(cache, folio);
+		}
+		if (i > 0 || !keep || error) {
+			folio_put(folio);
+			evict_busy_end(&cache->evict);
+		}
+	}
+	return error;
+}
+
+/* On a thread of the backend. */
+static void fill_complete(struct folio_io_request *request, ssize_t result)
+{
+	struct fill *fill = (struct fill *)((char *)request - offsetof(struct fill, request));
+	struct inode *inode = fill->inode;
+	struct folio_cache *cache = inode->cache;
+	/* The process is the one that opened the cache: threads do not live on in a child. */
+	struct stats_shard *shard = thread_enter(cache, cache->id);
+
+	/* The section keeps the inode while its last fill says goodbye. */
+	grace_read_lock();
+	fill_end(fill, result, false, shard);
+	free(fill);
+	/* release: pairs with inode_drain: the fill has let go of the inode's pages. */
+	if (folio_u32_fetch_sub_release(&inode->fills, 1) == (INODE_CLOSING | 1))
+		futex_wake(&inode->fills, 1);
+	grace_read_unlock();
+}
+
+void fill_submit(struct fill_batch *batch)
+{
+	if (batch->count)
+		batch->cache->io->submit(batch->cache->io_context, batch->request, batch->count);
+	batch->count = 0;
+}
+
+
+
+
+uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end, uint64_t mark,
+	uint8_t heat)
+{
+	struct folio_cache *cache = inode->cache;
+	struct stats_shard *shard = thread_enter(cache, cache->id);
+	uint64_t added = 0;
+
+	while (index < end) {
+		uint64_t gap = gap_end(inode, index, end);
+		struct fill *fill;
+		int r;
+
+		if (gap == index) {
+			/* Gone again already: then it is a gap next time. */
+			index = folio_end(inode, index);
+			continue;
+		}
+		fill = malloc(sizeof(*fill));
+		if (!fill)
+			break;
+		fill_init(fill, inode, index);
+		fill->request.complete = fill_complete;
+		r = fill_extend_all(fill, gap, FILL_PAGES_MAX, mark, heat, shard);
+		if (!fill->count) {
+			free(fill);
+			/* -EEXIST: somebody was faster; look again. */
+			if (r == -ENOMEM)
+				break;
+			continue;
+		}
+		folio_u32_fetch_add_relaxed(&inode->fills, 1);
+		stats_add(shard, STAT_FILLS, 1);
+		stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
+		index += fill->pages;
+		added += fill->pages;
+		batch->request[batch->count++] = &fill->request;
+		if (batch->count == FILL_BATCH)
+			fill_submit(batch);
+	}
+	return added;
+}
+
+int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
+	struct folio **folio)
+{
+	struct folio_cache *cache = inode->cache;
+	struct fill fill;
+	ssize_t result;
+	int r;
+
+	fill_init(&fill, inode, index);
+	end = gap_end(inode, index, end);
+	if (end == index)
+		return -EEXIST;
+	r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard);
+	if (r)
+		return r;
+	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
+	stats_add(shard, STAT_FILLS, 1);
+	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);
+	result = cache->io->read(cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
+	r = fill_end(&fill, result, true, shard);
+	if (!r)
+		*folio = fill.folio[0];
+	return r;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * folio.h (inside) - flags, lock and wait bits, heat and the words that a tree holds.
+ *
+ * The life of a descriptor (every arrow out of frozen is an unfreeze, R5):
+ *
+ *   free        frozen, version odd, type FREE                      in the pool
+ *   filling     live, LOCKED, version odd, type FILE                in a tree; the filler has a reference
+ *   good        live, UPTODATE, version even, type FILE             in a tree, in a queue
+ *   failed      live, ERROR, version odd, type FILE                 out of the tree; who waited still pins it
+ *   evicting    frozen, version odd                                 erased, on its way to the pool
+ *   dropped     live, owner NULL                                    out of the tree; who pinned it keeps it
+ */
+#ifndef FOLIO_SRC_FOLIO_H
+#define FOLIO_SRC_FOLIO_H
+
+#include <folio/folio.h>
+
+#include "futex.h"
+#include "version.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* folio->flags */
+#define FOLIO_LOCKED   1u /* being filled; who wants it waits */
+#define FOLIO_WAITERS  2u /* somebody sleeps on flags */
+#define FOLIO_UPTODATE 4u /* contents good; never set on a folio whose read failed */
+#define FOLIO_ERROR    8u /* the read failed; the errno is in private_data */
+
+/* folio->type; a program's own begin at FOLIO_TYPE_PROGRAM. */
+#define FOLIO_TYPE_FREE    0u
+#define FOLIO_TYPE_FILE    1u
+#define FOLIO_TYPE_PROGRAM 3u
+#define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
+
+/*
+ * folio->heat: what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
+ * only reads, so that a hot folio's line stays shared. A lost update costs a little of a hint.
+ */
+enum {
+	HEAT_MARK,   /* first folio of a read-ahead window, not reached yet: reaching it starts the next */
+	HEAT_COLD,   /* not read since it came, or since the queue looked last */
+	HEAT_WARM,   /* once */
+	HEAT_HOT,    /* more than once */
+	HEAT_STREAM, /* came by read-ahead: reading it in turn says nothing about reading it again */
+};
+
+/* What a tree holds for a folio: the order stands beside the address. */
+#define ENTRY_ORDER_SHIFT 2
+#define ENTRY_FOLIO_MASK  (~(uintptr_t)63)
+
+static inline void *entry_of(const struct folio *folio)
+{
+	return (void *)((uintptr_t)folio | (uintptr_t)folio->order << ENTRY_ORDER_SHIFT);
+}
+
+static inline struct folio *entry_folio(const void *entry)
+{
+	return (struct folio *)((uintptr_t)entry & ENTRY_FOLIO_MASK);
+}
+
+static inline unsigned entry_order(const void *entry)
+{
+	return (uintptr_t)entry >> ENTRY_ORDER_SHIFT & 15;
+}
+
+/* Neither empty nor a shadow. */
+static inline bool entry_is_folio(const void *entry)
+{
+	return entry && !((uintptr_t)entry & 3);
+}
+
+/*
+ * Sleep until the folio is not LOCKED. The caller has it pinned, so the descriptor is not reused meanwhile.
+ * Returns the flags then. acquire: pairs with folio_unlock; what the filler wrote is seen.
+ */
+static inline uint32_t folio_wait_unlocked(struct folio *folio)
+{
+	uint32_t flags;
+
+	while ((flags = folio_u32_load_acquire(&folio->flags)) & FOLIO_LOCKED) {
+		if (!(flags & FOLIO_WAITERS)) {
+			if (!folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WAITERS))
+				continue;
+			flags |= FOLIO_WAITERS;
+		}
+		futex_wait(&folio->flags, flags);
+	}
+	return flags;
+}
+
+/*
+ * End the fill with FOLIO_UPTODATE or FOLIO_ERROR and wake who waits. A wake may come when the last waiter
+ * has gone and the descriptor serves another life: type-stable memory makes it a spurious one.
+ */
+static inline void folio_unlock(struct folio *folio, uint32_t result)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	/* release: pairs with folio_wait_unlocked and with the pinned look-up's load of flags. */
+	while (!folio_u32_cas_release(&folio->flags, &flags, result))
+		continue;
+	if (flags & FOLIO_WAITERS)
+		futex_wake(&folio->flags, INT_MAX);
+}
+
+#endif

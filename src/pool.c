@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pool.c - one reservation, a buddy allocator, stocks per CPU.
+ *
+ * Lock order: a stock's lock, then the pool's lock. Both are leaves for everybody else: nothing is called
+ * under them, so a release that runs on any thread may take them.
+ *
+ * The order-o buddy of page p is p ^ 2^o. A free folio in the buddy's lists has queue POOL_QUEUE_BUDDY, and
+ * its order is valid. Anybody else's folio never shows that value, so a look at the buddy's
+ * descriptor under the lock decides whether it can be merged.
+ */
+#include "pool.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_BYTES ((size_t)2 << 20)
+
+static size_t round_up(size_t bytes, size_t to)
+{
+	return (bytes + to - 1) & ~(to - 1);
+}
+
+/* Anonymous memory aligned to 2 MiB, so that huge pages fit. Nothing is committed until it is touched. */
+static void *reserve(size_t bytes, bool huge_pages)
+{
+	size_t len = bytes + HUGE_BYTES;
+	char *map, *start;
+
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return NULL;
+	start = (char *)round_up((uintptr_t)map, HUGE_BYTES);
+	if (start > map)
+		munmap(map, start - map);
+	if (start + bytes < map + len)
+		munmap(start + bytes, map + len - (start + bytes));
+	/* Advice: a kernel without huge pages serves small ones. */
+	madvise(start, bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return start;
+}
+
+static void buddy_push(struct pool *pool, uint32_t page, unsigned order)
+{
+	struct folio *folio = pool_folio(pool, page);
+	uint32_t head = pool->head[order];
+
+	folio->order = order;
+	folio->prev = POOL_NONE;
+	folio->next = head;
+	if (head != POOL_NONE)
+		pool_folio(pool, head)->prev = page;
+	pool->head[order] = page;
+	folio_u8_store_relaxed(&folio->queue, POOL_QUEUE_BUDDY);
+}
+
+static void buddy_unlink(struct pool *pool, struct folio *folio)
+{
+	if (folio->next != POOL_NONE)
+		pool_folio(pool, folio->next)->prev = folio->prev;
+	if (folio->prev != POOL_NONE)
+		pool_folio(pool, folio->prev)->next = folio->next;
+	else
+		pool->head[folio->order] = folio->next;
+	folio_u8_store_relaxed(&folio->queue, POOL_QUEUE_NONE);
+}
+
+static void buddy_free(struct pool *pool, uint32_t page, unsigned order)
+{
+	while (order < FOLIO_ORDER_MAX) {
+		uint32_t other = page ^ UINT32_C(1) << order;
+		struct folio *buddy;
+
+		if (other >= pool->pages)
+			break;
+		buddy = pool_folio(pool, other);
+		if (folio_u8_load_relaxed(&buddy->queue) != POOL_QUEUE_BUDDY || buddy->order != order)
+			break;
+		buddy_unlink(pool, buddy);
+		page &= ~(UINT32_C(1) << order);
+		order++;
+	}
+	buddy_push(pool, page, order);
+}
+
+/* Returns a page number or POOL_NONE. */
+static uint32_t buddy_alloc(struct pool *pool, unsigned order)
+{
+	unsigned from = order;
+	uint32_t page;
+
+	while (from <= FOLIO_ORDER_MAX && pool->head[from] == POOL_NONE)
+		from++;
+	if (from > FOLIO_ORDER_MAX)
+		return POOL_NONE;
+	page = pool->head[from];
+	buddy_unlink(pool, pool_folio(pool, page));
+	/* Give back the upper halves; the lower end is what remains. */
+	while (from > order) {
+		from--;
+		buddy_push(pool, page + (UINT32_C(1) << from), from);
+	}
+	pool_folio(pool, page)->order = order;
+	return page;
+}
+
+int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	uint64_t page;
+	unsigned i;
+
+	memset(pool, 0, sizeof(*pool));
+	if (pages == 0 || pages >= POOL_NONE)
+		return -EINVAL;
+	pool->pages = (uint32_t)pages;
+	pool->data_bytes = pages << FOLIO_PAGE_SHIFT;
+	pool->folios_bytes = round_up(pages * sizeof(struct folio), 4096);
+	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
+	/* All stocks together hold at most an eighth of the budget. */
+	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);
+	if (pool->stock_max > POOL_STOCK_MAX)
+		pool->stock_max = POOL_STOCK_MAX;
+	if (pool->stock_max < 4)
+		pool->stock_max = 0;
+	pool->stock = aligned_alloc(64, sizeof(*pool->stock) * pool->stock_count);
+	if (!pool->stock)
+		return -ENOMEM;
+	pool->folios = reserve(pool->folios_bytes, huge_pages);
+	pool->data = pool->folios ? reserve(pool->data_bytes, huge_pages) : NULL;
+	if (!pool->data) {
+		if (pool->folios)
+			munmap(pool->folios, pool->folios_bytes);
+		free(pool->stock);
+		return -ENOMEM;
+	}
+	pool->huge_bytes = huge_pages ? pool->data_bytes & ~(HUGE_BYTES - 1) : 0;
+	pthread_mutex_init(&pool->lock, NULL);
+	for (i = 0; i < pool->stock_count; i++) {
+		pthread_mutex_init(&pool->stock[i].lock, NULL);
+		pool->stock[i].count = 0;
+	}
+	for (i = 0; i <= FOLIO_ORDER_MAX; i++)
+		pool->head[i] = POOL_NONE;
+	for (page = 0; page < pages; page++) {
+		struct folio *folio = &pool->folios[page];
+
+		folio_ref_init_frozen(&folio->ref);
+		folio_u64_store_relaxed(&folio->version, 1);
+		folio->data = pool->data + (page << FOLIO_PAGE_SHIFT);
+		folio->pool = id;
+	}
+	/* From the end, so that the lists give out low pages first. */
+	for (page = pages; page > 0;) {
+		unsigned order = FOLIO_ORDER_MAX;
+
+		/* The largest folio that ends at page and begins at a multiple of its own size. */
+		while (order > 0 && (page & ((UINT64_C(1) << order) - 1)))
+			order--;
+		page -= UINT64_C(1) << order;
+		buddy_push(pool, (uint32_t)page, order);
+	}
+	folio_u64_store_relaxed(&pool->free, pages);
+	return 0;
+}
+
+void pool_destroy(struct pool *pool)
+{
+	unsigned i;
+
+	for (i = 0; i < pool->stock_count; i++)
+		pthread_mutex_destroy(&pool->stock[i].lock);
+	pthread_mutex_destroy(&pool->lock);
+	munmap(pool->data, pool->data_bytes);
+	munmap(pool->folios, pool->folios_bytes);
+	free(pool->stock);
+}
+
+/* The stock of the CPU that the thread happens to be on; any stock is right, this one is rarely contended. */
+static struct pool_stock *stock_here(struct pool *pool)
+{
+	int cpu = sched_getcpu();
+
+	return &pool->stock[(cpu < 0 ? 0 : (unsigned)cpu) % pool->stock_count];
+}
+
+static struct folio *stock_alloc(struct pool *pool)
+{
+	struct pool_stock *stock = stock_here(pool);
+	struct folio *folio = NULL;
+
+	pthread_mutex_lock(&stock->lock);
+	if (stock->count == 0) {
+		uint32_t page;
+
+		pthread_mutex_lock(&pool->lock);
+		while (stock->count < (pool->stock_max + 1) / 2) {
+			page = buddy_alloc(pool, 0);
+			if (page == POOL_NONE)
+				break;
+			folio_u8_store_relaxed(&pool_folio(pool, page)->queue, POOL_QUEUE_STOCK);
+			stock->page[stock->count++] = page;
+		}
+		pthread_mutex_unlock(&pool->lock);
+	}
+	if (stock->count > 0) {
+		folio = pool_folio(pool, stock->page[--stock->count]);
+		folio_u8_store_relaxed(&folio->queue, POOL_QUEUE_NONE);
+	}
+	pthread_mutex_unlock(&stock->lock);
+	return folio;
+}
+
+static void stock_free(struct pool *pool, struct folio *folio)
+{
+	struct pool_stock *stock = stock_here(pool);
+
+	pthread_mutex_lock(&stock->lock);
+	if (stock->count == pool->stock_max) {
+		uint32_t i, half = (pool->stock_max + 1) / 2;
+
+		/* The older half goes back; the pages that are still in the CPU's cache stay. */
+		pthread_mutex_lock(&pool->lock);
+		for (i = 0; i < half; i++)
+			buddy_free(pool, stock->page[i], 0);
+		pthread_mutex_unlock(&pool->lock);
+		stock->count -= half;
+		memmove(stock->page, stock->page + half, stock->count * sizeof(stock->page[0]));
+	}
+	folio_u8_store_relaxed(&folio->queue, POOL_QUEUE_STOCK);
+	stock->page[stock->count++] = pool_page(pool, folio);
+	pthread_mutex_unlock(&stock->lock);
+}
+
+/* Pages in other CPUs' stocks go back to the lists, where they can be had and merged. */
+static void stocks_drain(struct pool *pool)
+{
+	unsigned i;
+
+	for (i = 0; i < pool->stock_count; i++) {
+		struct pool_stock *stock = &pool->stock[i];
+
+		pthread_mutex_lock(&stock->lock);
+		pthread_mutex_lock(&pool->lock);
+		while (stock->count > 0)
+			buddy_free(pool, stock->page[--stock->count], 0);
+		pthread_mutex_unlock(&pool->lock);
+		pthread_mutex_unlock(&stock->lock);
+	}
+}
+
+static struct folio *alloc_once(struct pool *pool, unsigned order)
+{
+	uint32_t page;
+
+	if (order == 0 && pool->stock_max)
+		return stock_alloc(pool);
+	pthread_mutex_lock(&pool->lock);
+	page = buddy_alloc(pool, order);
+	pthread_mutex_unlock(&pool->lock);
+	return page == POOL_NONE ? NULL : pool_folio(pool, page);
+}
+
+struct folio *pool_alloc(struct pool *pool, unsigned order)
+{
+	struct folio *folio = alloc_once(pool, order);
+
+	if (!folio && pool->stock_max && pool_free_pages(pool) >= UINT64_C(1) << order) {
+		stocks_drain(pool);
+		folio = alloc_once(pool, order);
+	}
+	if (folio)
+		folio_u64_fetch_sub_relaxed(&pool->free, UINT64_C(1) << order);
+	return folio;
+}
+
+void pool_free(struct pool *pool, struct folio *folio)
+{
+	unsigned order = folio->order;
+
+	folio->type = FOLIO_TYPE_FREE;
+	/* Counted before it can be had again: the hint may be too high for a moment, never wrap below zero. */
+	folio_u64_fetch_add_relaxed(&pool->free, UINT64_C(1) << order);
+	if (order == 0 && pool->stock_max) {
+		stock_free(pool, folio);
+	} else {
+		pthread_mutex_lock(&pool->lock);
+		buddy_free(pool, pool_page(pool, folio), order);
+		pthread_mutex_unlock(&pool->lock);
+	}
+}

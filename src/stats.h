@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * stats.h - counters, sharded: each thread adds to a shard of its own, a reader sums.
+ *
+ * A shard has one writer, so an addition is a load and a store, without a locked instruction. Shards of
+ * threads that ended are folded into the cache's total.
+ */
+#ifndef FOLIO_SRC_STATS_H
+#define FOLIO_SRC_STATS_H
+
+#include <folio/cache.h>
+
+enum counter {
+	STAT_HITS,
+	STAT_MISSES,
+	STAT_RETRIES,
+	STAT_FILLS,
+	STAT_FILL_BYTES,
+	STAT_FILL_ERRORS,
+	STAT_READAHEAD_PAGES,
+	STAT_PREFETCH_PAGES,
+	STAT_EVICTIONS,
+	STAT_EVICTIONS_DIRECT,
+	STAT_EVICT_BUSY,
+	STAT_REFAULTS,
+	STAT_INVALIDATIONS,
+	STAT_OUT_OF_MEMORY,
+	STATS,
+};
+
+struct stats_shard {
+	_Alignas(64) folio_u64 count[STATS];
+	uint64_t cache_id;               /* set at creation */
+	struct stats_shard *next, *prev; /* guarded by the threads' lock */
+};
+
+/* On the shard of the calling thread. */
+static inline void stats_add(struct stats_shard *shard, enum counter counter, uint64_t n)
+{
+	folio_u64 *count = &shard->count[counter];
+
+	folio_u64_store_relaxed(count, folio_u64_load_relaxed(count) + n);
+}
+
+#endif
