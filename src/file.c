@@ -47,44 +47,55 @@ __attribute__((noinline, no_sanitize("thread"))) static void copy_out(void *to, 
 	while (len-- > 0)
 		*target++ = *source++;
 }
+
+#define copy_short copy_out
 #else
 struct block16 {
 	uint64_t word[2];
 };
 
-static inline void copy16(void *to, const void *from)
-{
-	struct block16 block;
-
-	__builtin_memcpy(&block, from, sizeof(block));
-	__builtin_memcpy(to, &block, sizeof(block));
-}
+#define COPY_BLOCK(type, to, from)                                                                 \
+	do {                                                                                       \
+		type block;                                                                        \
+		__builtin_memcpy(&block, (from), sizeof(block));                                   \
+		__builtin_memcpy((to), &block, sizeof(block));                                     \
+	} while (0)
 
 /*
- * Of memory that may change meanwhile; the version check throws such a copy away. Short copies are done here
- * by blocks that overlap in the middle: a call costs as much as the copy.
+ * Of memory that may change meanwhile; the version check throws such a copy away. Short copies are done here,
+ * by blocks that overlap in the middle: a call costs as much as the copy, and a hit is a leaf function without it.
  */
-static inline void copy_out(void *to, const void *from, size_t len)
+static inline __attribute__((always_inline)) void copy_short(char *to, const char *from, size_t len)
 {
-	const char *source = from;
-	char *target = to;
+	if (len >= 16) {
+		if (len > 64) {
+			COPY_BLOCK(struct block16, to + 32, from + 32);
+			COPY_BLOCK(struct block16, to + 48, from + 48);
+			COPY_BLOCK(struct block16, to + len - 64, from + len - 64);
+			COPY_BLOCK(struct block16, to + len - 48, from + len - 48);
+		}
+		if (len > 32) {
+			COPY_BLOCK(struct block16, to + 16, from + 16);
+			COPY_BLOCK(struct block16, to + len - 32, from + len - 32);
+		}
+		COPY_BLOCK(struct block16, to, from);
+		COPY_BLOCK(struct block16, to + len - 16, from + len - 16);
+	} else if (len >= 8) {
+		COPY_BLOCK(uint64_t, to, from);
+		COPY_BLOCK(uint64_t, to + len - 8, from + len - 8);
+	} else if (len >= 4) {
+		COPY_BLOCK(uint32_t, to, from);
+		COPY_BLOCK(uint32_t, to + len - 4, from + len - 4);
+	} else {
+		to[0] = from[0];
+		to[len / 2] = from[len / 2];
+		to[len - 1] = from[len - 1];
+	}
+}
 
-	if (len < 16 || len > 128) {
-		memcpy(to, from, len);
-		return;
-	}
-	if (len > 64) {
-		copy16(target + 32, source + 32);
-		copy16(target + 48, source + 48);
-		copy16(target + len - 64, source + len - 64);
-		copy16(target + len - 48, source + len - 48);
-	}
-	if (len > 32) {
-		copy16(target + 16, source + 16);
-		copy16(target + len - 32, source + len - 32);
-	}
-	copy16(target, source);
-	copy16(target + len - 16, source + len - 16);
+static void copy_out(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
 }
 #endif
 
@@ -104,43 +115,62 @@ static inline bool touch(struct folio *folio)
 	return false;
 }
 
-/*
- * Copy up to @len bytes from @offset, as far as the folio there reaches; all of them lie in the file. No reference is
- * taken and nothing shared is written (but a hint, until the folio is hot). Returns the bytes copied, 0 when
- * the page is not there or changed meanwhile. *marked: reading ahead should go on.
- */
-static inline size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
-{
-	size_t in_folio, size;
+/* What a look-up by copy saw before it copies, and compares with afterwards. */
+struct glimpse {
 	struct folio *folio;
 	uint64_t version;
+	const char *data; /* of the byte asked for */
+	size_t left;      /* bytes from there to the end of the folio */
+};
+
+/*
+ * Steps 1 to 3 of version.h: the folio at @offset and where its bytes are. Inside a section. False when the page is
+ * not there or not good. No reference is taken, nothing shared is written.
+ */
+static inline __attribute__((always_inline)) bool
+glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
+{
+	size_t size, in_folio;
 	folio_ptr *slot;
 	void *entry;
 
-	grace_read_lock();
 	entry = tree_walk(&file->inode->tree, offset >> FOLIO_PAGE_SHIFT, &slot);
 	if (unlikely(!entry_is_folio(entry)))
-		goto miss;
-	folio = entry_folio(entry);
-	if (unlikely(!version_load_begin(&folio->version, &version)))
-		goto miss;
-	/* Between the two looks at the version: see version.h. */
+		return false;
+	seen->folio = entry_folio(entry);
+	if (unlikely(!version_load_begin(&seen->folio->version, &seen->version)))
+		return false;
 	if (unlikely(folio_ptr_load_relaxed(slot) != entry))
-		goto miss;
+		return false;
 	/* From the entry alone: the frame's line is fetched beside the descriptor's, not after it. */
 	size = (size_t)FOLIO_PAGE_SIZE << entry_order(entry);
 	in_folio = offset & (size - 1);
-	if (len > size - in_folio)
-		len = size - in_folio;
-	copy_out(buf, file->data + ((folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio, len);
-	if (unlikely(!version_recheck(&folio->version, version)))
-		goto miss;
-	*marked = touch(folio);
+	seen->data = file->data + ((seen->folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio;
+	seen->left = size - in_folio;
+	return true;
+}
+
+/*
+ * Copy up to @len bytes from @offset, as far as the folio there reaches; all of them lie in the file. Returns the
+ * bytes copied, 0 when the page is not there or changed meanwhile. *marked: reading ahead should go on.
+ */
+static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
+{
+	struct glimpse seen;
+	size_t copied = 0;
+
+	grace_read_lock();
+	if (glimpse(file, offset, &seen)) {
+		if (len > seen.left)
+			len = seen.left;
+		copy_out(buf, seen.data, len);
+		if (version_recheck(&seen.folio->version, seen.version)) {
+			*marked = touch(seen.folio);
+			copied = len;
+		}
+	}
 	grace_read_unlock();
-	return len;
-miss:
-	grace_read_unlock();
-	return 0;
+	return copied;
 }
 
 /* ---- pinning ---- */
@@ -148,7 +178,8 @@ miss:
 #define LOOKUP_SPIN 16
 
 /* Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. */
-static inline struct folio *lookup_pin(struct inode *inode, uint64_t index, struct stats_shard *shard)
+static inline __attribute__((always_inline)) struct folio *
+lookup_pin(struct inode *inode, uint64_t index, struct stats_shard *shard)
 {
 	unsigned failed = 0;
 	struct folio *folio;
@@ -437,33 +468,62 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 	return (ssize_t)done;
 }
 
+/* The rare ends of a hit, where something is left to do. */
+static __attribute__((noinline)) ssize_t read_wake(size_t len)
+{
+	grace_hit_wake();
+	return (ssize_t)len;
+}
+
+static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+{
+	/* The section has ended: the descriptor may serve another page. Then a wrong hint is given. */
+	if (touch(folio))
+		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, thread_enter(file->cache, file->cache_id));
+	return (ssize_t)len;
+}
+
+#define SHORT_MAX 128
+
 /*
- * The whole hit: who we are (one comparison), where the file ends, walk, version, slot, copy, version. All
- * else is read_slow's.
+ * A hit of a short read, whole: who we are (one comparison), where the file ends, walk, version, slot, copy,
+ * version. A leaf function; everything else is read_slow's.
  */
-static inline ssize_t read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+static inline __attribute__((always_inline)) ssize_t
+read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
 	struct stats_shard *shard;
+	struct glimpse seen;
 	uint64_t size;
-	bool marked;
+	bool wake;
 
-	if (unlikely(!file))
-		return -EINVAL;
-	shard = thread_enter(file->cache, file->cache_id);
+	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
+		goto slow;
+	shard = thread_hit(file->cache_id);
 	if (unlikely(!shard))
-		return -ESTALE;
+		goto slow;
 	/* acquire: pairs with inode_revalidate; with the larger size the old last page is gone. */
 	size = folio_u64_load_acquire(&file->inode->size);
-	/* One page and more than nothing; longer reads count their hits by pages, in read_slow. */
-	if (likely(len - 1 < FOLIO_PAGE_SIZE - (offset & (FOLIO_PAGE_SIZE - 1)) && offset < size &&
-		    len <= size - offset)) {
-		if (likely(copy_cached(file, buf, len, offset, &marked) == len)) {
-			stats_add(shard, STAT_HITS, 1);
-			if (unlikely(marked))
-				read_ahead(file, offset >> FOLIO_PAGE_SHIFT, shard);
-			return (ssize_t)len;
-		}
+	if (unlikely(offset >= size || len > size - offset))
+		goto slow;
+	grace_hit_begin();
+	if (unlikely(!glimpse(file, offset, &seen) || len > seen.left)) {
+		grace_hit_end();
+		goto slow;
 	}
+	copy_short(buf, seen.data, len);
+	if (unlikely(!version_recheck(&seen.folio->version, seen.version))) {
+		grace_hit_end();
+		goto slow;
+	}
+	wake = grace_hit_end();
+	stats_add(shard, STAT_HITS, 1);
+	if (unlikely(wake))
+		return read_wake(len);
+	if (unlikely(folio_u8_load_relaxed(&seen.folio->heat) < HEAT_HOT))
+		return read_touch(file, seen.folio, len, offset);
+	return (ssize_t)len;
+slow:
 	return read_slow(file, buf, len, offset, nowait);
 }
 
@@ -484,6 +544,8 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 	struct stats_shard *shard = thread_enter(file->cache, file->cache_id);
 	int r;
 
+	if (!shard)
+		return -ESTALE;
 	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
 		/* -ENODATA, unless the file grew. */
 		r = inode_revalidate(file->inode, true, shard);
@@ -502,30 +564,62 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 	return 0;
 }
 
+/* The rare ends of a pinned hit. */
+static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t index, unsigned flags,
+	struct folio **result, struct folio *folio)
+{
+	folio_put(folio);
+	return get_slow(file, index, flags, result);
+}
+
+static __attribute__((noinline)) int get_wake(void)
+{
+	grace_hit_wake();
+	return 0;
+}
+
+static __attribute__((noinline)) int get_touch(struct folio_file *file, struct folio *folio, uint64_t index)
+{
+	if (touch(folio))
+		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
+	return 0;
+}
+
+/* A pinned hit, whole: steps 1 to 3. A leaf function like read_any. */
 int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result)
 {
 	struct stats_shard *shard;
 	struct folio *folio;
+	folio_ptr *slot;
+	void *entry;
+	bool wake;
 
 	if (unlikely(!file || !result || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
-	shard = thread_enter(file->cache, file->cache_id);
-	if (unlikely(!shard))
-		return -ESTALE;
-	if (likely(index < size_pages(folio_u64_load_acquire(&file->inode->size)))) {
-		folio = lookup_pin(file->inode, index, shard);
-		/* acquire: pairs with folio_unlock: what the filler wrote is seen. */
-		if (likely(folio && folio_u32_load_acquire(&folio->flags) == FOLIO_UPTODATE)) {
-			if (unlikely(touch(folio)))
-				read_ahead(file, index, shard);
-			stats_add(shard, STAT_HITS, 1);
-			*result = folio;
-			return 0;
-		}
-		if (folio)
-			folio_put(folio);
+	shard = thread_hit(file->cache_id);
+	if (unlikely(!shard || index >= size_pages(folio_u64_load_acquire(&file->inode->size))))
+		return get_slow(file, index, flags, result);
+	grace_hit_begin();
+	entry = tree_walk(&file->inode->tree, index, &slot);
+	folio = entry_folio(entry);
+	if (unlikely(!entry_is_folio(entry) || !folio_ref_try_get(&folio->ref))) {
+		grace_hit_end();
+		return get_slow(file, index, flags, result);
 	}
-	return get_slow(file, index, flags, result);
+	if (unlikely(folio_ptr_load_acquire(slot) != entry ||
+		    /* acquire: pairs with folio_unlock: what the filler wrote is seen. */
+		    folio_u32_load_acquire(&folio->flags) != FOLIO_UPTODATE)) {
+		grace_hit_end();
+		return get_undo(file, index, flags, result, folio);
+	}
+	wake = grace_hit_end();
+	stats_add(shard, STAT_HITS, 1);
+	*result = folio;
+	if (unlikely(wake))
+		return get_wake();
+	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
+		return get_touch(file, folio, index);
+	return 0;
 }
 
 /* Memory for so many pages is made free before they are asked for. */

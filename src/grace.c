@@ -163,3 +163,8 @@ void grace_barrier(void)
 	__tsan_acquire(&grace_tsan_tag);
 #endif
 }
+
+void grace_hit_wake(void)
+{
+	urcu_common_wake_up_gp(&urcu_memb_gp);
+}

@@ -21,6 +21,8 @@
 #ifndef FOLIO_SRC_GRACE_H
 #define FOLIO_SRC_GRACE_H
 
+#include <stdbool.h>
+
 #define _LGPL_SOURCE
 #include <urcu/urcu-memb.h>
 #undef _LGPL_SOURCE
@@ -66,6 +68,46 @@ static inline void grace_read_unlock(void)
 	__tsan_release(&grace_tsan_tag);
 #endif
 	urcu_memb_read_unlock();
+}
+
+/*
+ * The same section for a hit: without the question whether the system has membarrier(2), which is answered once
+ * for the thread (grace_is_cheap), and without a call in the middle of the caller, so that a hit is a leaf
+ * function. grace_hit_end returns true when a grace period waits for a word from us: the caller then calls
+ * grace_hit_wake. Nests with the others.
+ */
+static inline void grace_hit_begin(void)
+{
+	unsigned long nest = URCU_TLS(urcu_memb_reader).ctr;
+
+	cmm_barrier();
+	if (caa_likely(!(nest & URCU_GP_CTR_NEST_MASK)))
+		nest = CMM_LOAD_SHARED(urcu_memb_gp.ctr);
+	else
+		nest += URCU_GP_COUNT;
+	/* Pairs with the membarrier of the grace period, in place of a fence here. */
+	_CMM_STORE_SHARED(URCU_TLS(urcu_memb_reader).ctr, nest);
+	cmm_barrier();
+}
+
+static inline bool grace_hit_end(void)
+{
+#ifdef GRACE_TSAN
+	__tsan_release(&grace_tsan_tag);
+#endif
+	cmm_barrier();
+	_CMM_STORE_SHARED(
+		URCU_TLS(urcu_memb_reader).ctr, URCU_TLS(urcu_memb_reader).ctr - URCU_GP_COUNT);
+	cmm_barrier();
+	return caa_unlikely(CMM_LOAD_SHARED(urcu_memb_gp.futex) == -1);
+}
+
+void grace_hit_wake(void);
+
+/* May the calling thread, attached, use grace_hit_begin and _end? */
+static inline bool grace_is_cheap(void)
+{
+	return urcu_memb_has_sys_membarrier;
 }
 
 /*

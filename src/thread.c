@@ -13,7 +13,12 @@
 
 #include "cache.h"
 
-_Thread_local struct thread_cache thread_caches[THREAD_CACHES];
+#define THREAD_CACHES 8 /* caches that a thread may alternate between without attaching again */
+
+_Thread_local struct thread_cache thread_last;
+static _Thread_local struct thread_cache thread_caches[THREAD_CACHES];
+/* The thread's destructors run: what it attaches now, nobody would detach. */
+static _Thread_local bool thread_ending;
 
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct folio_cache *caches;  /* guarded by threads_lock */
@@ -68,6 +73,12 @@ static void thread_ended(void *table)
 	struct thread_cache *known = table;
 	unsigned i;
 
+	/*
+	 * Other destructors of the program may still call the library. They find nothing remembered, and attach for
+	 * each call. (Keys' destructors run in the order of the keys; the key of the room grace is younger.)
+	 */
+	thread_ending = true;
+	thread_last = (struct thread_cache){0};
 	for (i = 0; i < THREAD_CACHES; i++)
 		forget(&known[i]);
 }
@@ -86,6 +97,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	memset(thread_caches, 0, sizeof(thread_caches));
+	thread_last = (struct thread_cache){0};
 	folio_u64_fetch_add_relaxed(&process_number, 1);
 	caches = NULL;
 	pthread_mutex_unlock(&threads_lock);
@@ -138,26 +150,32 @@ struct stats_shard *thread_attach(struct folio_cache *cache)
 	if (cache->process != folio_u64_load_relaxed(&process_number))
 		return NULL;
 	grace_thread_attach();
-	forget(known);
-	/* The destructor runs for threads that have a value. */
-	pthread_setspecific(ended_key, thread_caches);
-	shard = aligned_alloc(64, sizeof(*shard));
-	if (shard) {
-		memset(shard, 0, sizeof(*shard));
-		shard->cache_id = cache->id;
-		pthread_mutex_lock(&threads_lock);
-		shard->next = cache->shards;
-		if (shard->next)
-			shard->next->prev = shard;
-		cache->shards = shard;
-		pthread_mutex_unlock(&threads_lock);
-	} else {
-		/* Shared with others like it: counts may be lost, nothing else is. */
-		shard = cache->shard_spare;
+	if (thread_ending)
+		return cache->shard_spare;
+	if (known->id != cache->id) {
+		forget(known);
+		/* The destructor runs for threads that have a value. */
+		pthread_setspecific(ended_key, thread_caches);
+		shard = aligned_alloc(64, sizeof(*shard));
+		if (shard) {
+			memset(shard, 0, sizeof(*shard));
+			shard->cache_id = cache->id;
+			pthread_mutex_lock(&threads_lock);
+			shard->next = cache->shards;
+			if (shard->next)
+				shard->next->prev = shard;
+			cache->shards = shard;
+			pthread_mutex_unlock(&threads_lock);
+		} else {
+			/* Shared with others like it: counts may be lost, nothing else is. */
+			shard = cache->shard_spare;
+		}
+		known->id = cache->id;
+		known->shard = shard;
 	}
-	known->id = cache->id;
-	known->shard = shard;
-	return shard;
+	if (grace_is_cheap())
+		thread_last = *known;
+	return known->shard;
 }
 
 void thread_stats_sum(struct folio_cache *cache, uint64_t count[STATS])

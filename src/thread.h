@@ -3,9 +3,9 @@
  * thread.h - what a thread needs before it may use a cache, behind one comparison.
  *
  * The first call of a thread on a cache attaches it: it is made known to the room grace, and
- * gets a shard of statistics. A table of the thread's own remembers that; on the hit path one comparison with the cache's
- * number, which is never used twice, says that all of it is in place and that the process is still the one
- * that opened the cache (the table is wiped in a child of fork).
+ * gets a shard of statistics. The thread remembers the cache that it used last, by the cache's number, which is never used
+ * twice. On the hit path one comparison with it says that all of this is in place, that the process is still the
+ * one that opened the cache (a child of fork forgets), and that sections are cheap (grace.h).
  */
 #ifndef FOLIO_SRC_THREAD_H
 #define FOLIO_SRC_THREAD_H
@@ -13,26 +13,29 @@
 #include "folio.h"
 #include "stats.h"
 
-#define THREAD_CACHES 8 /* caches that a thread may alternate between without attaching again */
-
 struct thread_cache {
-	uint64_t id; /* 0: empty */
+	uint64_t id; /* 0: none */
 	struct stats_shard *shard;
 };
 
-extern _Thread_local struct thread_cache thread_caches[THREAD_CACHES];
+/* The cache that the thread used last, for hits; empty where sections are not cheap. */
+extern _Thread_local struct thread_cache thread_last;
 
-/* Attach. NULL in a child of the process that opened the cache. */
+/* Attach, or find what is known already. NULL in a child of the process that opened the cache. */
 struct stats_shard *thread_attach(struct folio_cache *cache);
 
 /* The shard of the calling thread, NULL as above. id is that of the cache. */
 static inline struct stats_shard *thread_enter(struct folio_cache *cache, uint64_t id)
 {
-	const struct thread_cache *known = &thread_caches[id % THREAD_CACHES];
-
-	if (likely(known->id == id))
-		return known->shard;
+	if (likely(thread_last.id == id))
+		return thread_last.shard;
 	return thread_attach(cache);
+}
+
+/* The same for a hit; NULL: ask thread_enter. */
+static inline struct stats_shard *thread_hit(uint64_t id)
+{
+	return likely(thread_last.id == id) ? thread_last.shard : NULL;
 }
 
 /* Called once for each cache, before threads use it and after the last has left. */

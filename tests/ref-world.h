@@ -337,7 +337,7 @@ static bool world_carried(struct world_object *object)
 {
 	uint32_t range = FOLIO_REF_FROZEN | (FOLIO_REF_FROZEN - 1);
 
-	return folio_u32_load_relaxed(&object->ref.word) & ~range;
+	return ghost_load(&object->ref.word) & ~range;
 }
 
 /* Nobody is at work any more and nobody owns anything but the slots: each life was released once. */

@@ -43,7 +43,6 @@ size_t const atomic_history_size = 8;
 #undef free
 #undef assert
 #undef errno
-#undef $
 
 /* Plain stores under the rule of C++20; see above. For each number of threads that a model has. */
 #define MODEL_STORE_(threads, order, published)                                                    \
@@ -252,6 +251,8 @@ class model
 		/* What Relacy goes by when it decides how far back a load may look. */
 		params.search_type = rl::sched_random;
 		params.progress_stream = &nowhere;
+		/* Steps after which a thread that only waits for others is taken to wait for ever. */
+		params.execution_depth_limit = 300;
 		if (seed) {
 			params.initial_state = std::to_string(seed).c_str();
 			params.iteration_count = seed + executions - 1;

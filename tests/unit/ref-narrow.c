@@ -9,7 +9,6 @@
 
 static struct world_object *const thing = &world.object[0];
 static struct world_slot *const slot_x = &world.slot[TYPE_X];
-static struct world_slot *const slot_y = &world.slot[TYPE_Y];
 
 static void word_is_narrow(void **state)
 {
@@ -199,11 +198,9 @@ static void stale_get(void)
 
 static void live_as_y(void)
 {
-	world_born(thing, TYPE_Y, 2);
-	world_publish(slot_y, thing);
+	world_born(thing, TYPE_Y, 1);
 	world_check_held(thing, TYPE_Y);
 	world_drop(thing, TYPE_Y, 1);
-	world_erase(slot_y);
 }
 
 static void put_all_but_the_slots(void)

@@ -171,40 +171,39 @@ static int text_width(const char *text)
 	return width;
 }
 
-static void print_ratio(FILE *out, const struct spread *ratio)
+/* Between the quartiles, in percent of the median. */
+static double width_percent(const struct spread *spread)
 {
-	char text[64];
-
-	snprintf(text, sizeof(text), "%s (%s-%s)", report_three_digits(ratio->median),
-		report_three_digits(ratio->low), report_three_digits(ratio->high));
-	fprintf(out, "  %20s", text);
+	return 100 * (spread->high - spread->low) / spread->median;
 }
+
+#define RATIO_WIDTH 13
 
 static void print_row(const struct report_workload *workload, const struct report_row *row, int width,
 	bool scaling, FILE *out)
 {
 	struct spread rate = spread_of(row->rate, row->count), ratio;
+	char text[64];
 	unsigned base;
 
-	fprintf(out, "  %7u  %-*s  %9s  %9s  %5.1f%%", row->threads, width, row->contender,
+	fprintf(out, "  %7u  %-*s  %8s  %8s  %5.1f%%", row->threads, width, row->contender,
 		report_three_digits(rate.median / workload->scale),
-		report_three_digits(nanoseconds(row, rate.median)),
-		100 * (rate.high - rate.low) / rate.median);
+		report_three_digits(nanoseconds(row, rate.median)), width_percent(&rate));
 	if (workload->extra)
-		fprintf(out, "  %*.2f%%", (int)strlen(workload->extra) < 7 ? 6 : (int)strlen(workload->extra) - 1,
-			100 * spread_of(row->extra, row->count).median);
+		fprintf(out, "  %8.2f%%", 100 * spread_of(row->extra, row->count).median);
 	if (scaling) {
 		if (row->threads > 1 && report_scaling(workload, row, &ratio))
-			fprintf(out, "  %10s", report_three_digits(ratio.median));
+			fprintf(out, "  %7s", report_three_digits(ratio.median));
 		else
-			fprintf(out, "  %10s", "");
+			fprintf(out, "  %7s", "");
 	}
 	for (base = 0; base < REPORT_BASES && workload->bases[base]; base++) {
+		text[0] = '\0';
 		if (strcmp(row->contender, workload->bases[base]) &&
 			report_ratio(workload, row, workload->bases[base], &ratio))
-			print_ratio(out, &ratio);
-		else
-			fprintf(out, "  %20s", "");
+			snprintf(text, sizeof(text), "%s (%.1f%%)",
+				report_three_digits(ratio.median), width_percent(&ratio));
+		fprintf(out, "  %*s", RATIO_WIDTH, text);
 	}
 	fputc('\n', out);
 }
@@ -216,6 +215,8 @@ static void print_workload(const struct report_workload *workload, FILE *out)
 	bool scaling = false;
 	char heading[64];
 
+	if (!workload->row_count)
+		return;
 	for (i = 0; i < workload->row_count; i++) {
 		if (text_width(workload->rows[i].contender) > width)
 			width = text_width(workload->rows[i].contender);
@@ -224,17 +225,18 @@ static void print_workload(const struct report_workload *workload, FILE *out)
 			scaling = true;
 	}
 	fprintf(out, "\n%s: %s\n", workload->name, workload->title);
-	fprintf(out, "  %7s  %-*s  %9s  %9s  %6s", "threads", width, "contender", workload->unit,
+	fprintf(out, "  %7s  %-*s  %8s  %8s  %6s", "threads", width, "contender", workload->unit,
 		"ns/op", "spread");
 	if (workload->extra)
-		fprintf(out, "  %7s", workload->extra);
+		fprintf(out, "  %9s", workload->extra);
 	if (scaling)
-		fprintf(out, "  %10s", "x 1 thread");
+		fprintf(out, "  %7s", "x 1 thr");
 	for (base = 0; base < REPORT_BASES && workload->bases[base]; base++) {
 		snprintf(heading, sizeof(heading), "x %s", workload->bases[base]);
-		fprintf(out, "  %20s", heading);
+		fprintf(out, "  %*s", RATIO_WIDTH, heading);
 	}
-	fputc('\n', out);
+	fprintf(out, "   (%u rounds of %s ms)\n", workload->rows[0].count,
+		report_three_digits(workload->slice * 1e3));
 	/* By threads, upwards; within that in the order in which they were added. */
 	for (threads = 0;; threads = next) {
 		next = 0;
@@ -261,10 +263,9 @@ void report_table(const struct report *report, FILE *out)
 	for (i = 0; i < report->workload_count; i++)
 		print_workload(&report->workloads[i], out);
 	fprintf(out,
-		"\nMedians of %u rounds of %.0f ms in which the contenders take turns. spread: between "
-		"the quartiles, of the\nmedian. ns/op: of one thread. x: rate against the named one, "
-		"round by round: median (quartiles).\n",
-		report->rounds, report->slice * 1e3);
+		"\nMedians of rounds in which the contenders take turns. ns/op: of one thread. spread: "
+		"between the quartiles,\nby the median. x: rate by that of the named one in the same "
+		"round: median (spread).\n");
 	for (i = 0; i < report->note_count; i++)
 		fprintf(out, "%s\n", report->notes[i]);
 }
@@ -385,8 +386,10 @@ static void json_row(const struct report_workload *workload, const struct report
 	json_string(out, workload->name);
 	fputs(", \"contender\": ", out);
 	json_string(out, row->contender);
-	fprintf(out, ", \"threads\": %u, \"rounds\": %u,\n     \"ops_per_second\": ", row->threads,
+	fprintf(out, ", \"threads\": %u, \"rounds\": %u, \"seconds_per_sample\": ", row->threads,
 		row->count);
+	json_number(out, workload->slice);
+	fputs(",\n     \"ops_per_second\": ", out);
 	json_spread(out, &rate);
 	fputs(",\n     \"ns_per_op\": ", out);
 	json_number(out, nanoseconds(row, rate.median));
@@ -461,11 +464,7 @@ void report_json(const struct report *report, FILE *out)
 	}
 	fputs("],\n", out);
 	json_facts(report, out);
-	fputs("  \"rounds\": ", out);
-	json_number(out, report->rounds);
-	fputs(",\n  \"seconds_per_sample\": ", out);
-	json_number(out, report->slice);
-	fputs(",\n  \"results\": [\n", out);
+	fputs("  \"results\": [\n", out);
 	for (i = 0; i < report->workload_count; i++) {
 		workload = &report->workloads[i];
 		for (row = 0; row < workload->row_count; row++) {
@@ -523,14 +522,14 @@ void report_csv(const struct report *report, FILE *out)
 	struct spread spread;
 	unsigned i, r, base, fact;
 
-	fputs("workload,contender,threads,rounds,ops_per_second,ops_low,ops_high,ops_min,ops_max,"
+	fputs("workload,contender,threads,rounds,seconds_per_sample,ops_per_second,ops_low,ops_high,ops_min,ops_max,"
 	      "ns_per_op,bytes_per_op,extra_name,extra,one_thread_ratio,one_thread_low,one_thread_high",
 		out);
 	for (base = 0; base < REPORT_BASES; base++)
 		fprintf(out, ",base%u,base%u_ratio,base%u_low,base%u_high", base, base, base, base);
 	for (fact = 0; fact < report->fact_count; fact++)
 		fprintf(out, ",%s_%s", report->facts[fact].group, report->facts[fact].name);
-	fputs(",seconds_per_sample,version,command\n", out);
+	fputs(",version,command\n", out);
 
 	for (i = 0; i < report->workload_count; i++) {
 		workload = &report->workloads[i];
@@ -539,7 +538,7 @@ void report_csv(const struct report *report, FILE *out)
 			csv_string(out, workload->name);
 			fputc(',', out);
 			csv_string(out, row->contender);
-			fprintf(out, ",%u,%u", row->threads, row->count);
+			fprintf(out, ",%u,%u,%.6g", row->threads, row->count, workload->slice);
 			spread = spread_of(row->rate, row->count);
 			csv_spread(out, &spread);
 			fprintf(out, ",%.6g,%.6g,%.6g,%llu,", spread.min, spread.max,
@@ -572,7 +571,7 @@ void report_csv(const struct report *report, FILE *out)
 				else
 					fprintf(out, "%.15g", report->facts[fact].number);
 			}
-			fprintf(out, ",%.6g,", report->slice);
+			fputc(',', out);
 			csv_string(out, folio_version());
 			fputc(',', out);
 			csv_command(report, out);

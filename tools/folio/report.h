@@ -43,7 +43,8 @@ struct report_workload {
 	uint64_t bytes;    /* that an operation reads; 0: it reads none */
 	const char *bases[REPORT_BASES]; /* contenders that the others are measured against */
 	const char *extra; /* name of the share in the rows' extra, or NULL */
-	/* Filled by report_row. */
+	/* Filled by rounds.c and report_sample. */
+	double slice; /* seconds that a sample takes */
 	struct report_row *rows;
 	unsigned row_count;
 };
@@ -60,8 +61,6 @@ struct report {
 	const char *title; /* of the picture */
 	int argc;          /* the command line */
 	char **argv;
-	unsigned rounds;
-	double slice; /* seconds that a sample takes */
 
 	struct report_workload *workloads;
 	unsigned workload_count;

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fill - is what a reader gets of a page that is being filled the contents, whole, whether he pins and waits
+ * or copies; is he woken; and does a failed fill tell its error to all who waited?
+ *
+ * One thread takes a free folio, gives it a life with two references, stores it in the slot, fills it, and ends
+ * the fill as good or failed, by the library's folio.h: version even before UPTODATE. One or two readers pin (slot,
+ * get, slot again), wait for the lock bit, and read plain data; one copies.
+ *
+ * Full search with one reader who pins; with two, and with one who copies beside: all executions with at
+ * most three preemptions.
+ */
+#include "model.h"
+
+#include "futex.h"
+
+#include "folio.h"
+
+static scenario slept("a reader waited for the end of the fill");
+static scenario good("a pinned reader read the contents");
+static scenario failed("a pinned reader got the error");
+static scenario copied("a copying reader read the contents");
+
+template <int pins, int copies>
+struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
+	enum { CONTENTS = 7, EIO_ = 5 };
+
+	char memory[sizeof(struct folio) + 64];
+	struct folio *folio; /* aligned, as its address in the slot has to be */
+	folio_ptr slot;
+	rl::var<int> data; /* for those who pin */
+	folio_u64 word;    /* for those who copy: the same page */
+	rl::var<int> error;
+	int released;
+
+	fill()
+	{
+		folio = reinterpret_cast<struct folio *>(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+		::new (folio) struct folio();
+	}
+
+	~fill()
+	{
+		folio->~folio();
+	}
+
+	void before()
+	{
+		folio_ref_init_frozen(&folio->ref);
+		folio_u64_store_relaxed(&folio->version, 1);
+		folio->order = 0;
+		folio_u32_store_relaxed(&folio->flags, 0);
+		folio_ptr_store_relaxed(&slot, NULL);
+		PLAIN_STORE(data, 0);
+		PLAIN_STORE(error, 0);
+		folio_u64_store_relaxed(&word, 0);
+		released = 0;
+	}
+
+	void put()
+	{
+		if (!folio_ref_put(&folio->ref))
+			return;
+		released++;
+		version_break(&folio->version);
+		PLAIN_STORE(data, -1);
+		PLAIN_STORE(error, -1);
+	}
+
+	void fill_page(bool is_good)
+	{
+		folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
+		version_break(&folio->version);
+		folio_ref_unfreeze(&folio->ref, 2);
+		folio_ptr_store_release(&slot, entry_of(folio));
+		if (is_good) {
+			PLAIN_STORE(data, CONTENTS);
+			folio_u64_store_relaxed(&word, CONTENTS);
+			version_settle(&folio->version);
+			folio_unlock(folio, FOLIO_UPTODATE);
+		} else {
+			PLAIN_STORE(error, EIO_);
+			folio_ptr_store_relaxed(&slot, NULL);
+			folio_unlock(folio, FOLIO_ERROR);
+			put();
+		}
+		put();
+	}
+
+	void pin()
+	{
+		void *entry = folio_ptr_load_acquire(&slot);
+		struct folio *found;
+		uint32_t flags;
+
+		if (!entry_is_folio(entry))
+			return;
+		found = entry_folio(entry);
+		if (!folio_ref_try_get(&found->ref))
+			return;
+		if (folio_ptr_load_relaxed(&slot) == entry) {
+			flags = folio_u32_load_acquire(&found->flags);
+			if (flags & FOLIO_LOCKED) {
+				slept.reached();
+				flags = folio_wait_unlocked(found);
+			}
+			if (flags & FOLIO_UPTODATE) {
+				good.reached();
+				CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, up to date, and not the contents");
+			} else {
+				failed.reached();
+				CLAIM(flags & FOLIO_ERROR, "neither good nor failed");
+				CLAIM(PLAIN_LOAD(error) == EIO_, "failed without its error");
+			}
+		}
+		put();
+	}
+
+	void copy()
+	{
+		void *entry = folio_ptr_load_acquire(&slot);
+		uint64_t seen, got;
+
+		if (!entry_is_folio(entry) || !version_load_begin(&folio->version, &seen))
+			return;
+		if (folio_ptr_load_relaxed(&slot) != entry)
+			return;
+		got = folio_u64_load_relaxed(&word);
+		if (!version_recheck(&folio->version, seen))
+			return;
+		copied.reached();
+		CLAIM(got == CONTENTS, "copied, and not the contents");
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0)
+			fill_page(rl::rand(2));
+		else if (index <= pins)
+			pin();
+		else
+			copy();
+	}
+
+	void after()
+	{
+		bool is_good = folio_ptr_load_relaxed(&slot);
+
+		CLAIM(released == !is_good, "released while in the tree, or not at all");
+		CLAIM(folio_ref_count(&folio->ref) == is_good, "a reference is left");
+	}
+};
+
+int main()
+{
+	model m("fill");
+
+	m.full<struct fill<1, 0>>();
+	m.bound<struct fill<2, 0>>(3);
+	m.bound<struct fill<1, 1>>(3);
+	return m.result();
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * junk - does what failed gets leave behind stay inside the frozen half of the word, and does taking it
+ * away never take anything of a life?
+ *
+ * The word is 4 bits wide here: frozen from 8 on, junk reset from 12 on, references refused past 4. Getters try
+ * again and again, before, during and after a life that another thread gives the object; the life starts
+ * with as many references as are allowed, so gets are refused there as well.
+ *
+ * Full search; two getters with five tries each. With three: all executions with at most four preemptions.
+ */
+#define FOLIO_REF_BITS 4
+#include "model.h"
+
+static scenario reset("junk past the limit");
+static scenario refused("more references than are allowed");
+static scenario got("a get succeeded");
+
+template <int getters, int tries>
+struct junk : rl::test_suite<junk<getters, tries>, getters + 1> {
+	struct folio_ref ref;
+	bool live; /* what the model knows: between unfreeze and the winning CAS */
+	int released;
+
+	void before()
+	{
+		folio_ref_init_frozen(&ref);
+		live = false;
+		released = 0;
+	}
+
+	/* At every switch. */
+	void invariant()
+	{
+		uint32_t word = ref.word.debug_value();
+
+		CLAIM(word < 1u << FOLIO_REF_BITS, "junk carried out of the word");
+		/* Between the CAS and what the model notes of it no other thread runs. */
+		CLAIM(live || word & FOLIO_REF_FROZEN, "frozen ended without unfreeze");
+		CLAIM(!live || !(word & FOLIO_REF_FROZEN), "a live word turned frozen");
+		if (word >= FOLIO_REF_JUNK_LIMIT)
+			reset.reached();
+		if (live && word > FOLIO_REF_MAX)
+			refused.reached();
+	}
+
+	void put_n(uint32_t n)
+	{
+		if (!folio_ref_put_n(&ref, n))
+			return;
+		live = false;
+		released++;
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == getters) {
+			/* The store of unfreeze comes before the next switch, and so does the note. */
+			rl::preemption_disabler no_switch(rl::ctx());
+
+			folio_ref_unfreeze(&ref, FOLIO_REF_MAX);
+			live = true;
+		} else {
+			for (int i = 0; i < tries; i++) {
+				if (!folio_ref_try_get(&ref))
+					continue;
+				got.reached();
+				put_n(1);
+			}
+			return;
+		}
+		put_n(FOLIO_REF_MAX - 1);
+		put_n(1);
+	}
+
+	void after()
+	{
+		CLAIM(released == 1 && !live, "not released once");
+		CLAIM(folio_ref_count(&ref) == 0, "a reference is left");
+	}
+};
+
+int main()
+{
+	model m("junk");
+
+	m.full<struct junk<2, 5>>();
+	m.bound<struct junk<3, 3>>(4);
+	return m.result();
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "svg.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Places in pixels. */
+#define WIDTH        980
+#define BARS_LEFT    250
+#define BARS_RIGHT   720 /* the rest of the width is for the values */
+#define MARGIN       24
+#define BAR_HEIGHT   13
+#define BAR_STEP     15
+#define ROW_GAP      9
+#define GROUP_GAP    18
+#define GROUP_HEAD   26
+#define AXIS_HEIGHT  34
+#define HEAD_HEIGHT  58
+#define LINE_HEIGHT  17
+
+static const char style[] =
+	"text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; "
+	"font-size: 12.5px; fill: #1f2328 }\n"
+	".page { fill: #ffffff }\n"
+	".title { font-size: 20px; font-weight: 600 }\n"
+	".group { font-size: 14px; font-weight: 600 }\n"
+	".dim { fill: #59636e }\n"
+	".grid { stroke: #d1d9e0; stroke-width: 1 }\n"
+	".own { fill: #0969da }\n"
+	".peer { fill: #9aa4ae }\n"
+	".limit { fill: none; stroke: #59636e; stroke-width: 1.2; stroke-dasharray: 3 2 }\n"
+	".one { opacity: 0.55 }\n"
+	".strong { font-weight: 600 }\n"
+	"@media (prefers-color-scheme: dark) {\n"
+	"text { fill: #e6edf3 }\n"
+	".page { fill: #0d1117 }\n"
+	".dim { fill: #9198a1 }\n"
+	".grid { stroke: #30363d }\n"
+	".own { fill: #4493f8 }\n"
+	".peer { fill: #6e7681 }\n"
+	".limit { stroke: #9198a1 }\n"
+	"}\n";
+
+static const char *const role_class[] = {
+	[ROLE_OWN] = "own", [ROLE_PEER] = "peer", [ROLE_LIMIT] = "limit"};
+
+/* The part of a report that shares an axis: workloads with the same unit. */
+struct panel {
+	const char *unit;
+	double scale;
+	int low, high; /* powers of ten that the axis begins and ends with */
+	unsigned threads; /* the most in it */
+};
+
+static void text(FILE *out, double x, double y, const char *class, const char *anchor, const char *value)
+{
+	char clean[3 * REPORT_TEXT_MAX];
+	const char *next;
+
+	report_clean(clean, sizeof(clean), value);
+	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">", x, y, class, anchor);
+	for (next = clean; *next; next++) {
+		switch (*next) {
+		case '&':
+			fputs("&amp;", out);
+			break;
+		case '<':
+			fputs("&lt;", out);
+			break;
+		case '>':
+			fputs("&gt;", out);
+			break;
+		default:
+			fputc(*next, out);
+		}
+	}
+	fputs("</text>\n", out);
+}
+
+static double median_rate(const struct report_workload *workload, const struct report_row *row)
+{
+	return spread_of(row->rate, row->count).median / workload->scale;
+}
+
+static unsigned most_threads(const struct report_workload *workload, const char *contender)
+{
+	unsigned i, most = 0;
+
+	for (i = 0; i < workload->row_count; i++) {
+		if (!strcmp(workload->rows[i].contender, contender) && workload->rows[i].threads > most)
+			most = workload->rows[i].threads;
+	}
+	return most;
+}
+
+/* The rows of a contender are drawn together: where its first one stands. */
+static bool is_first(const struct report_workload *workload, unsigned row)
+{
+	unsigned i;
+
+	for (i = 0; i < row; i++) {
+		if (!strcmp(workload->rows[i].contender, workload->rows[row].contender))
+			return false;
+	}
+	return true;
+}
+
+/* The least and the most threads of a contender; the second is NULL when they are the same. */
+static void drawn_rows(const struct report_workload *workload, const char *contender,
+	const struct report_row *rows[2])
+{
+	unsigned i, most = most_threads(workload, contender);
+
+	rows[0] = report_find(workload, contender, most);
+	for (i = 0; i < workload->row_count; i++) {
+		if (!strcmp(workload->rows[i].contender, contender) &&
+			workload->rows[i].threads < rows[0]->threads)
+			rows[0] = &workload->rows[i];
+	}
+	rows[1] = rows[0]->threads == most ? NULL : report_find(workload, contender, most);
+}
+
+static bool in_panel(const struct report_workload *workload, const struct panel *panel)
+{
+	return workload->row_count && !strcmp(workload->unit, panel->unit);
+}
+
+static void measure_panel(const struct report *report, struct panel *panel)
+{
+	const struct report_workload *workload;
+	double rate, low = INFINITY, high = 0;
+	unsigned i, row;
+
+	for (i = 0; i < report->workload_count; i++) {
+		workload = &report->workloads[i];
+		if (!in_panel(workload, panel))
+			continue;
+		panel->scale = workload->scale;
+		for (row = 0; row < workload->row_count; row++) {
+			rate = median_rate(workload, &workload->rows[row]);
+			if (rate > 0 && rate < low)
+				low = rate;
+			if (rate > high)
+				high = rate;
+			if (workload->rows[row].threads > panel->threads)
+				panel->threads = workload->rows[row].threads;
+		}
+	}
+	if (!(high > 0))
+		low = high = 1;
+	panel->low = (int)floor(log10(low * 0.8));
+	panel->high = (int)ceil(log10(high));
+	if (panel->high <= panel->low)
+		panel->high = panel->low + 1;
+}
+
+static double panel_height(const struct report *report, const struct panel *panel)
+{
+	const struct report_workload *workload;
+	const struct report_row *rows[2];
+	double height = AXIS_HEIGHT;
+	unsigned i, row;
+
+	for (i = 0; i < report->workload_count; i++) {
+		workload = &report->workloads[i];
+		if (!in_panel(workload, panel))
+			continue;
+		height += GROUP_HEAD + GROUP_GAP;
+		for (row = 0; row < workload->row_count; row++) {
+			if (!is_first(workload, row))
+				continue;
+			drawn_rows(workload, workload->rows[row].contender, rows);
+			height += (rows[1] ? 2 : 1) * BAR_STEP + ROW_GAP;
+		}
+	}
+	return height;
+}
+
+static double bar_end(const struct panel *panel, double rate)
+{
+	double share = (log10(rate) - panel->low) / (panel->high - panel->low);
+
+	return BARS_LEFT + (share > 0 ? share : 0) * (BARS_RIGHT - BARS_LEFT);
+}
+
+static void draw_grid(const struct panel *panel, double top, double bottom, FILE *out)
+{
+	char label[64];
+	double x;
+	int power;
+
+	for (power = panel->low; power <= panel->high; power++) {
+		x = bar_end(panel, pow(10, power));
+		fprintf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", x,
+			top, x, bottom);
+		if (power < 0)
+			snprintf(label, sizeof(label), "%.*f", -power, pow(10, power));
+		else
+			snprintf(label, sizeof(label), "%.0f", pow(10, power));
+		text(out, x, bottom + 15, "dim", "middle", label);
+	}
+	snprintf(label, sizeof(label), "%s, each line ten times the one before", panel->unit);
+	text(out, BARS_RIGHT + 14, bottom + 15, "dim", "start", label);
+}
+
+/* What stands beside a bar: its value, and for our own rows how that compares. */
+static void draw_value(const struct report_workload *workload, const struct report_row *row, double x,
+	double y, FILE *out)
+{
+	char label[160];
+	size_t used;
+	struct spread ratio;
+
+	used = (size_t)snprintf(label, sizeof(label), "%s %s",
+		report_three_digits(median_rate(workload, row)), workload->unit);
+	if (row->role == ROLE_OWN && workload->bases[0] && strcmp(workload->bases[0], row->contender) &&
+		report_ratio(workload, row, workload->bases[0], &ratio))
+		used += (size_t)snprintf(label + used, sizeof(label) - used, " = %s \xc3\x97 %s",
+			report_three_digits(ratio.median), workload->bases[0]);
+	if (workload->extra && used < sizeof(label))
+		snprintf(label + used, sizeof(label) - used, ", %s %.1f %%", workload->extra,
+			100 * spread_of(row->extra, row->count).median);
+	text(out, x + 6, y + BAR_HEIGHT - 2, row->role == ROLE_OWN ? "strong" : "dim", "start", label);
+}
+
+static double draw_contender(const struct report_workload *workload, const char *contender,
+	const struct panel *panel, double y, FILE *out)
+{
+	const struct report_row *rows[2];
+	double end;
+	int i, bars;
+
+	drawn_rows(workload, contender, rows);
+	bars = rows[1] ? 2 : 1;
+	text(out, BARS_LEFT - 10, y + (bars * BAR_STEP) / 2.0 + 3.5,
+		rows[0]->role == ROLE_OWN ? "strong" : "name", "end", contender);
+	for (i = 0; i < bars; i++) {
+		end = bar_end(panel, median_rate(workload, rows[i]));
+		fprintf(out,
+			"<rect x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" class=\"%s%s\"/>\n",
+			BARS_LEFT, y, end - BARS_LEFT, BAR_HEIGHT, role_class[rows[i]->role],
+			bars == 2 && i == 0 ? " one" : "");
+		draw_value(workload, rows[i], end, y, out);
+		y += BAR_STEP;
+	}
+	return y + ROW_GAP;
+}
+
+static double draw_panel(const struct report *report, const struct panel *panel, double y, FILE *out)
+{
+	const struct report_workload *workload;
+	char heading[2 * REPORT_TEXT_MAX];
+	unsigned i, row;
+
+	draw_grid(panel, y + GROUP_GAP, y + panel_height(report, panel) - AXIS_HEIGHT, out);
+	for (i = 0; i < report->workload_count; i++) {
+		workload = &report->workloads[i];
+		if (!in_panel(workload, panel))
+			continue;
+		y += GROUP_GAP;
+		/* The heading gets the page's colour behind it, so that no grid line runs through it. */
+		fprintf(out, "<rect x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\" class=\"page\"/>\n",
+			MARGIN, y, WIDTH - 2 * MARGIN, GROUP_HEAD - 6);
+		snprintf(heading, sizeof(heading), "%s: %s", workload->name, workload->title);
+		text(out, MARGIN, y + 14, "group", "start", heading);
+		y += GROUP_HEAD;
+		for (row = 0; row < workload->row_count; row++) {
+			if (is_first(workload, row))
+				y = draw_contender(workload, workload->rows[row].contender, panel, y, out);
+		}
+	}
+	return y + AXIS_HEIGHT;
+}
+
+/* Which colour is what, drawn at the right of the title. */
+static void draw_legend(const struct report *report, unsigned threads, double y, FILE *out)
+{
+	static const char *const role_name[] = {
+		[ROLE_OWN] = "folio", [ROLE_PEER] = "compared with", [ROLE_LIMIT] = "limit"};
+	bool seen[3] = {false, false, false};
+	unsigned i, row, role;
+	double x = MARGIN;
+	char label[96];
+
+	for (i = 0; i < report->workload_count; i++) {
+		for (row = 0; row < report->workloads[i].row_count; row++)
+			seen[report->workloads[i].rows[row].role] = true;
+	}
+	for (role = 0; role < 3; role++) {
+		if (!seen[role])
+			continue;
+		fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"%s\"/>\n", x,
+			y - 10, role_class[role]);
+		text(out, x + 28, y, "name", "start", role_name[role]);
+		x += 28 + 8 * (double)strlen(role_name[role]) + 16;
+	}
+	if (threads > 1) {
+		fprintf(out,
+			"<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"own one\"/>\n", x,
+			y - 10);
+		snprintf(label, sizeof(label), "pale: 1 thread, full: all threads (up to %u)", threads);
+		text(out, x + 28, y, "name", "start", label);
+	}
+	text(out, WIDTH - MARGIN, y, "strong", "end", "longer is better");
+}
+
+static void describe(const struct report *report, FILE *out)
+{
+	fputs("<desc>Bar chart of medians. ", out);
+	fprintf(out, "%u workloads.</desc>\n", report->workload_count);
+}
+
+void svg_write(const struct report *report, FILE *out)
+{
+	struct panel panels[8];
+	unsigned panel_count = 0, i, j, threads = 1;
+	double height = HEAD_HEIGHT + LINE_HEIGHT * (report->headline_count + 1) + MARGIN, y;
+
+	memset(panels, 0, sizeof(panels));
+	for (i = 0; i < report->workload_count; i++) {
+		for (j = 0; j < panel_count; j++) {
+			if (in_panel(&report->workloads[i], &panels[j]))
+				break;
+		}
+		if (j < panel_count || panel_count == sizeof(panels) / sizeof(panels[0]) ||
+			!report->workloads[i].row_count)
+			continue;
+		panels[panel_count].unit = report->workloads[i].unit;
+		measure_panel(report, &panels[panel_count]);
+		if (panels[panel_count].threads > threads)
+			threads = panels[panel_count].threads;
+		height += panel_height(report, &panels[panel_count++]);
+	}
+
+	fprintf(out,
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" "
+		"height=\"%.0f\" role=\"img\">\n",
+		WIDTH, height, WIDTH, height);
+	fprintf(out, "<title>%s</title>\n", report->title);
+	describe(report, out);
+	fprintf(out, "<style>\n%s</style>\n", style);
+	fprintf(out, "<rect width=\"%d\" height=\"%.0f\" class=\"page\"/>\n", WIDTH, height);
+	text(out, MARGIN, 40, "title", "start", report->title);
+	y = HEAD_HEIGHT + 4;
+	for (i = 0; i < report->headline_count; i++) {
+		text(out, MARGIN, y, "dim", "start", report->headlines[i]);
+		y += LINE_HEIGHT;
+	}
+	draw_legend(report, threads, y + 6, out);
+	y += LINE_HEIGHT;
+	for (i = 0; i < panel_count; i++)
+		y = draw_panel(report, &panels[i], y, out);
+	fputs("</svg>\n", out);
+}
