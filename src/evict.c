@@ -374,6 +374,9 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
 {
+	/* Never more than a part of a small budget: what is there may be wanted as much as what will come. */
+	if (pages > cache->pool.pages / 4)
+		pages = cache->pool.pages / 4;
 	if (pool_free_pages(&cache->pool) < pages)
 		evict_until(cache, pages, true, shard);
 }

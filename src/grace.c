@@ -29,6 +29,7 @@
 #include <stdbool.h>
 
 #include <urcu/list.h>
+#include <urcu/static/urcu-memb.h>
 
 /* A thread that this file has registered. In the thread's own memory; on the list while attached. */
 struct attachment {
@@ -49,6 +50,10 @@ static pthread_key_t detach_key;
 
 #ifdef GRACE_TSAN
 char grace_tsan_tag;
+
+/* TSan's own: memory allocated between the two may be freed by another thread that it knows no order with. */
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 #endif
 
 /*
@@ -158,8 +163,13 @@ void grace_barrier(void)
 {
 	/* Inside a section it would wait for itself; liburcu prints a line and does not wait. */
 	assert(!urcu_memb_read_ongoing());
+#ifdef GRACE_TSAN
+	/* liburcu's barrier allocates what its thread frees, by an order that TSan does not see. */
+	AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
 	urcu_memb_barrier();
 #ifdef GRACE_TSAN
+	AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
 	__tsan_acquire(&grace_tsan_tag);
 #endif
 }

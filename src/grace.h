@@ -23,18 +23,8 @@
 
 #include <stdbool.h>
 
-#define _LGPL_SOURCE
-#include <urcu/urcu-memb.h>
-#undef _LGPL_SOURCE
-
-/* In what is to be freed after a grace period. Its content is nobody's business before the defer. */
-struct grace_head {
-	struct rcu_head rcu;
-	void (*free_fn)(struct grace_head *head);
-};
-
 /*
- * TSan does not see into liburcu. It is told what a grace period promises: what was done in a section,
+ * TSan does not see into liburcu, and is kept from looking at the pieces that would be inlined. It is told what a grace period promises: what was done in a section,
  * and before a defer, happens before the callbacks; and the callbacks before the end of a barrier. One
  * tag stands for all grace periods, which tells it more order than there is between unrelated
  * threads, but none between a section and the memory that it still reads.
@@ -51,7 +41,17 @@ struct grace_head {
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
 extern char grace_tsan_tag;
+#else
+#define _LGPL_SOURCE /* sections inline */
 #endif
+#include <urcu/urcu-memb.h>
+#undef _LGPL_SOURCE
+
+/* In what is to be freed after a grace period. Its content is nobody's business before the defer. */
+struct grace_head {
+	struct rcu_head rcu;
+	void (*free_fn)(struct grace_head *head);
+};
 
 /* Make the calling thread known. Idempotent; undone when the thread ends. 0 or -ENOMEM. */
 int grace_thread_attach(void);

@@ -6,9 +6,9 @@
  * The steps of src/evict.c on one folio: an evictor (isolate with a reference under the queue's lock; under the tree's
  * lock: still in the tree? freeze at exactly two, version, erase; else put it back in its queue), one who drops
  * the page (erase under the tree's lock, unlink under the queue's, put), and a look-up by pin that reads plain
- * data, which whoever has the folio next overwrites.
+ * data, which whoever has the folio next overwrites. Again with a second look-up in place of the dropper.
  *
- * All executions with at most four preemptions, three threads; random ones beyond.
+ * All executions with at most five preemptions (with two look-ups: all), three threads; random ones beyond.
  */
 #include "model.h"
 #include "version.h"
@@ -19,7 +19,8 @@ static scenario lost_race("eviction found it out of the tree");
 static scenario last("the evictor's reference was the last");
 static scenario pinned("a look-up found it and was content");
 
-struct evict : rl::test_suite<evict, 3> {
+template <bool drops>
+struct evict : rl::test_suite<evict<drops>, 3> {
 	enum { CONTENTS = 7 };
 
 	struct folio_ref ref;
@@ -150,7 +151,7 @@ struct evict : rl::test_suite<evict, 3> {
 	{
 		if (index == 0)
 			evict_one();
-		else if (index == 1)
+		else if (index == 1 && drops)
 			drop();
 		else
 			look_up();
@@ -158,23 +159,22 @@ struct evict : rl::test_suite<evict, 3> {
 
 	void after()
 	{
-		/* Whoever came first, eviction or the drop, the page is out. */
-		CLAIM(!folio_ptr_load_relaxed(&slot), "still in the tree");
-		CLAIM(!PLAIN_LOAD(queued), "still in a queue");
-		CLAIM(pool.place.debug_value() == &ref, "the memory is lost");
-		CLAIM(folio_ref_is_frozen(&ref), "free but not frozen");
-	}
-};
+		bool in_tree = folio_ptr_load_relaxed(&slot);
 
-/* Eviction and a pin, with nobody who drops: whatever is not taken stays in its queue. */
-struct evict_pin : evict {
+		CLAIM(!(drops && in_tree), "dropped, and still in the tree");
+		CLAIM(PLAIN_LOAD(queued) == in_tree, "in a queue, or in the tree, and not in the other");
+		CLAIM(folio_ref_count(&ref) == in_tree, "the references are not what is left");
+		CLAIM(!in_tree == (pool.place.debug_value() == &ref), "the memory is lost");
+		CLAIM(in_tree != folio_ref_is_frozen(&ref), "free but not frozen");
+	}
 };
 
 int main()
 {
 	model m("evict");
 
-	m.bound<struct evict>(4);
-	m.random<struct evict>(200000);
+	m.bound<struct evict<true>>(5);
+	m.random<struct evict<true>>(200000);
+	m.full<struct evict<false>>();
 	return m.result();
 }

@@ -7,7 +7,8 @@
  * again and again, before, during and after a life that another thread gives the object; the life starts
  * with as many references as are allowed, so gets are refused there as well.
  *
- * Full search; two getters with five tries each. With three: all executions with at most four preemptions.
+ * Full search with two getters, six tries each, and no life; with two, two tries each, and a life. All executions
+ * with at most four preemptions with two getters, five tries each, and a life. Random: three getters.
  */
 #define FOLIO_REF_BITS 4
 #include "model.h"
@@ -16,8 +17,8 @@ static scenario reset("junk past the limit");
 static scenario refused("more references than are allowed");
 static scenario got("a get succeeded");
 
-template <int getters, int tries>
-struct junk : rl::test_suite<junk<getters, tries>, getters + 1> {
+template <int getters, int tries, int lives>
+struct junk : rl::test_suite<junk<getters, tries, lives>, getters + lives> {
 	struct folio_ref ref;
 	bool live; /* what the model knows: between unfreeze and the winning CAS */
 	int released;
@@ -75,7 +76,7 @@ struct junk : rl::test_suite<junk<getters, tries>, getters + 1> {
 
 	void after()
 	{
-		CLAIM(released == 1 && !live, "not released once");
+		CLAIM(released == lives && !live, "not released once");
 		CLAIM(folio_ref_count(&ref) == 0, "a reference is left");
 	}
 };
@@ -84,7 +85,9 @@ int main()
 {
 	model m("junk");
 
-	m.full<struct junk<2, 5>>();
-	m.bound<struct junk<3, 3>>(4);
+	m.full<struct junk<2, 6, 0>>();
+	m.full<struct junk<2, 2, 1>>();
+	m.bound<struct junk<2, 5, 1>>(4);
+	m.random<struct junk<3, 4, 1>>(200000);
 	return m.result();
 }

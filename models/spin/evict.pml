@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * evict.pml - eviction isolates a page with a reference, freezes it under the lock of its file's tree at the
+ * two references that it knows of, erases and releases it, while readers pin pages, misses insert them, and
+ * files are invalidated. Does it ever take a page that somebody has pinned, or one that has left its file, or leave
+ * one behind: in the queue when it is free, or out of the queue for ever when it is not?
+ *
+ * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of its own, taken inside
+ * a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert. An evictor tries ROUNDS times, the invalidator
+ * erases ROUNDS times.
+ *
+ * run full: spin -DPAGES=2 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ *
+ * Pins are skipped; a page goes on to the other file; the evictor ends as the one who releases what was invalidated.
+ * run busy: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY; cc -DSAFETY; pan -m100000 -w20; expect reached busy
+ * run recycled: spin -DPAGES=1 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED; cc -DSAFETY; pan -m100000 -w20; expect reached recycled
+ * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST; cc -DSAFETY; pan -m100000 -w20; expect reached evictor-puts-last
+ */
+#define FILES 2
+#include "ref.inc"
+
+#define NONE 255
+
+byte slot[FILES] = NONE;
+bool locked[FILES];	/* the trees' locks */
+byte owner[PAGES] = NONE;	/* the file in whose tree the page is; cleared by erase */
+byte index[PAGES] = NONE;	/* what the page was set up for; stays until release */
+bool queued[PAGES];
+bool queue_locked;
+
+byte pins[PAGES];	/* readers whose second look agreed */
+bool evicted[PAGES];	/* this page has been evicted before */
+
+#define LOCALS REF_LOCALS; byte page = NONE, f = 0, round
+
+inline lock(file)
+{
+	atomic { !locked[file] -> locked[file] = true }
+}
+
+inline unlock(file)
+{
+	locked[file] = false
+}
+
+inline lock_queue()
+{
+	atomic { !queue_locked -> queue_locked = true }
+}
+
+inline unlock_queue()
+{
+	queue_locked = false
+}
+
+inline alloc()
+{
+	atomic {
+		if
+		:: holder[0] == POOL -> page = 0; holder[0] = _pid
+#if PAGES > 1
+		:: holder[1] == POOL -> page = 1; holder[1] = _pid
+#endif
+		:: else -> page = NONE
+		fi
+	}
+}
+
+inline release(p)
+{
+	d_step {
+		printf("page %d: released\n", p);
+		assert(holder[p] == _pid);			/* claim: one-release */
+		assert(slot[0] != p && slot[1] != p);		/* claim: erased-before-release */
+		assert(!queued[p]);				/* claim: queued-only-in-tree */
+		assert(pins[p] == 0);				/* claim: no-pin-on-free */
+		index[p] = NONE;
+		holder[p] = POOL
+	}
+}
+
+inline put_release(p)
+{
+	put(p, 1);
+	if
+	:: won -> release(p)
+	:: else
+	fi
+}
+
+inline pick_file()
+{
+	if
+	:: f = 0
+	:: f = 1
+	fi
+}
+
+inline forget()
+{
+	d_step { page = NONE; f = 0; ok = false; won = false }
+}
+
+proctype user()
+{
+	LOCALS;
+
+	do
+	:: round < ROUNDS ->
+		round++;
+		pick_file();
+		page = slot[f];
+		if
+		:: page != NONE ->
+			try_get(page, 1);
+			if
+			:: ok ->
+				d_step {
+					ok = slot[f] == page;
+					if
+					:: ok ->
+						pins[page]++;
+						assert(holder[page] == LIVE && index[page] == f)	/* claim: holder-of-right-page */
+					:: else
+					fi
+				};
+				if
+				:: ok ->
+#ifdef REACH_RECYCLED
+					assert(!(evicted[page]));	/* reached: recycled */
+#endif
+					d_step {
+						assert(holder[page] == LIVE && index[page] == f);	/* claim: holder-of-right-page */
+						pins[page]--
+					}
+				:: else
+				fi;
+				put_release(page)
+			:: else
+			fi
+		:: else ->
+			lock(f);
+			if
+			:: slot[f] == NONE ->
+				alloc();
+				if
+				:: page != NONE ->
+					d_step { owner[page] = f; index[page] = f };
+					unfreeze(page, 2);
+					slot[f] = page;
+					lock_queue();
+					d_step {
+						printf("page %d: in the tree of %d, and queued\n", page, f);
+						assert(!queued[page]);	/* claim: queued-once */
+						queued[page] = true
+					};
+					unlock_queue();
+					unlock(f);
+					/* filled here, with this reference as the pin */
+					assert(holder[page] == LIVE && index[page] == f);	/* claim: holder-of-right-page */
+					put_release(page)
+				:: else -> unlock(f)
+				fi
+			:: else -> unlock(f)
+			fi
+		fi;
+		forget()
+	:: else -> break
+	od
+}
+
+proctype evictor()
+{
+	LOCALS;
+
+	do
+	:: round < ROUNDS ->
+		round++;
+		lock_queue();
+		if
+		:: queued[0] -> page = 0
+#if PAGES > 1
+		:: queued[1] -> page = 1
+#endif
+		:: else -> page = NONE
+		fi;
+		if
+		:: page != NONE ->
+			try_get(page, 1);
+			if
+			:: ok -> queued[page] = false
+			:: else -> page = NONE		/* frozen by somebody else: skipped, and stays where it is */
+			fi
+		:: else
+		fi;
+		unlock_queue();
+		if
+		:: page != NONE ->
+			f = owner[page];
+			if
+			:: f != NONE -> lock(f)
+			:: else
+			fi;
+			if
+			:: f != NONE && owner[page] == f ->
+				try_freeze(page, 2);
+				if
+				:: won ->
+					assert(pins[page] == 0);	/* claim: freeze-excludes-pins */
+					assert(slot[f] == page);	/* claim: evict-what-is-there */
+					assert(!queued[page]);		/* claim: isolated-by-one */
+					slot[f] = NONE;
+					d_step { owner[page] = NONE; evicted[page] = true; printf("page %d: evicted\n", page) };
+					unlock(f);
+					release(page)
+				:: else ->
+#ifdef REACH_BUSY
+					assert(pins[page] == 0);	/* reached: busy */
+#endif
+					unlock(f);
+					/* back, unless it has left its file meanwhile */
+					lock_queue();
+					if
+					:: owner[page] == f ->
+						d_step {
+							assert(!queued[page]);	/* claim: queued-once */
+							queued[page] = true;
+							printf("page %d: queued again\n", page)
+						}
+					:: else
+					fi;
+					unlock_queue();
+					put_release(page)
+				fi
+			:: else ->
+				if
+				:: f != NONE -> unlock(f)
+				:: else
+				fi;
+				put_release(page);
+#ifdef REACH_LAST
+				assert(!won)			/* reached: evictor-puts-last */
+#endif
+			fi
+		:: else
+		fi;
+		forget()
+	:: else -> break
+	od
+}
+
+proctype invalidator()
+{
+	LOCALS;
+
+	do
+	:: round < ROUNDS ->
+		round++;
+		pick_file();
+		lock(f);
+		page = slot[f];
+		if
+		:: page != NONE ->
+			slot[f] = NONE;
+			owner[page] = NONE;
+			lock_queue();
+			queued[page] = false;
+			unlock_queue();
+			unlock(f);
+			printf("page %d: invalidated\n", page);
+			put_release(page)		/* R4: out of sight first */
+		:: else -> unlock(f)
+		fi;
+		forget()
+	:: else -> break
+	od
+}
+
+init {
+	byte n;
+
+	atomic {
+		run invalidator();
+		do
+		:: n < EVICTORS -> run evictor(); n++
+		:: else -> break
+		od;
+		n = 0;
+		do
+		:: n < USERS -> run user(); n++
+		:: else -> break
+		od;
+		n = 0
+	}
+	timeout;
+	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	do
+	:: n < FILES ->
+		if
+		:: slot[n] != NONE ->
+			d_step {
+				assert(word[slot[n]] == 1);		/* claim: no-leak */
+				assert(queued[slot[n]]);		/* claim: in-tree-is-queued */
+				assert(owner[slot[n]] == n);		/* claim: tree-holds-right-page */
+				queued[slot[n]] = false;
+				word[slot[n]] = FROZEN;
+				holder[slot[n]] = POOL
+			}
+		:: else
+		fi;
+		n++
+	:: else -> break
+	od;
+	n = 0;
+	do
+	:: n < PAGES ->
+		assert(holder[n] == POOL && frozen(word[n]));	/* claim: no-leak */
+		assert(!queued[n] && pins[n] == 0);		/* claim: no-leak */
+		n++
+	:: else -> break
+	od
+}

@@ -1,0 +1,1379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tree-suite.h - the tests of the tree, for any fan-out.
+ *
+ * Compiled twice: by unit/tree.c against the tree as it is, and by unit/tree-small.c with -DTREE_SHIFT=2
+ * against a tree compiled likewise, in which a few dozen entries cross as many borders of nodes as millions do in
+ * the real one.
+ *
+ * The random tests compare the tree with a model that cannot be wrong: a flat array with the entry, the
+ * shadow and the marks of every page. The model also tells how many nodes there have to be: those on the way to
+ * something, and no other. Whatever the tree keeps beside (counts, queue, marks of inner nodes) is recomputed from its
+ * slots by survey().
+ *
+ * Entries are words with no folio behind them: the tree never looks.
+ */
+#ifndef FOLIO_TESTS_TREE_SUITE_H
+#define FOLIO_TESTS_TREE_SUITE_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "grace.h"
+#include "tree.h"
+
+/*
+ * Three windows of pages, in which everything happens: at both ends of the range, and one between. Numbers that
+ * tests pass around count through all three.
+ */
+#define WINDOW_PAGES 4096u
+#define WINDOWS      3u
+#define PAGES        (WINDOW_PAGES * WINDOWS)
+/* The largest order that the random tests store. */
+#define ORDERS       11u
+
+static const uint64_t window_base[WINDOWS] = {0, UINT64_C(5) << 20, TREE_INDEX_MAX + 1 - WINDOW_PAGES};
+
+static uint64_t index_of(unsigned page)
+{
+	return window_base[page / WINDOW_PAGES] + page % WINDOW_PAGES;
+}
+
+/* An entry that nobody else stores: it names its first page, and which store it comes from. */
+static void *entry_make(unsigned page, unsigned order, uint64_t generation)
+{
+	return (void *)(uintptr_t)((generation << 20 | (page + 1)) << 6 | order << 2);
+}
+
+static unsigned entry_page(const void *entry)
+{
+	return (unsigned)((uintptr_t)entry >> 6 & 0xfffff) - 1;
+}
+
+static uint64_t entry_generation(const void *entry)
+{
+	return (uintptr_t)entry >> 26;
+}
+
+static bool entry_covers(const void *entry, unsigned page)
+{
+	return entry_page(entry) >> tree_order(entry) == page >> tree_order(entry);
+}
+
+static uint64_t seed;
+
+static uint64_t random_next(uint64_t *state)
+{
+	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+static unsigned random_below(uint64_t *state, unsigned limit)
+{
+	return (unsigned)(random_next(state) % limit);
+}
+
+static unsigned scaled(unsigned work)
+{
+	const char *scale = getenv("FOLIO_TEST_SCALE");
+	double factor = scale ? atof(scale) : 1;
+
+	return factor * work > 1 ? (unsigned)(factor * work) : 1;
+}
+
+/*
+ * The allocator of the tree's nodes, so that it can fail. A test sets how many allocations are left
+ * before one fails (negative: none fails), and from then on one in alloc_fail_every.
+ */
+static folio_u64 alloc_calls;
+static uint64_t alloc_fail_at, alloc_fail_every;
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	uint64_t call = folio_u64_fetch_add_relaxed(&alloc_calls, 1) + 1;
+	void *memory;
+
+	if (alloc_fail_at && call >= alloc_fail_at && (call - alloc_fail_at) % alloc_fail_every == 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return posix_memalign(&memory, alignment, size) ? NULL : memory;
+}
+
+/* The @nth allocation from now fails (0: none), and then one in @every. */
+static void alloc_fail(uint64_t nth, uint64_t every)
+{
+	alloc_fail_every = every;
+	alloc_fail_at = nth ? folio_u64_load_relaxed(&alloc_calls) + nth : 0;
+}
+
+/*
+ * What a tree is made of, counted from its slots; and all that it keeps beside its slots must agree.
+ */
+struct survey {
+	uint64_t nodes, shadow_nodes;
+};
+
+static bool survey_below(struct tree_node *node, struct survey *found)
+{
+	unsigned offset, count = 0, live = 0, mark;
+	struct tree_node *child;
+	void *entry;
+
+	found->nodes++;
+	for (offset = 0; offset < TREE_SLOTS; offset++) {
+		entry = folio_ptr_load_relaxed(&node->slot[offset]);
+		count += !!entry;
+		if (!tree_is_node(entry)) {
+			if (entry && !tree_is_shadow(entry))
+				live++;
+			else
+				for (mark = 0; mark < TREE_MARKS; mark++)
+					assert_false(node->mark[mark][offset / 64] >> offset % 64 & 1);
+			continue;
+		}
+		child = tree_to_node(entry);
+		assert_ptr_equal(child->parent, node);
+		assert_int_equal(child->offset, offset);
+		assert_int_equal(child->shift + TREE_SHIFT, node->shift);
+		live += survey_below(child, found);
+		for (mark = 0; mark < TREE_MARKS; mark++) {
+			uint64_t any = 0;
+			unsigned word;
+
+			for (word = 0; word < (TREE_SLOTS + 63) / 64; word++)
+				any |= child->mark[mark][word];
+			assert_int_equal(node->mark[mark][offset / 64] >> offset % 64 & 1, !!any);
+		}
+	}
+	assert_int_not_equal(count, 0);
+	assert_int_equal(node->count, count);
+	assert_int_equal(node->live, live);
+	assert_int_equal(node->queued, !live);
+	found->shadow_nodes += !live;
+	return live > 0;
+}
+
+static struct survey survey(struct tree *tree)
+{
+	void *root = folio_ptr_load_relaxed(&tree->root);
+	struct tree_node *node, *later, *older = NULL;
+	struct survey found = {0};
+	uint64_t queued = 0;
+
+	if (root) {
+		assert_true(tree_is_node(root));
+		node = tree_to_node(root);
+		assert_null(node->parent);
+		assert_int_equal(node->offset, 0);
+		survey_below(node, &found);
+		/* As low as can be. */
+		assert_false(node->count == 1 && tree_is_node(folio_ptr_load_relaxed(&node->slot[0])));
+	}
+	for (node = tree->shadow_oldest; node; older = node, node = node->newer) {
+		queued++;
+		assert_ptr_equal(node->older, older);
+		assert_true(node->queued);
+		if (!node->parent || !node->parent->queued)
+			continue;
+		for (later = node->newer; later && later != node->parent;)
+			later = later->newer;
+		assert_non_null(later); /* a parent is younger than its child */
+	}
+	assert_ptr_equal(tree->shadow_newest, older);
+	assert_int_equal(queued, found.shadow_nodes);
+	return found;
+}
+
+/*
+ * A tree with its budget.
+ */
+struct fixture {
+	struct tree_budget budget;
+	struct tree tree;
+};
+
+static void fixture_init(struct fixture *f, uint64_t nodes_max, uint64_t nodes_shadow_max)
+{
+	f->budget = (struct tree_budget){.nodes_max = nodes_max, .nodes_shadow_max = nodes_shadow_max};
+	assert_int_equal(tree_init(&f->tree, &f->budget), 0);
+	tree_lock(&f->tree);
+}
+
+/* Everything comes back to the budget. */
+static void fixture_destroy(struct fixture *f)
+{
+	tree_unlock(&f->tree);
+	tree_destroy(&f->tree);
+	grace_barrier();
+	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes), 0);
+	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes_shadow), 0);
+}
+
+/* Nodes that are linked; those that wait for their grace period are waited for. */
+static uint64_t fixture_nodes(struct fixture *f)
+{
+	struct survey found = survey(&f->tree);
+
+	grace_barrier();
+	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes), found.nodes);
+	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes_shadow), found.shadow_nodes);
+	return found.nodes;
+}
+
+static void *load(struct fixture *f, uint64_t index)
+{
+	void *entry, *walked;
+	folio_ptr *slot;
+
+	grace_read_lock();
+	entry = tree_load(&f->tree, index);
+	walked = tree_walk(&f->tree, index, &slot);
+	assert_ptr_equal(walked, entry);
+	if (slot)
+		assert_ptr_equal(folio_ptr_load_relaxed(slot), entry);
+	else
+		assert_null(entry);
+	grace_read_unlock();
+	return entry;
+}
+
+static uint64_t entry_end(uint64_t index, const void *entry)
+{
+	return (index | ((UINT64_C(1) << tree_order(entry)) - 1)) + 1;
+}
+
+static unsigned level_shift(unsigned order)
+{
+	return order / TREE_SHIFT * TREE_SHIFT;
+}
+
+/* The shift of the lowest root that reaches @last. */
+static unsigned reach_shift(uint64_t last)
+{
+	unsigned shift = 0;
+
+	while (last >> shift >> TREE_SHIFT)
+		shift += TREE_SHIFT;
+	return shift;
+}
+
+static void test_empty(void **state)
+{
+	static const uint64_t far[] = {0, 1, TREE_SLOTS, UINT64_C(1) << 40, TREE_INDEX_MAX, UINT64_MAX};
+	struct fixture f;
+	uint64_t index;
+	unsigned i;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (i = 0; i < sizeof(far) / sizeof(*far); i++) {
+		assert_null(load(&f, far[i]));
+		index = far[i];
+		assert_null(tree_next(&f.tree, &index, UINT64_MAX));
+		assert_null(tree_next_marked_locked(&f.tree, &index, UINT64_MAX, TREE_DIRTY));
+		assert_int_equal(index, far[i]);
+		tree_mark_set_locked(&f.tree, far[i], TREE_DIRTY);
+		tree_mark_clear_locked(&f.tree, far[i], TREE_DIRTY);
+		assert_false(tree_mark_test_locked(&f.tree, far[i], TREE_DIRTY));
+	}
+	tree_erase_shadows_locked(&f.tree, 0, UINT64_MAX);
+	assert_int_equal(f.tree.entries, 0);
+	assert_int_equal(fixture_nodes(&f), 0);
+	fixture_destroy(&f);
+}
+
+/* An entry of every order, alone, at both ends of the range and between: found on all its pages and no other. */
+static void test_orders(void **state)
+{
+	struct fixture f;
+	unsigned order, place;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (order = 0; order <= TREE_ORDER_MAX; order++) {
+		uint64_t pages = UINT64_C(1) << order, i;
+		uint64_t places[] = {0, pages, pages * 3, pages << 20, TREE_INDEX_MAX + 1 - pages};
+		void *entry = entry_make(1, order, 1);
+
+		for (place = 0; place < sizeof(places) / sizeof(*places); place++) {
+			uint64_t index = places[place], at = 0;
+			unsigned top = reach_shift(index + pages - 1), level = level_shift(order);
+
+			assert_int_equal(tree_store_locked(&f.tree, index, order, entry), 0);
+			assert_int_equal(f.tree.entries, 1);
+			for (i = 0; i < pages; i += i + 1 < pages / 2 && i > 2 ? i : 1)
+				assert_ptr_equal(load(&f, index + i), entry);
+			assert_ptr_equal(load(&f, index + pages - 1), entry);
+			assert_null(load(&f, index + pages));
+			assert_null(load(&f, index - 1));
+			assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), entry);
+			assert_int_equal(at, index);
+			at = index + pages / 2;
+			assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), entry);
+			assert_int_equal(at, index + pages / 2);
+			at = entry_end(at, entry);
+			assert_int_equal(at, index + pages);
+			assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+			/* One node a level, from the one that the order needs to the one that reaches. */
+			top = top > level ? top : level;
+			assert_int_equal(survey(&f.tree).nodes, (top - level) / TREE_SHIFT + 1);
+			tree_erase_locked(&f.tree, index, order, NULL);
+			assert_null(load(&f, index));
+			assert_null(folio_ptr_load_relaxed(&f.tree.root));
+			assert_int_equal(f.tree.entries, 0);
+		}
+	}
+	assert_int_equal(fixture_nodes(&f), 0);
+	fixture_destroy(&f);
+}
+
+static void test_invalid(void **state)
+{
+	struct fixture f;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&f.tree, TREE_INDEX_MAX + 1, 0, entry_make(0, 0, 1)), -EINVAL);
+	assert_int_equal(tree_store_locked(&f.tree, UINT64_MAX, 0, entry_make(0, 0, 1)), -EINVAL);
+	assert_int_equal(tree_store_locked(&f.tree, 1, 1, entry_make(0, 1, 1)), -EINVAL);
+	assert_int_equal(tree_store_locked(&f.tree, 256, 9, entry_make(0, 9, 1)), -EINVAL);
+	assert_int_equal(tree_store_locked(&f.tree, 0, TREE_ORDER_MAX + 1, entry_make(0, 0, 1)), -EINVAL);
+	assert_int_equal(fixture_nodes(&f), 0);
+	fixture_destroy(&f);
+}
+
+/* Nothing is stored over a folio, whatever covers what; and the refusal leaves no trace. */
+static void test_exists(void **state)
+{
+	struct fixture f;
+	unsigned order, other;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (order = 0; order <= ORDERS; order++) {
+		uint64_t index = UINT64_C(3) << ORDERS, inside = index + (UINT64_C(1) << order) - 1;
+		void *entry = entry_make(1, order, 1);
+		uint64_t nodes;
+
+		assert_int_equal(tree_store_locked(&f.tree, index, order, entry), 0);
+		nodes = survey(&f.tree).nodes;
+		for (other = 0; other <= ORDERS; other++) {
+			uint64_t start = inside >> other << other;
+
+			assert_int_equal(
+				tree_store_locked(&f.tree, start, other, entry_make(2, other, 1)), -EEXIST);
+			assert_int_equal(survey(&f.tree).nodes, nodes);
+			assert_ptr_equal(load(&f, index), entry);
+			assert_ptr_equal(load(&f, inside), entry);
+			assert_null(load(&f, inside + 1));
+			assert_null(load(&f, index - 1));
+		}
+		tree_erase_locked(&f.tree, index, order, NULL);
+	}
+	/* Over the whole of a tree that is lower than the entry's level. */
+	assert_int_equal(tree_store_locked(&f.tree, 0, 0, entry_make(0, 0, 1)), 0);
+	assert_int_equal(tree_store_locked(&f.tree, 0, ORDERS, entry_make(0, ORDERS, 1)), -EEXIST);
+	assert_int_equal(fixture_nodes(&f), 1);
+	fixture_destroy(&f);
+}
+
+/* The root rises for a far page and comes down after it. */
+static void test_grow_and_shrink(void **state)
+{
+	void *near = entry_make(0, 0, 1), *far = entry_make(1, 0, 1);
+	struct tree_node *leaf;
+	struct fixture f;
+	unsigned bit;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&f.tree, 0, 0, near), 0);
+	tree_mark_set_locked(&f.tree, 0, TREE_WRITEBACK);
+	leaf = tree_to_node(folio_ptr_load_relaxed(&f.tree.root));
+	for (bit = TREE_SHIFT; bit < 52; bit++) {
+		uint64_t index = UINT64_C(1) << bit, at = 1;
+		unsigned top = reach_shift(index);
+
+		assert_int_equal(tree_store_locked(&f.tree, index, 0, far), 0);
+		assert_int_equal(tree_to_node(folio_ptr_load_relaxed(&f.tree.root))->shift, top);
+		assert_int_equal(survey(&f.tree).nodes, 1 + top / TREE_SHIFT * 2);
+		assert_ptr_equal(load(&f, 0), near);
+		assert_ptr_equal(load(&f, index), far);
+		assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), far);
+		assert_int_equal(at, index);
+		/* The mark came up with the root. */
+		at = 0;
+		assert_ptr_equal(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK), near);
+		tree_erase_locked(&f.tree, index, 0, NULL);
+		assert_ptr_equal(tree_to_node(folio_ptr_load_relaxed(&f.tree.root)), leaf);
+		assert_ptr_equal(load(&f, 0), near);
+		assert_null(load(&f, index));
+	}
+	assert_true(tree_mark_test_locked(&f.tree, 0, TREE_WRITEBACK));
+	assert_int_equal(fixture_nodes(&f), 1);
+	tree_erase_locked(&f.tree, 0, 0, NULL);
+	assert_int_equal(fixture_nodes(&f), 0);
+	fixture_destroy(&f);
+}
+
+static void test_next(void **state)
+{
+	void *small = entry_make(1, 0, 1), *large = entry_make(2, 5, 1), *last = entry_make(3, 0, 1);
+	struct fixture f;
+	uint64_t at;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&f.tree, 7, 0, small), 0);
+	assert_int_equal(tree_store_locked(&f.tree, 64, 5, large), 0);
+	assert_int_equal(tree_store_locked(&f.tree, TREE_INDEX_MAX, 0, last), 0);
+	at = 0;
+	assert_null(tree_next(&f.tree, &at, 6));
+	assert_int_equal(at, 0);
+	assert_ptr_equal(tree_next(&f.tree, &at, 7), small);
+	assert_int_equal(at, 7);
+	at = 8;
+	assert_null(tree_next(&f.tree, &at, 63));
+	assert_ptr_equal(tree_next(&f.tree, &at, 64), large);
+	assert_int_equal(at, 64);
+	at = 80;
+	assert_ptr_equal(tree_next(&f.tree, &at, 80), large);
+	assert_int_equal(at, 80);
+	at = entry_end(at, large);
+	assert_int_equal(at, 96);
+	assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), last);
+	assert_int_equal(at, TREE_INDEX_MAX);
+	at = TREE_INDEX_MAX + 1;
+	assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+	at = UINT64_MAX;
+	assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+	at = 9;
+	assert_null(tree_next(&f.tree, &at, 8));
+	/* A shadow is not a folio. */
+	tree_erase_locked(&f.tree, 7, 0, tree_shadow(1));
+	tree_erase_locked(&f.tree, 64, 5, tree_shadow(2));
+	at = 0;
+	assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), last);
+	fixture_destroy(&f);
+}
+
+static void test_marks(void **state)
+{
+	void *small = entry_make(1, 0, 1), *large = entry_make(2, 5, 1), *far = entry_make(3, 9, 1);
+	struct fixture f;
+	unsigned i;
+	uint64_t at;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&f.tree, 7, 0, small), 0);
+	assert_int_equal(tree_store_locked(&f.tree, 64, 5, large), 0);
+	assert_int_equal(tree_store_locked(&f.tree, 1 << 20, 9, far), 0);
+
+	/* By any page of the entry, seen on all of them. */
+	tree_mark_set_locked(&f.tree, 70, TREE_DIRTY);
+	for (i = 0; i < 32; i++)
+		assert_true(tree_mark_test_locked(&f.tree, 64 + i, TREE_DIRTY));
+	assert_false(tree_mark_test_locked(&f.tree, 64, TREE_WRITEBACK));
+	assert_false(tree_mark_test_locked(&f.tree, 63, TREE_DIRTY));
+	assert_false(tree_mark_test_locked(&f.tree, 96, TREE_DIRTY));
+	assert_false(tree_mark_test_locked(&f.tree, 7, TREE_DIRTY));
+	tree_mark_set_locked(&f.tree, (1 << 20) + 511, TREE_DIRTY);
+	survey(&f.tree);
+
+	at = 0;
+	assert_ptr_equal(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_DIRTY), large);
+	assert_int_equal(at, 64);
+	at = 95;
+	assert_ptr_equal(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_DIRTY), large);
+	assert_int_equal(at, 95);
+	at = entry_end(at, large);
+	assert_null(tree_next_marked_locked(&f.tree, &at, (1 << 20) - 1, TREE_DIRTY));
+	assert_ptr_equal(tree_next_marked_locked(&f.tree, &at, 1 << 20, TREE_DIRTY), far);
+	assert_int_equal(at, 1 << 20);
+	at = entry_end(at, far);
+	assert_null(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_DIRTY));
+
+	tree_mark_clear_locked(&f.tree, 64, TREE_DIRTY);
+	for (i = 0; i < 32; i++)
+		assert_false(tree_mark_test_locked(&f.tree, 64 + i, TREE_DIRTY));
+	assert_true(tree_mark_test_locked(&f.tree, 1 << 20, TREE_DIRTY));
+	survey(&f.tree);
+
+	/* Erase takes the marks along, on the way up, too. */
+	tree_mark_set_locked(&f.tree, 1 << 20, TREE_WRITEBACK);
+	tree_erase_locked(&f.tree, 1 << 20, 9, tree_shadow(1));
+	at = 0;
+	assert_null(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_DIRTY));
+	assert_null(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK));
+	survey(&f.tree);
+	/* A shadow takes no mark. */
+	tree_mark_set_locked(&f.tree, 1 << 20, TREE_DIRTY);
+	assert_false(tree_mark_test_locked(&f.tree, 1 << 20, TREE_DIRTY));
+	fixture_destroy(&f);
+}
+
+static void test_shadows(void **state)
+{
+	uint64_t base = UINT64_C(1) << 30, at = 0;
+	struct fixture f;
+	unsigned order;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (order = 0; order <= ORDERS; order++) {
+		uint64_t slot = UINT64_C(1) << level_shift(order);
+
+		assert_int_equal(tree_store_locked(&f.tree, base, order, entry_make(1, order, 1)), 0);
+		tree_erase_locked(&f.tree, base, order, tree_shadow(order + 5));
+		assert_true(tree_is_shadow(load(&f, base)));
+		assert_int_equal(tree_shadow_value(load(&f, base)), order + 5);
+		/* In the first slot, which may be worth many pages, and in that only. */
+		assert_ptr_equal(load(&f, base + slot - 1), tree_shadow(order + 5));
+		assert_null(load(&f, base + slot));
+		assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+		assert_int_equal(f.tree.entries, 0);
+		/* Nothing but a shadow in the whole tree. */
+		assert_int_equal(survey(&f.tree).shadow_nodes, survey(&f.tree).nodes);
+		/* What is stored next, on a higher level or on the same, takes its place with its nodes. */
+	}
+	/* A store below the shadow's level drops it. */
+	assert_int_equal(tree_store_locked(&f.tree, base, ORDERS, entry_make(1, ORDERS, 1)), 0);
+	tree_erase_locked(&f.tree, base, ORDERS, tree_shadow(9));
+	assert_int_equal(tree_store_locked(&f.tree, base + 1, 0, entry_make(1, 0, 1)), 0);
+	assert_null(load(&f, base));
+	assert_null(load(&f, base + 2));
+	assert_int_equal(survey(&f.tree).shadow_nodes, 0);
+	/* A store beside a shadow leaves it. */
+	tree_erase_locked(&f.tree, base + 1, 0, tree_shadow(3));
+	assert_int_equal(tree_store_locked(&f.tree, base, 0, entry_make(1, 0, 1)), 0);
+	assert_ptr_equal(load(&f, base + 1), tree_shadow(3));
+	tree_erase_locked(&f.tree, base, 0, NULL);
+	/* A low tree of shadows under an entry that covers all of it. */
+	tree_erase_shadows_locked(&f.tree, 0, UINT64_MAX);
+	assert_int_equal(fixture_nodes(&f), 0);
+	assert_int_equal(tree_store_locked(&f.tree, 1, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&f.tree, 1, 0, tree_shadow(3));
+	assert_int_equal(tree_store_locked(&f.tree, 0, ORDERS, entry_make(1, ORDERS, 1)), 0);
+	assert_ptr_equal(load(&f, 1), entry_make(1, ORDERS, 1));
+	assert_int_equal(fixture_nodes(&f), 1);
+	tree_erase_locked(&f.tree, 0, ORDERS, NULL);
+	assert_int_equal(fixture_nodes(&f), 0);
+	/* A low tree of shadows under a root that grows for something else. */
+	assert_int_equal(tree_store_locked(&f.tree, 1, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&f.tree, 1, 0, tree_shadow(3));
+	assert_int_equal(tree_store_locked(&f.tree, base, 0, entry_make(1, 0, 1)), 0);
+	assert_ptr_equal(load(&f, 1), tree_shadow(3));
+	assert_int_equal(survey(&f.tree).shadow_nodes, reach_shift(base) / TREE_SHIFT);
+	fixture_destroy(&f);
+}
+
+/* Only what the range touches goes, whatever the size of the range. */
+static void test_erase_shadows(void **state)
+{
+	static const uint64_t place[] = {3, 64, 65, UINT64_C(1) << 20, UINT64_C(1) << 45, TREE_INDEX_MAX};
+	static const unsigned places = sizeof(place) / sizeof(*place);
+	struct fixture f;
+	unsigned i, j;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (i = 0; i < places; i++) {
+		for (j = 0; j < places; j++) {
+			assert_int_equal(tree_store_locked(&f.tree, place[j], 0, entry_make(j, 0, 1)), 0);
+			tree_erase_locked(&f.tree, place[j], 0, tree_shadow(j));
+		}
+		tree_erase_shadows_locked(&f.tree, place[i] + 1, UINT64_MAX);
+		for (j = 0; j < places; j++)
+			assert_ptr_equal(load(&f, place[j]), j <= i ? tree_shadow(j) : NULL);
+		if (i)
+			tree_erase_shadows_locked(&f.tree, place[0] + 1, place[i] - 1);
+		for (j = 0; j < places; j++)
+			assert_ptr_equal(load(&f, place[j]), j == 0 || j == i ? tree_shadow(j) : NULL);
+		tree_erase_shadows_locked(&f.tree, place[i] + 1, place[i]); /* empty */
+		assert_ptr_equal(load(&f, place[i]), tree_shadow(i));
+		tree_erase_shadows_locked(&f.tree, place[i], place[i]);
+		survey(&f.tree);
+		tree_erase_shadows_locked(&f.tree, place[0], place[0]);
+		assert_null(folio_ptr_load_relaxed(&f.tree.root));
+	}
+	/* A folio stays. */
+	assert_int_equal(tree_store_locked(&f.tree, 64, 5, entry_make(1, 5, 1)), 0);
+	tree_erase_shadows_locked(&f.tree, 0, UINT64_MAX);
+	assert_ptr_equal(load(&f, 95), entry_make(1, 5, 1));
+	/* A shadow of a large page goes when any of what tree_load says of it is in the range. */
+	assert_int_equal(tree_store_locked(&f.tree, 1 << ORDERS, ORDERS, entry_make(2, ORDERS, 1)), 0);
+	tree_erase_locked(&f.tree, 1 << ORDERS, ORDERS, tree_shadow(1));
+	i = (1 << ORDERS) + (1 << level_shift(ORDERS)) - 1;
+	assert_ptr_equal(load(&f, i), tree_shadow(1));
+	tree_erase_shadows_locked(&f.tree, i, i);
+	assert_null(load(&f, 1 << ORDERS));
+	fixture_destroy(&f);
+}
+
+/*
+ * Leaves 1, 3, 5.. of shadows alone, each beside a live leaf, so that no inner node is one.
+ */
+static void shadow_leaf(struct fixture *f, unsigned leaf)
+{
+	uint64_t index = (uint64_t)leaf * TREE_SLOTS;
+
+	assert_int_equal(tree_store_locked(&f->tree, index - TREE_SLOTS, 0, entry_make(leaf, 0, 1)), 0);
+	assert_int_equal(tree_store_locked(&f->tree, index, 0, entry_make(leaf, 0, 1)), 0);
+	tree_erase_locked(&f->tree, index, 0, tree_shadow(leaf));
+}
+
+static void test_shadow_limit(void **state)
+{
+	struct fixture f, other;
+
+	fixture_init(&f, UINT64_MAX, 2);
+	shadow_leaf(&f, 1);
+	shadow_leaf(&f, 3);
+	assert_int_equal(folio_u64_load_relaxed(&f.budget.nodes_shadow), 2);
+	/* The oldest goes. */
+	shadow_leaf(&f, 5);
+	assert_null(load(&f, TREE_SLOTS));
+	assert_ptr_equal(load(&f, 3 * TREE_SLOTS), tree_shadow(3));
+	assert_ptr_equal(load(&f, 5 * TREE_SLOTS), tree_shadow(5));
+	/* Age counts from when the node became one: 3 is young again. */
+	assert_int_equal(tree_store_locked(&f.tree, 3 * TREE_SLOTS + 1, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&f.tree, 3 * TREE_SLOTS + 1, 0, tree_shadow(33));
+	shadow_leaf(&f, 7);
+	assert_null(load(&f, 5 * TREE_SLOTS));
+	assert_ptr_equal(load(&f, 3 * TREE_SLOTS), tree_shadow(3));
+	assert_ptr_equal(load(&f, 3 * TREE_SLOTS + 1), tree_shadow(33));
+	assert_ptr_equal(load(&f, 7 * TREE_SLOTS), tree_shadow(7));
+	survey(&f.tree);
+
+	/* Another tree of the same budget has nothing older to give: its shadow is not kept. */
+	assert_int_equal(tree_init(&other.tree, &f.budget), 0);
+	assert_int_equal(tree_store_locked(&other.tree, 0, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&other.tree, 0, 0, tree_shadow(1));
+	assert_null(folio_ptr_load_relaxed(&other.tree.root));
+	assert_ptr_equal(load(&f, 7 * TREE_SLOTS), tree_shadow(7));
+	/* In a node that is there anyway it costs nothing. */
+	assert_int_equal(tree_store_locked(&other.tree, 0, 0, entry_make(1, 0, 1)), 0);
+	assert_int_equal(tree_store_locked(&other.tree, 1, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&other.tree, 0, 0, tree_shadow(1));
+	assert_ptr_equal(tree_load(&other.tree, 0), tree_shadow(1));
+	assert_int_equal(folio_u64_load_relaxed(&f.budget.nodes_shadow), 2);
+	tree_destroy(&other.tree);
+	fixture_destroy(&f);
+}
+
+/*
+ * A store that needs n nodes, with 0 .. n-1 of them to be had; first by the budget, then by the allocator.
+ */
+static void test_no_memory(void **state)
+{
+	static const struct {
+		uint64_t first, index;
+		unsigned order;
+	} cases[] = {
+		{TREE_INDEX_MAX, TREE_INDEX_MAX, 0}, /* into an empty tree */
+		{0, TREE_INDEX_MAX, 0},
+		{3, UINT64_C(1) << 30, 9},
+		{UINT64_C(1) << 30, 0, 0},
+		{0, UINT64_C(1) << ORDERS, ORDERS},
+	};
+	unsigned c, by_budget;
+	struct fixture f;
+
+	for (c = 0; c < sizeof(cases) / sizeof(*cases) * 2; c++) {
+		uint64_t first = cases[c / 2].first, index = cases[c / 2].index, nodes, failed = 0;
+		void *entry = entry_make(1, cases[c / 2].order, 1), *there = NULL;
+		int err;
+
+		by_budget = c % 2;
+		fixture_init(&f, UINT64_MAX, UINT64_MAX);
+		if (first != index) {
+			there = entry_make(2, 0, 1);
+			assert_int_equal(tree_store_locked(&f.tree, first, 0, there), 0);
+			tree_mark_set_locked(&f.tree, first, TREE_DIRTY);
+		}
+		nodes = survey(&f.tree).nodes;
+		for (;;) {
+			if (by_budget)
+				f.budget.nodes_max = nodes + failed;
+			else
+				alloc_fail(failed + 1, 1);
+			err = tree_store_locked(&f.tree, index, cases[c / 2].order, entry);
+			alloc_fail(0, 0);
+			if (!err)
+				break;
+			failed++;
+			assert_int_equal(err, -ENOMEM);
+			assert_int_equal(survey(&f.tree).nodes, nodes);
+			assert_int_equal(folio_u64_load_relaxed(&f.budget.nodes), nodes);
+			assert_int_equal(f.tree.entries, !!there);
+			if (first != index) {
+				assert_null(load(&f, index));
+				assert_true(tree_mark_test_locked(&f.tree, first, TREE_DIRTY));
+			}
+			assert_ptr_equal(load(&f, first), there);
+		}
+		assert_ptr_equal(load(&f, index), entry);
+		/* It failed once for each node that it took. */
+		assert_int_equal(fixture_nodes(&f), nodes + failed);
+		assert_int_not_equal(failed, 0);
+		fixture_destroy(&f);
+	}
+}
+
+/* Shadow nodes give way to folios, oldest first, before the budget is used up; and after, with a grace period. */
+static void test_shadows_give_way(void **state)
+{
+	uint64_t nodes, index = UINT64_C(1) << 30;
+	void *entry = entry_make(1, 0, 1);
+	struct fixture f;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	shadow_leaf(&f, 1);
+	shadow_leaf(&f, 3);
+	nodes = fixture_nodes(&f);
+	f.budget.nodes_max = nodes * 8;
+	assert_int_equal(tree_store_locked(&f.tree, 5 * TREE_SLOTS, 0, entry), 0);
+	assert_ptr_equal(load(&f, TREE_SLOTS), tree_shadow(1));
+	tree_erase_locked(&f.tree, 5 * TREE_SLOTS, 0, NULL);
+	assert_int_equal(fixture_nodes(&f), nodes);
+
+	f.budget.nodes_max = UINT64_MAX;
+	/* The way to this page: two nodes a level from the old root up, less the top, which they share. */
+	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), 0);
+	nodes = fixture_nodes(&f) - nodes;
+	tree_erase_locked(&f.tree, index, 0, NULL);
+	f.budget.nodes_max = fixture_nodes(&f) + nodes - 1;
+	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), -ENOMEM);
+	survey(&f.tree);
+	assert_null(load(&f, index));
+	assert_null(load(&f, TREE_SLOTS));
+	assert_int_equal(f.tree.entries, 2);
+	grace_barrier();
+	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), 0);
+	assert_ptr_equal(load(&f, index), entry);
+	assert_true(folio_u64_load_relaxed(&f.budget.nodes) <= f.budget.nodes_max);
+	fixture_destroy(&f);
+}
+
+/* A tree that is dropped with all that is in it. */
+static void test_destroy(void **state)
+{
+	struct fixture f;
+	unsigned i;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (i = 0; i < 1000; i++) {
+		assert_int_equal(tree_store_locked(&f.tree, (uint64_t)i * i * i * i, 0, entry_make(i, 0, 1)), 0);
+		if (i % 3 == 0)
+			tree_erase_locked(&f.tree, (uint64_t)i * i * i * i, 0, i % 2 ? tree_shadow(i) : NULL);
+	}
+	survey(&f.tree);
+	fixture_destroy(&f);
+}
+
+/*
+ * The model.
+ */
+struct page {
+	void *entry;            /* of the folio that covers it */
+	void *shadow;           /* what tree_load finds when there is none */
+	unsigned shadow_shift;  /* the shadow is found on 2^shift pages */
+	bool mark[TREE_MARKS];
+};
+
+struct model {
+	struct fixture f;
+	struct page page[PAGES];
+	uint64_t entries;
+	uint64_t generation;
+	uint64_t random;
+	bool lossy; /* shadows may be dropped by the tree */
+};
+
+static void model_drop_shadow(struct model *m, unsigned page)
+{
+	unsigned shift = m->page[page].shadow_shift, i;
+
+	for (i = page >> shift << shift; i >> shift == page >> shift; i++)
+		m->page[i].shadow = NULL;
+}
+
+static int model_store(struct model *m, unsigned page, unsigned order, void *entry)
+{
+	unsigned i;
+
+	for (i = page; i < page + (1u << order); i++)
+		if (m->page[i].entry)
+			return -EEXIST;
+	for (i = page; i < page + (1u << order); i++) {
+		if (m->page[i].shadow)
+			model_drop_shadow(m, i);
+		m->page[i].entry = entry;
+	}
+	m->entries++;
+	return 0;
+}
+
+static void model_erase(struct model *m, unsigned page, unsigned order, void *shadow)
+{
+	unsigned shift = level_shift(order), i, mark;
+
+	for (i = page; i < page + (1u << order); i++) {
+		m->page[i].entry = NULL;
+		for (mark = 0; mark < TREE_MARKS; mark++)
+			m->page[i].mark[mark] = false;
+		if (shadow && i < page + (1u << shift)) {
+			m->page[i].shadow = shadow;
+			m->page[i].shadow_shift = shift;
+		}
+	}
+	m->entries--;
+}
+
+/* The level on which something is stored for this page, -1 for nothing. */
+static int model_level(const struct page *page)
+{
+	if (page->entry)
+		return (int)level_shift(tree_order(page->entry));
+	return page->shadow ? (int)page->shadow_shift : -1;
+}
+
+/* The nodes that the content needs: on every level up to the root's, one for each range that has something. */
+static struct survey model_survey(struct model *m)
+{
+	unsigned top = 0, shift, i, reach;
+	struct survey needed = {0};
+	bool any = false;
+
+	for (i = 0; i < PAGES; i++) {
+		int level = model_level(&m->page[i]);
+
+		if (level < 0)
+			continue;
+		any = true;
+		/* The pages of a shadow after its first say nothing that the first does not. */
+		reach = reach_shift(index_of(i));
+		top = reach > top ? reach : top;
+		top = (unsigned)level > top ? (unsigned)level : top;
+	}
+	for (shift = 0; any && shift <= top; shift += TREE_SHIFT) {
+		uint64_t range = UINT64_MAX;
+		bool live = true;
+
+		for (i = 0; i < PAGES; i++) {
+			int level = model_level(&m->page[i]);
+
+			if (level < 0 || (unsigned)level > shift)
+				continue;
+			if (range != index_of(i) >> shift >> TREE_SHIFT) {
+				needed.shadow_nodes += !live;
+				range = index_of(i) >> shift >> TREE_SHIFT;
+				needed.nodes++;
+				live = false;
+			}
+			live = live || m->page[i].entry;
+		}
+		needed.shadow_nodes += !live;
+	}
+	return needed;
+}
+
+/* Every page, and all that the tree keeps beside. */
+static void model_check(struct model *m)
+{
+	struct survey found, needed;
+	unsigned i, mark;
+	void *entry;
+
+	for (i = 0; i < PAGES; i++) {
+		struct page *page = &m->page[i];
+
+		entry = tree_load(&m->f.tree, index_of(i));
+		if (m->lossy && page->shadow && !entry)
+			model_drop_shadow(m, i);
+		assert_ptr_equal(entry, page->entry ? page->entry : page->shadow);
+		for (mark = 0; mark < TREE_MARKS; mark++)
+			assert_int_equal(
+				tree_mark_test_locked(&m->f.tree, index_of(i), mark), page->mark[mark]);
+	}
+	found = survey(&m->f.tree);
+	needed = model_survey(m);
+	assert_int_equal(found.nodes, needed.nodes);
+	assert_int_equal(found.shadow_nodes, needed.shadow_nodes);
+	assert_int_equal(folio_u64_load_relaxed(&m->f.budget.nodes_shadow), needed.shadow_nodes);
+	assert_true(needed.shadow_nodes <= m->f.budget.nodes_shadow_max);
+	assert_true(folio_u64_load_relaxed(&m->f.budget.nodes) >= needed.nodes);
+	assert_true(folio_u64_load_relaxed(&m->f.budget.nodes) <= m->f.budget.nodes_max);
+	assert_int_equal(m->f.tree.entries, m->entries);
+}
+
+/* Walk a random range, by mark (or TREE_MARKS for all), and compare. */
+static void model_check_walk(struct model *m, unsigned mark)
+{
+	unsigned from = random_below(&m->random, PAGES), to = random_below(&m->random, PAGES), i;
+	uint64_t at = index_of(from), last = random_below(&m->random, 8) ? index_of(to) : UINT64_MAX;
+	void *entry;
+
+	for (i = from; i < PAGES; i++) {
+		if (!m->page[i].entry || (mark < TREE_MARKS && !m->page[i].mark[mark]))
+			continue;
+		if (index_of(i) > last)
+			break;
+		entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark) :
+					    tree_next(&m->f.tree, &at, last);
+		assert_ptr_equal(entry, m->page[i].entry);
+		assert_int_equal(at, index_of(i));
+		at = entry_end(at, entry);
+		/* The next page of the model after the entry. */
+		i |= (1u << tree_order(entry)) - 1;
+	}
+	entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark) :
+				    tree_next(&m->f.tree, &at, last);
+	assert_null(entry);
+}
+
+/* One random operation. @fullness, 0..100: what the tree tends to. */
+static void model_step(struct model *m, unsigned fullness)
+{
+	unsigned page = random_below(&m->random, PAGES), what = random_below(&m->random, 100);
+	unsigned order = random_below(&m->random, ORDERS + 1), mark = random_below(&m->random, TREE_MARKS), i;
+	void *entry = m->page[page].entry, *shadow;
+
+	if (what < 60 && entry && random_below(&m->random, 100) >= fullness) {
+		shadow = random_below(&m->random, 3) ? tree_shadow(++m->generation) : NULL;
+		page = entry_page(entry);
+		tree_erase_locked(&m->f.tree, index_of(page), tree_order(entry), shadow);
+		model_erase(m, page, tree_order(entry), shadow);
+	} else if (what < 60) {
+		int err;
+
+		/* Small ones mostly, or the first large ones leave no room. */
+		order = random_below(&m->random, order + 1);
+		page = page >> order << order;
+		entry = entry_make(page, order, ++m->generation);
+		err = tree_store_locked(&m->f.tree, index_of(page), order, entry);
+		if (err != -ENOMEM)
+			assert_int_equal(err, model_store(m, page, order, entry));
+		else
+			assert_true(m->f.budget.nodes_max < UINT64_MAX || alloc_fail_at);
+	} else if (what < 85) {
+		bool set = random_below(&m->random, 2);
+
+		if (set)
+			tree_mark_set_locked(&m->f.tree, index_of(page), mark);
+		else
+			tree_mark_clear_locked(&m->f.tree, index_of(page), mark);
+		for (i = entry ? entry_page(entry) : PAGES; i < PAGES && m->page[i].entry == entry; i++)
+			m->page[i].mark[mark] = set;
+	} else if (what < 98) {
+		model_check_walk(m, random_below(&m->random, TREE_MARKS + 1));
+	} else {
+		/* A range that begins and ends anywhere, mostly short. */
+		unsigned to = page + random_below(&m->random, 1u << random_below(&m->random, 13));
+
+		to = to < PAGES ? to : PAGES - 1;
+		tree_erase_shadows_locked(&m->f.tree, index_of(page), index_of(to));
+		for (i = page; i <= to; i++)
+			if (m->page[i].shadow)
+				model_drop_shadow(m, i);
+	}
+}
+
+static void model_run(uint64_t nodes_max, uint64_t nodes_shadow_max, bool failing, unsigned steps)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	unsigned i, fullness = 50;
+
+	assert_non_null(m);
+	m->random = seed;
+	m->lossy = nodes_max < UINT64_MAX || nodes_shadow_max < UINT64_MAX;
+	fixture_init(&m->f, nodes_max, nodes_shadow_max);
+	if (failing)
+		alloc_fail(1, 3);
+	for (i = 0; i < steps; i++) {
+		if (i % 1000 == 0)
+			fullness = (i / 1000 % 4) * 30 + 5;
+		model_step(m, fullness);
+		if (i % 100 == 0)
+			model_check(m);
+		if (i % 1000 == 999) {
+			grace_barrier();
+			assert_int_equal(
+				folio_u64_load_relaxed(&m->f.budget.nodes), survey(&m->f.tree).nodes);
+		}
+	}
+	alloc_fail(0, 0);
+	model_check(m);
+	/* Take everything out again, by the tree's own walk: not a node is left. */
+	for (;;) {
+		uint64_t at = 0;
+		void *entry = tree_next(&m->f.tree, &at, UINT64_MAX);
+
+		if (!entry)
+			break;
+		tree_erase_locked(&m->f.tree, at, tree_order(entry), NULL);
+		model_erase(m, entry_page(entry), tree_order(entry), NULL);
+	}
+	model_check(m);
+	tree_erase_shadows_locked(&m->f.tree, 0, UINT64_MAX);
+	assert_int_equal(fixture_nodes(&m->f), 0);
+	fixture_destroy(&m->f);
+	free(m);
+}
+
+static void test_model(void **state)
+{
+	model_run(UINT64_MAX, UINT64_MAX, false, scaled(12000));
+}
+
+static void test_model_few_shadows(void **state)
+{
+	model_run(UINT64_MAX, 20, false, scaled(6000));
+	model_run(UINT64_MAX, 0, false, scaled(2000));
+}
+
+static void test_model_few_nodes(void **state)
+{
+	model_run(150, UINT64_MAX, false, scaled(6000));
+	model_run(60, 10, false, scaled(2000));
+}
+
+static void test_model_failing_allocator(void **state)
+{
+	model_run(UINT64_MAX, UINT64_MAX, true, scaled(6000));
+}
+
+/*
+ * Readers beside a writer. Some entries stay, everything else comes and goes, the root rises and comes down. Readers
+ * count what must not be, and the main thread demands zero.
+ */
+enum violation {
+	LOST,      /* an entry that stayed was not found */
+	FOREIGN,   /* found for a page where it was never stored, or never existed */
+	STALE,     /* still in its slot after its erase had returned */
+	BACKWARDS, /* a walk of a range that does not go forward */
+	VIOLATIONS
+};
+
+struct race {
+	struct fixture f;
+	unsigned stay_step;  /* every stay_step-th page of the first window has an entry that stays */
+	folio_u64 generation[PAGES]; /* newest entry stored with this first page */
+	folio_u64 dead[PAGES];       /* newest entry erased: the erase has returned */
+	folio_u64 violations[VIOLATIONS];
+	folio_u64 rounds;
+	folio_u32 stop;
+};
+
+#define RACE_PAGES 1024u
+
+static void violated(struct race *race, enum violation what)
+{
+	folio_u64_fetch_add_relaxed(&race->violations[what], 1);
+}
+
+static bool stays(const struct race *race, unsigned page)
+{
+	return page < RACE_PAGES && page % race->stay_step == 0;
+}
+
+/* Was this word ever in the tree for this page? */
+static void race_check(struct race *race, unsigned page, void *entry)
+{
+	if (!entry || tree_is_shadow(entry)) {
+		if (stays(race, page))
+			violated(race, LOST);
+		return;
+	}
+	if (tree_is_node(entry) || entry_page(entry) >= PAGES || !entry_covers(entry, page)) {
+		violated(race, FOREIGN);
+		return;
+	}
+	/* relaxed is enough: the store of the entry was a release, the load that found it an acquire. */
+	if (entry_generation(entry) > folio_u64_load_relaxed(&race->generation[entry_page(entry)]))
+		violated(race, FOREIGN);
+}
+
+/* The two looks of a look-up, with a pause between, in which the writer may erase. */
+static void race_look_twice(struct race *race, unsigned page)
+{
+	folio_ptr *slot;
+	unsigned tries;
+	void *entry = tree_walk(&race->f.tree, index_of(page), &slot);
+
+	race_check(race, page, entry);
+	if (!entry || tree_is_shadow(entry))
+		return;
+	for (tries = 0; tries < 50; tries++)
+		/* acquire: pairs with the release after the erase. */
+		if (folio_u64_load_acquire(&race->dead[entry_page(entry)]) >= entry_generation(entry))
+			break;
+	if (tries < 50 && folio_ptr_load_relaxed(slot) == entry)
+		violated(race, STALE);
+}
+
+static void race_walk(struct race *race)
+{
+	uint64_t index = 0, expected = 0;
+	void *entry;
+
+	for (;;) {
+		uint64_t before = index;
+
+		entry = tree_next(&race->f.tree, &index, window_base[0] + RACE_PAGES - 1);
+		if (entry && index < before) {
+			violated(race, BACKWARDS);
+			return;
+		}
+		/* What stays and was passed over. */
+		while (expected < RACE_PAGES && (!entry || expected < index)) {
+			if (stays(race, (unsigned)expected))
+				violated(race, LOST);
+			expected++;
+		}
+		if (!entry)
+			return;
+		race_check(race, (unsigned)index, entry);
+		index = entry_end(index, entry);
+		expected = index;
+	}
+}
+
+static void *race_reader(void *argument)
+{
+	struct race *race = argument;
+	uint64_t random = seed ^ (uintptr_t)&random;
+	unsigned i;
+
+	if (grace_thread_attach()) {
+		violated(race, LOST);
+		return NULL;
+	}
+	while (!folio_u32_load_acquire(&race->stop)) {
+		/* Short sections and long ones. */
+		unsigned looks = 1u << random_below(&random, 8);
+
+		grace_read_lock();
+		for (i = 0; i < looks; i++) {
+			unsigned page = random_below(&random, RACE_PAGES);
+
+			race_check(race, page, tree_load(&race->f.tree, page));
+			race_look_twice(race, page);
+			page = random_below(&random, race->stay_step) ? page / race->stay_step * race->stay_step :
+									page + WINDOW_PAGES;
+			race_check(race, page, tree_load(&race->f.tree, index_of(page)));
+		}
+		if (looks == 1)
+			race_walk(race);
+		grace_read_unlock();
+		folio_u64_fetch_add_relaxed(&race->rounds, 1);
+	}
+	return NULL;
+}
+
+static int race_store(struct race *race, void **stored, unsigned page, unsigned order)
+{
+	uint64_t generation = folio_u64_load_relaxed(&race->generation[page]) + 1;
+	void *entry = entry_make(page, order, generation);
+	unsigned i;
+	int err;
+
+	/* Before it can be found. */
+	folio_u64_store_relaxed(&race->generation[page], generation);
+	tree_lock(&race->f.tree);
+	err = tree_store_locked(&race->f.tree, index_of(page), order, entry);
+	tree_unlock(&race->f.tree);
+	if (err)
+		return err;
+	for (i = page; i < page + (1u << order); i++)
+		stored[i] = entry;
+	return 0;
+}
+
+static void race_erase(struct race *race, void **stored, void *entry, void *shadow)
+{
+	unsigned page = entry_page(entry), i;
+
+	tree_lock(&race->f.tree);
+	tree_erase_locked(&race->f.tree, index_of(page), tree_order(entry), shadow);
+	tree_unlock(&race->f.tree);
+	/* release: pairs with the acquire of race_look_twice. */
+	folio_u64_store_release(&race->dead[page], entry_generation(entry));
+	for (i = page; i < page + (1u << tree_order(entry)); i++)
+		stored[i] = NULL;
+}
+
+static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned steps)
+{
+	struct race *race = calloc(1, sizeof(*race));
+	void **stored = calloc(PAGES, sizeof(*stored));
+	uint64_t random = seed + stay_step;
+	pthread_t reader[2];
+	unsigned i, page, order;
+
+	assert_non_null(race);
+	assert_non_null(stored);
+	race->stay_step = stay_step;
+	fixture_init(&race->f, UINT64_MAX, nodes_shadow_max);
+	tree_unlock(&race->f.tree);
+	for (page = 0; page < RACE_PAGES; page += stay_step)
+		assert_int_equal(race_store(race, stored, page, 0), 0);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&reader[i], NULL, race_reader, race), 0);
+	/* Until enough was done, and both sides had their turns. */
+	for (i = 0; i < steps || folio_u64_load_relaxed(&race->rounds) < 20; i++) {
+		if (i >= steps)
+			sched_yield();
+		/* Now and then empty or fill a stretch, so that nodes and levels come and go. */
+		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES) :
+						  WINDOW_PAGES + random_below(&random, RACE_PAGES);
+		if (stays(race, page))
+			continue;
+		if (stored[page]) {
+			race_erase(race, stored, stored[page],
+				random_below(&random, 2) ? tree_shadow(1) : NULL);
+		} else {
+			order = random_below(&random, 6);
+			while (race_store(race, stored, page >> order << order, order) == -EEXIST && order)
+				order--;
+		}
+		if (random_below(&random, 16) == 0) {
+			unsigned far;
+
+			/* Empty the second window: the root comes down. */
+			for (far = WINDOW_PAGES; far < WINDOW_PAGES + RACE_PAGES; far++)
+				if (stored[far])
+					race_erase(race, stored, stored[far], NULL);
+			tree_lock(&race->f.tree);
+			tree_erase_shadows_locked(&race->f.tree, random_below(&random, 2) * window_base[1],
+				UINT64_MAX);
+			tree_unlock(&race->f.tree);
+		}
+	}
+	folio_u32_store_release(&race->stop, 1);
+	for (i = 0; i < 2; i++)
+		pthread_join(reader[i], NULL);
+	for (i = 0; i < VIOLATIONS; i++)
+		assert_int_equal(folio_u64_load_relaxed(&race->violations[i]), 0);
+	tree_lock(&race->f.tree);
+	survey(&race->f.tree);
+	fixture_destroy(&race->f);
+	free(stored);
+	free(race);
+}
+
+static void test_race(void **state)
+{
+	race_run(97, UINT64_MAX, scaled(20000));
+}
+
+/* One page stays, all the rest of the tree comes and goes. */
+static void test_race_sparse(void **state)
+{
+	race_run(RACE_PAGES, 5, scaled(20000));
+}
+
+/*
+ * Two trees of one budget, each under its own lock: together they stay within it, and nothing is lost.
+ */
+struct sharer {
+	pthread_t thread;
+	struct tree_budget *budget;
+	unsigned number, steps;
+	uint64_t refused, exceeded;
+};
+
+static void *sharer_run(void *argument)
+{
+	struct sharer *sharer = argument;
+	struct tree_budget *budget = sharer->budget;
+	uint64_t random = seed + sharer->number;
+	struct tree tree;
+	unsigned i;
+
+	if (grace_thread_attach() || tree_init(&tree, budget)) {
+		sharer->exceeded++;
+		return NULL;
+	}
+	for (i = 0; i < sharer->steps; i++) {
+		unsigned page = random_below(&random, PAGES);
+		int err;
+
+		tree_lock(&tree);
+		err = tree_store_locked(&tree, index_of(page), 0, entry_make(page, 0, 1));
+		if (err == -ENOMEM)
+			sharer->refused++;
+		else if (err == -EEXIST)
+			tree_erase_locked(&tree, index_of(page), 0, tree_shadow(1));
+		tree_unlock(&tree);
+		/* While a store tries, it may have charged what it does not get. */
+		if (folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max + 2 * 2 * 52)
+			sharer->exceeded++;
+	}
+	tree_destroy(&tree);
+	return NULL;
+}
+
+static void test_shared_budget(void **state)
+{
+	/* A way to the far end for each, and a few more. */
+	struct tree_budget budget = {.nodes_max = 20 + 2 * (52 / TREE_SHIFT + 1), .nodes_shadow_max = 10};
+	struct sharer sharer[2];
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		sharer[i] = (struct sharer){.budget = &budget, .number = i, .steps = scaled(10000)};
+		assert_int_equal(pthread_create(&sharer[i].thread, NULL, sharer_run, &sharer[i]), 0);
+	}
+	for (i = 0; i < 2; i++) {
+		pthread_join(sharer[i].thread, NULL);
+		assert_int_equal(sharer[i].exceeded, 0);
+	}
+	assert_int_not_equal(sharer[0].refused + sharer[1].refused, 0);
+	grace_barrier();
+	assert_int_equal(folio_u64_load_relaxed(&budget.nodes), 0);
+	assert_int_equal(folio_u64_load_relaxed(&budget.nodes_shadow), 0);
+}
+
+static int tree_suite_run(const char *name)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_orders),
+		cmocka_unit_test(test_invalid),
+		cmocka_unit_test(test_exists),
+		cmocka_unit_test(test_grow_and_shrink),
+		cmocka_unit_test(test_next),
+		cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_shadows),
+		cmocka_unit_test(test_erase_shadows),
+		cmocka_unit_test(test_shadow_limit),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_shadows_give_way),
+		cmocka_unit_test(test_destroy),
+		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_model_few_shadows),
+		cmocka_unit_test(test_model_few_nodes),
+		cmocka_unit_test(test_model_failing_allocator),
+		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_race_sparse),
+		cmocka_unit_test(test_shared_budget),
+	};
+	const char *given = getenv("FOLIO_SEED");
+
+	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000003 + (uint64_t)clock();
+	printf("%s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS, (unsigned long long)seed);
+	fflush(stdout);
+	if (grace_thread_attach())
+		return 1;
+	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The tree with 4 slots a node. The build compiles this and its own copy of the tree's source with
+ * -DTREE_SHIFT=2, and links neither the library nor anything else that was compiled for another fan-out.
+ */
+#include "tree-suite.h"
+
+_Static_assert(TREE_SHIFT == 2, "compiled without -DTREE_SHIFT=2");
+
+int main(void)
+{
+	return tree_suite_run("tree-small");
+}

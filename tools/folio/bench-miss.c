@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench-miss.c - reads of what is not cached, against direct I/O on the same file.
+ *
+ * Random reads visit the pages of the file in a random order in which each page comes once before any comes
+ * again, so that a page has left the cache long before it is wanted the next time. What the device was
+ * asked for is counted all the same, and shown.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <liburing.h>
+
+#include "bench.h"
+#include "command.h"
+#include "random.h"
+#include "rounds.h"
+
+#define BLOCK     ((uint64_t)1 << 20) /* of sequential reading */
+#define ORDER_KEY UINT64_C(0x0fde4)
+
+struct misses {
+	struct bench *bench;
+	int direct;     /* the file, open for direct I/O; -1: not to be had */
+	uint64_t pages; /* whole ones */
+	char *buffers;  /* a page for each thread, or for each request in flight */
+	char *block;    /* for sequential reading */
+
+	/* Every read is compared with pread, on every thread. Before anything is measured. */
+	bool check;
+	char *expected; /* as buffers */
+
+	/* The single thread's. Numbers in the order in which the pages are visited. */
+	uint64_t next;  /* to be read */
+	uint64_t ahead; /* to be prefetched */
+	struct io_uring ring;
+	bool ring_works;
+	unsigned in_flight;
+	uint64_t *ring_page; /* that is read into each buffer */
+
+	/* Sequential reading: where each contender stands, in bytes. */
+	uint64_t cache_offset, direct_offset;
+
+	/* Since the last sample of the same cell began. */
+	uint64_t fill_bytes;
+	uint64_t reads;
+};
+
+static uint64_t page_at(const struct misses *misses, uint64_t number)
+{
+	return random_permute(number % misses->pages, misses->pages, ORDER_KEY);
+}
+
+/* An errno, 0 for a short read. */
+static int error_of(ssize_t got)
+{
+	return got < 0 ? (int)-got : 0;
+}
+
+/* Compare what was read with the kernel's, if this is the check. buffer: number of it. */
+static bool good_page(const struct misses *misses, unsigned buffer, uint64_t page)
+{
+	char *expected = misses->expected + (size_t)buffer * FOLIO_PAGE_SIZE;
+
+	return !misses->check ||
+		(pread(misses->bench->fds[0], expected, FOLIO_PAGE_SIZE,
+			 (off_t)(page * FOLIO_PAGE_SIZE)) == FOLIO_PAGE_SIZE &&
+			!memcmp(expected, misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE,
+				FOLIO_PAGE_SIZE));
+}
+
+static void count_reads(struct misses *misses, uint64_t n)
+{
+	__atomic_fetch_add(&misses->reads, n, __ATOMIC_RELAXED);
+}
+
+/* ---- many threads, each of which waits for its own read ---- */
+
+static uint64_t read_pages_cache(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	char *buffer = misses->buffers + (size_t)worker->index * FOLIO_PAGE_SIZE;
+	uint64_t i, page;
+	ssize_t got;
+
+	for (i = 0; i < n; i++) {
+		page = page_at(misses, worker->position++);
+		got = folio_file_read(misses->bench->file, buffer, FOLIO_PAGE_SIZE,
+			page * FOLIO_PAGE_SIZE);
+		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
+			worker->error = error_of(got);
+			return 0;
+		}
+		worker->sum += *(uint64_t *)buffer;
+	}
+	count_reads(misses, n);
+	return n;
+}
+
+static uint64_t read_pages_direct(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	char *buffer = misses->buffers + (size_t)worker->index * FOLIO_PAGE_SIZE;
+	uint64_t i, page;
+	ssize_t got;
+
+	for (i = 0; i < n; i++) {
+		page = page_at(misses, worker->position++);
+		got = pread(misses->direct, buffer, FOLIO_PAGE_SIZE,
+			(off_t)(page * FOLIO_PAGE_SIZE));
+		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
+			worker->error = got < 0 ? errno : 0;
+			return 0;
+		}
+		worker->sum += *(uint64_t *)buffer;
+	}
+	count_reads(misses, n);
+	return n;
+}
+
+/* ---- one thread that knows what it will want ---- */
+
+/*
+ * Prefetched in groups, as a program would that works through a list: each page a call of its own would be
+ * each a call of the system of its own.
+ */
+static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	unsigned depth = misses->bench->depth, group = (depth + 3) / 4, i;
+	struct folio_range ranges[(1024 + 3) / 4];
+	uint64_t done, page;
+	ssize_t got;
+
+	for (done = 0; done < n; done++) {
+		while (misses->ahead + group <= misses->next + depth + 1) {
+			for (i = 0; i < group; i++) {
+				ranges[i].offset =
+					page_at(misses, misses->ahead + i) * FOLIO_PAGE_SIZE;
+				ranges[i].len = FOLIO_PAGE_SIZE;
+			}
+			got = folio_file_prefetch(misses->bench->file, ranges, group);
+			if (got < 0) {
+				worker->error = error_of(got);
+				return 0;
+			}
+			misses->ahead += group;
+		}
+		page = page_at(misses, misses->next++);
+		got = folio_file_read(misses->bench->file, misses->buffers, FOLIO_PAGE_SIZE,
+			page * FOLIO_PAGE_SIZE);
+		if (got != FOLIO_PAGE_SIZE || !good_page(misses, 0, page)) {
+			worker->error = error_of(got);
+			return 0;
+		}
+		worker->sum += *(uint64_t *)misses->buffers;
+	}
+	count_reads(misses, n);
+	return n;
+}
+
+static void ring_request(struct misses *misses, unsigned buffer)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&misses->ring);
+	uint64_t page = page_at(misses, misses->next++);
+
+	misses->ring_page[buffer] = page;
+	io_uring_prep_read(sqe, misses->direct, misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE,
+		FOLIO_PAGE_SIZE, page * FOLIO_PAGE_SIZE);
+	io_uring_sqe_set_data64(sqe, buffer);
+	misses->in_flight++;
+}
+
+/* The ring is kept full: for each read that has come, another is sent, all of them in one call. */
+static uint64_t read_pages_uring(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	struct io_uring_cqe *cqe;
+	uint64_t done = 0;
+	unsigned buffer, seen, head;
+	int result;
+
+	while (misses->in_flight < misses->bench->depth)
+		ring_request(misses, misses->in_flight);
+	while (done < n) {
+		result = io_uring_submit_and_wait(&misses->ring, 1);
+		if (result < 0 && result != -EINTR) {
+			worker->error = -result;
+			return 0;
+		}
+		seen = 0;
+		io_uring_for_each_cqe(&misses->ring, head, cqe)
+		{
+			buffer = (unsigned)io_uring_cqe_get_data64(cqe);
+			seen++;
+			misses->in_flight--;
+			if (cqe->res != (int)FOLIO_PAGE_SIZE ||
+				!good_page(misses, buffer, misses->ring_page[buffer])) {
+				worker->error = error_of(cqe->res);
+				io_uring_cq_advance(&misses->ring, seen);
+				return 0;
+			}
+			worker->sum += *(uint64_t *)(misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE);
+			ring_request(misses, buffer);
+		}
+		io_uring_cq_advance(&misses->ring, seen);
+		done += seen;
+	}
+	count_reads(misses, done);
+	return done;
+}
+
+/* ---- from start to end ---- */
+
+static uint64_t read_blocks_cache(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	uint64_t i;
+	ssize_t got;
+
+	for (i = 0; i < n; i++) {
+		if (misses->cache_offset + BLOCK > misses->bench->size) {
+			/* Nothing of the last pass may be found again. */
+			folio_file_invalidate(misses->bench->file, 0, UINT64_MAX);
+			misses->cache_offset = 0;
+		}
+		got = folio_file_read(misses->bench->file, misses->block, BLOCK, misses->cache_offset);
+		if (got != (ssize_t)BLOCK) {
+			worker->error = error_of(got);
+			return 0;
+		}
+		misses->cache_offset += BLOCK;
+		worker->sum += *(uint64_t *)misses->block;
+	}
+	count_reads(misses, n * (BLOCK / FOLIO_PAGE_SIZE));
+	return n;
+}
+
+static uint64_t read_blocks_direct(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	uint64_t i;
+	ssize_t got;
+
+	for (i = 0; i < n; i++) {
+		if (misses->direct_offset + BLOCK > misses->bench->size)
+			misses->direct_offset = 0;
+		got = pread(misses->direct, misses->block, BLOCK, (off_t)misses->direct_offset);
+		if (got != (ssize_t)BLOCK) {
+			worker->error = got < 0 ? errno : 0;
+			return 0;
+		}
+		misses->direct_offset += BLOCK;
+		worker->sum += *(uint64_t *)misses->block;
+	}
+	count_reads(misses, n * (BLOCK / FOLIO_PAGE_SIZE));
+	return n;
+}
+
+/* ---- samples ---- */
+
+static void begin_sample(const struct cell *cell)
+{
+	struct misses *misses = cell->context;
+
+	misses->fill_bytes = bench_stats(misses->bench).fill_bytes;
+	misses->reads = 0;
+}
+
+/* What other contenders left of the file in the cache would be found, and called sequential reading. */
+static void begin_emptied_sample(const struct cell *cell)
+{
+	struct misses *misses = cell->context;
+
+	folio_file_invalidate(misses->bench->file, 0, UINT64_MAX);
+	begin_sample(cell);
+}
+
+/*
+ * extra: bytes that the device gave by bytes that were read, 1 for those who have no cache. Of the whole
+ * sample with its unmeasured part: the cache counts no other.
+ */
+static bool record_own(struct report *report, const struct cell *cell, const struct sample *sample)
+{
+	struct misses *misses = cell->context;
+	double filled = (double)(bench_stats(misses->bench).fill_bytes - misses->fill_bytes);
+
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
+		sample->rate, filled / ((double)misses->reads * FOLIO_PAGE_SIZE));
+	return true;
+}
+
+static bool record_peer(struct report *report, const struct cell *cell, const struct sample *sample)
+{
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
+		sample->rate, 1);
+	return true;
+}
+
+enum { RANDOM, KNOWN, SEQUENTIAL, WORKLOADS };
+
+static const struct report_workload workloads[WORKLOADS] = {
+	[RANDOM] = {.name = "miss",
+		.title = "4 KiB reads anywhere, not cached; each thread waits for its own",
+		.unit = "k/s",
+		.scale = 1e3,
+		.bytes = FOLIO_PAGE_SIZE,
+		.bases = {"pread direct"},
+		.extra = "by device"},
+	[KNOWN] = {.name = "miss-known",
+		.title = "the same by one thread that knows beforehand what it will read",
+		.unit = "k/s",
+		.scale = 1e3,
+		.bytes = FOLIO_PAGE_SIZE,
+		.bases = {"io_uring direct"},
+		.extra = "by device"},
+	[SEQUENTIAL] = {.name = "sequential",
+		.title = "1 MiB reads from start to end, not cached",
+		.unit = "MiB/s",
+		.scale = 1,
+		.bytes = BLOCK,
+		.bases = {"pread direct"},
+		.extra = "by device"},
+};
+
+/* Every way to read random pages, compared with pread page by page. */
+static bool check_contenders(struct misses *misses, const struct cell *cells, unsigned count)
+{
+	struct sample sample;
+	unsigned i;
+
+	misses->check = true;
+	for (i = 0; i < count; i++) {
+		sample = team_measure(misses->bench->team, cells[i].threads, cells[i].batch, misses,
+			0.005, 0.005);
+		if (sample.failed) {
+			progress_end();
+			complain("%s: %s: %s", misses->bench->name, cells[i].contender,
+				sample.error ? strerror(sample.error)
+					     : "read something else than pread");
+			return false;
+		}
+	}
+	misses->check = false;
+	return true;
+}
+
+static void *page_buffers(size_t size)
+{
+	return aligned_alloc(FOLIO_PAGE_SIZE, size);
+}
+
+/* Wait for what was sent and is not wanted any more: it would be written into freed memory. */
+static void drain_ring(struct misses *misses)
+{
+	struct io_uring_cqe *cqe;
+
+	io_uring_submit(&misses->ring);
+	while (misses->in_flight && !io_uring_wait_cqe(&misses->ring, &cqe)) {
+		io_uring_cqe_seen(&misses->ring, cqe);
+		misses->in_flight--;
+	}
+	io_uring_queue_exit(&misses->ring);
+}
+
+static bool measure(struct misses *misses, double seconds)
+{
+	struct bench *bench = misses->bench;
+	unsigned first = bench->report.workload_count, count = 0, i;
+	struct cell cells[WORKLOADS * 2];
+
+	for (i = 0; i < WORKLOADS; i++)
+		report_workload(&bench->report, &workloads[i]);
+	cells[count++] = (struct cell){.workload = first + RANDOM,
+		.contender = "folio copy",
+		.threads = bench->depth,
+		.batch = read_pages_cache,
+		.record = record_own};
+	if (misses->direct >= 0)
+		cells[count++] = (struct cell){.workload = first + RANDOM,
+			.contender = "pread direct",
+			.role = ROLE_PEER,
+			.threads = bench->depth,
+			.batch = read_pages_direct,
+			.record = record_peer};
+	cells[count++] = (struct cell){.workload = first + KNOWN,
+		.contender = "folio prefetch",
+		.threads = 1,
+		.batch = read_pages_prefetch,
+		.record = record_own};
+	if (misses->direct >= 0 && misses->ring_works)
+		cells[count++] = (struct cell){.workload = first + KNOWN,
+			.contender = "io_uring direct",
+			.role = ROLE_PEER,
+			.threads = 1,
+			.batch = read_pages_uring,
+			.record = record_peer};
+	for (i = 0; i < count; i++) {
+		cells[i].prepare = begin_sample;
+		cells[i].context = misses;
+	}
+	if (!check_contenders(misses, cells, count) ||
+		!rounds_run(&bench->report, bench->team, cells, count, seconds * 2 / 3, "bench"))
+		return false;
+
+	if (bench->size < BLOCK)
+		return true;
+	count = 0;
+	cells[count++] = (struct cell){.workload = first + SEQUENTIAL,
+		.contender = "folio copy",
+		.threads = 1,
+		.batch = read_blocks_cache,
+		.context = misses,
+		.prepare = begin_emptied_sample,
+		.record = record_own};
+	if (misses->direct >= 0)
+		cells[count++] = (struct cell){.workload = first + SEQUENTIAL,
+			.contender = "pread direct",
+			.role = ROLE_PEER,
+			.threads = 1,
+			.batch = read_blocks_direct,
+			.context = misses,
+			.record = record_peer};
+	return rounds_run(&bench->report, bench->team, cells, count, seconds / 3, "bench");
+}
+
+bool bench_misses(struct bench *bench, double seconds)
+{
+	struct misses misses = {.bench = bench, .pages = bench->size / FOLIO_PAGE_SIZE};
+	bool good = false;
+	unsigned i;
+
+	misses.direct = open(bench->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (misses.direct < 0)
+		report_note(&bench->report,
+			"No comparison with direct I/O: the file system has none (%s).", strerror(errno));
+	misses.ring_works = !io_uring_queue_init(bench->depth, &misses.ring, 0);
+	if (!misses.ring_works)
+		report_note(&bench->report, "No comparison with io_uring: the system denies it.");
+	misses.buffers = page_buffers((size_t)bench->depth * FOLIO_PAGE_SIZE);
+	misses.expected = page_buffers((size_t)bench->depth * FOLIO_PAGE_SIZE);
+	misses.block = page_buffers(BLOCK);
+	misses.ring_page = calloc(bench->depth, sizeof(*misses.ring_page));
+	if (!misses.buffers || !misses.expected || !misses.block || !misses.ring_page) {
+		complain("out of memory");
+		goto out;
+	}
+	/* Threads begin in different parts of the order. */
+	for (i = 0; i < bench->depth; i++)
+		team_worker(bench->team, i)->position = misses.pages / bench->depth * i;
+	good = measure(&misses, seconds);
+	report_note(&bench->report,
+		"by device: bytes that the device was asked for, by bytes that were read. Misses are of "
+		"%u reads in flight.",
+		bench->depth);
+out:
+	if (misses.ring_works)
+		drain_ring(&misses);
+	if (misses.direct >= 0)
+		close(misses.direct);
+	free(misses.buffers);
+	free(misses.expected);
+	free(misses.block);
+	free(misses.ring_page);
+	return good;
+}

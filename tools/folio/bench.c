@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench.c - folio bench: a file is read through the cache and compared with what the kernel says is in it;
+ * then reads through the cache are measured beside reads of the same file by other means.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "machine.h"
+#include "options.h"
+#include "random.h"
+#include "rounds.h"
+
+#define OWN_FILE_BYTES (UINT64_C(256) << 20)
+#define VERIFY_BLOCK   (UINT64_C(1) << 20)
+#define THREADS_MAX    512
+#define DEPTH_MAX      1024
+
+static const char help[] =
+	"usage: folio bench [FILE] [--cache SIZE] [--threads N] [--seconds S] [--depth N]\n"
+	"                   [--json | --csv] [--svg FILE]\n"
+	"       folio bench ref [--threads N] [--seconds S] [--json | --csv] [--svg FILE]\n"
+	"\n"
+	"Reads FILE through the cache, compares every byte with what the kernel reads, and then\n"
+	"measures reads of it against pread and mmap of the same file. Without FILE it makes one of\n"
+	"256 MiB in $TMPDIR or /var/tmp, which is gone when the command ends. When FILE is larger\n"
+	"than the cache, misses are measured too, against direct I/O.\n"
+	"\n"
+	"'folio bench ref' measures reference counters instead; see 'folio bench ref --help'.\n"
+	"\n"
+	"  --cache SIZE   memory for pages (default: the file and a tenth more, but at most half of\n"
+	"                 the machine's memory)\n"
+	"  --threads N    measure at 1, 2, 4 ... N threads (default: one a processor)\n"
+	"  --seconds S    time for the measuring, about (default: 10)\n"
+	"  --depth N      reads in flight when misses are measured (default: 32)\n"
+	"  --json, --csv  results for programs\n"
+	"  --svg FILE     results as a picture, too\n";
+
+static const struct command benchmarks[] = {
+	{"ref", "reference counters on one line", bench_ref_command},
+	{NULL, NULL, NULL},
+};
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+static size_t whole_huge_pages(size_t size)
+{
+	return (size + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+}
+
+void *huge_alloc(size_t size)
+{
+	char *memory, *aligned;
+
+	size = whole_huge_pages(size);
+	memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* Of one huge page too much, what lies outside the borders of huge pages is given back. */
+	aligned = (char *)whole_huge_pages((size_t)memory);
+	if (aligned > memory)
+		munmap(memory, (size_t)(aligned - memory));
+	if (aligned < memory + HUGE_PAGE)
+		munmap(aligned + size, (size_t)(memory + HUGE_PAGE - aligned));
+	madvise(aligned, size, MADV_HUGEPAGE);
+	return aligned;
+}
+
+void huge_free(void *memory, size_t size)
+{
+	munmap(memory, whole_huge_pages(size));
+}
+
+struct folio_cache_stats bench_stats(const struct bench *bench)
+{
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+
+	folio_cache_stats(bench->cache, &stats);
+	return stats;
+}
+
+/* ---- the file ---- */
+
+/* Words that differ everywhere, so that a byte from a wrong place is seen. */
+static bool fill_own_file(int fd)
+{
+	uint64_t *block = malloc(VERIFY_BLOCK), word = 0, offset;
+	bool done = false;
+	size_t i;
+
+	if (!block)
+		return false;
+	for (offset = 0; offset < OWN_FILE_BYTES; offset += VERIFY_BLOCK) {
+		for (i = 0; i < VERIFY_BLOCK / sizeof(*block); i++)
+			block[i] = random_mix(++word);
+		for (i = 0; i < VERIFY_BLOCK;) {
+			ssize_t written = pwrite(fd, (char *)block + i, VERIFY_BLOCK - i,
+				(off_t)(offset + i));
+
+			if (written < 0 && errno == EINTR)
+				continue;
+			if (written < 0)
+				goto out;
+			i += (size_t)written;
+		}
+	}
+	/* Direct reads of what is not on the device yet would measure the writing. */
+	done = !fdatasync(fd);
+out:
+	free(block);
+	return done;
+}
+
+/*
+ * A file of our own. It has no name from the start, so that nothing is left behind however the command
+ * ends; its descriptor is a path to open it by.
+ */
+static int make_own_file(struct bench *bench)
+{
+	const char *directory = getenv("TMPDIR");
+	char *path;
+	int fd;
+
+	if (!directory || !*directory)
+		directory = "/var/tmp";
+	progress("writing a file of %s to %s", size_text(OWN_FILE_BYTES), directory);
+	fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		/* Not every file system has files without a name. */
+		if (asprintf(&path, "%s/folio-bench-XXXXXX", directory) < 0)
+			return -1;
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			unlink(path);
+		free(path);
+	}
+	if (fd < 0 || !fill_own_file(fd)) {
+		progress_end();
+		complain("cannot make a file of %s in %s: %s", size_text(OWN_FILE_BYTES), directory,
+			strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	bench->name = "(256 MiB made for this run)";
+	if (asprintf(&bench->path, "/proc/self/fd/%d", fd) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool open_file(struct bench *bench)
+{
+	struct stat stat;
+	unsigned i;
+	off_t end;
+
+	bench->fds = malloc(bench->threads * sizeof(*bench->fds));
+	if (!bench->fds) {
+		complain("out of memory");
+		return false;
+	}
+	for (i = 0; i < bench->threads; i++)
+		bench->fds[i] = -1;
+	for (i = 0; i < bench->threads; i++) {
+		bench->fds[i] = open(bench->path, O_RDONLY | O_CLOEXEC);
+		if (bench->fds[i] < 0) {
+			complain("%s: %s", bench->name, strerror(errno));
+			return false;
+		}
+	}
+	if (fstat(bench->fds[0], &stat)) {
+		complain("%s: %s", bench->name, strerror(errno));
+		return false;
+	}
+	if (!S_ISREG(stat.st_mode) && !S_ISBLK(stat.st_mode)) {
+		complain("%s: %s", bench->name,
+			S_ISDIR(stat.st_mode) ? strerror(EISDIR)
+					      : "neither a regular file nor a block device");
+		return false;
+	}
+	/* stat knows no size of a block device. */
+	end = lseek(bench->fds[0], 0, SEEK_END);
+	if (end < 0) {
+		complain("%s: %s", bench->name, strerror(errno));
+		return false;
+	}
+	bench->size = (uint64_t)end;
+	if (bench->size < LINE_SIZE) {
+		complain("%s: %" PRIu64 " bytes are too few to measure with; it takes %d", bench->name,
+			bench->size, LINE_SIZE);
+		return false;
+	}
+	return true;
+}
+
+static uint64_t default_cache(uint64_t size)
+{
+	uint64_t bytes, spare = size / 10, most = machine_memory() / 2;
+
+	/* A tenth of a small file is less than what the cache wants to have free. */
+	if (spare < UINT64_C(8) << 20)
+		spare = UINT64_C(8) << 20;
+	bytes = size + spare < most ? size + spare : most;
+	return bytes < FOLIO_CACHE_BYTES_MIN ? FOLIO_CACHE_BYTES_MIN : bytes;
+}
+
+static bool open_cache(struct bench *bench)
+{
+	struct folio_cache_params params = {.size = sizeof(params)};
+	int result;
+
+	if (!bench->cache_bytes)
+		bench->cache_bytes = default_cache(bench->size);
+	bench->fits = bench->cache_bytes >= bench->size;
+	params.bytes = bench->cache_bytes;
+	result = folio_cache_open(&params, &bench->cache);
+	if (result) {
+		complain("cannot open a cache of %s: %s", size_text(bench->cache_bytes),
+			strerror(-result));
+		return false;
+	}
+	result = folio_file_open(bench->cache, bench->path, O_RDONLY | O_CLOEXEC, 0, &bench->file);
+	if (result) {
+		complain("%s: %s", bench->name, strerror(-result));
+		return false;
+	}
+	return true;
+}
+
+/* ---- verification ---- */
+
+struct verification {
+	struct bench *bench;
+	uint64_t blocks;
+	uint64_t next;      /* block that nobody has taken yet */
+	uint64_t mismatch;  /* lowest offset that differs, UINT64_MAX: none */
+	int error;          /* of a read, -errno */
+	const char *reader; /* which one */
+};
+
+static void note_mismatch(struct verification *check, uint64_t offset)
+{
+	uint64_t lowest = __atomic_load_n(&check->mismatch, __ATOMIC_RELAXED);
+
+	while (offset < lowest &&
+		!__atomic_compare_exchange_n(&check->mismatch, &lowest, offset, false, __ATOMIC_RELAXED,
+			__ATOMIC_RELAXED))
+		;
+}
+
+static uint64_t first_difference(const char *a, const char *b, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && a[i] == b[i])
+		i++;
+	return i;
+}
+
+/* As much as there is up to len; fewer at the end of the file only. -errno. */
+static ssize_t read_fully(int fd, char *buffer, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	while (done < len) {
+		got = pread(fd, buffer + done, len - done, (off_t)(offset + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+/* Both ways of reading are compared: by copy, and by pin (of pages that the copy has just brought in). */
+static bool verify_block(struct verification *check, int fd, uint64_t offset, char *ours, char *theirs)
+{
+	struct bench *bench = check->bench;
+	size_t len = VERIFY_BLOCK, page;
+	struct folio *folio;
+	ssize_t got, expected;
+	int result;
+
+	if (len > bench->size - offset)
+		len = bench->size - offset;
+	expected = read_fully(fd, theirs, len, offset);
+	got = folio_file_read(bench->file, ours, len, offset);
+	if (expected < 0 || got < 0) {
+		check->reader = expected < 0 ? "pread" : "folio_file_read";
+		check->error = (int)(expected < 0 ? expected : got);
+		return false;
+	}
+	if (got != expected || memcmp(ours, theirs, (size_t)got)) {
+		note_mismatch(check,
+			offset + first_difference(ours, theirs, (size_t)(got < expected ? got : expected)));
+		return false;
+	}
+	for (page = 0; page < (size_t)got; page += FOLIO_PAGE_SIZE) {
+		uint64_t index = (offset + page) >> FOLIO_PAGE_SHIFT;
+
+		result = folio_file_get(bench->file, index, 0, &folio);
+		if (result) {
+			check->reader = "folio_file_get";
+			check->error = result;
+			return false;
+		}
+		len = (size_t)got - page < FOLIO_PAGE_SIZE ? (size_t)got - page : FOLIO_PAGE_SIZE;
+		if (memcmp(folio_page(folio, index), theirs + page, len)) {
+			note_mismatch(check,
+				offset + page +
+					first_difference(folio_page(folio, index), theirs + page, len));
+			folio_put(folio);
+			return false;
+		}
+		folio_put(folio);
+	}
+	return true;
+}
+
+static bool verify_blocks(struct worker *worker)
+{
+	struct verification *check = worker->context;
+	char *ours = malloc(VERIFY_BLOCK), *theirs = malloc(VERIFY_BLOCK);
+	uint64_t block;
+	bool good = ours && theirs;
+
+	if (!good) {
+		check->reader = "malloc";
+		check->error = -ENOMEM;
+	}
+	while (good && !team_failed(worker)) {
+		block = __atomic_fetch_add(&check->next, 1, __ATOMIC_RELAXED);
+		if (block >= check->blocks)
+			break;
+		if (worker->index == 0)
+			progress("verifying: %" PRIu64 " %%", 100 * block / check->blocks);
+		good = verify_block(check, check->bench->fds[worker->index], block * VERIFY_BLOCK, ours,
+			theirs);
+	}
+	free(ours);
+	free(theirs);
+	return good;
+}
+
+static bool verify(struct bench *bench)
+{
+	struct verification check = {.bench = bench, .mismatch = UINT64_MAX};
+	double start = seconds_now();
+	bool good;
+
+	check.blocks = (bench->size + VERIFY_BLOCK - 1) / VERIFY_BLOCK;
+	good = team_each(bench->team, bench->threads, verify_blocks, &check);
+	progress_end();
+	if (!good && check.mismatch != UINT64_MAX)
+		complain("%s: what the cache gives differs from what the kernel gives at offset %" PRIu64,
+			bench->name, check.mismatch);
+	else if (!good)
+		complain("%s: %s: %s", bench->name, check.reader, strerror(-check.error));
+	else
+		report_headline(&bench->report,
+			"Verified: all %" PRIu64 " bytes, by copy and by pin, %u thread%s, %.1f s.",
+			bench->size, bench->threads, bench->threads > 1 ? "s" : "",
+			seconds_now() - start);
+	return good;
+}
+
+/* ---- the whole ---- */
+
+static void describe(struct bench *bench)
+{
+	struct folio_cache_stats stats = bench_stats(bench);
+	double cached = (double)stats.pages_file * FOLIO_PAGE_SIZE;
+
+	report_text(&bench->report, "file", "name", "%s", bench->name);
+	report_number(&bench->report, "file", "bytes", (double)bench->size);
+	report_number(&bench->report, "cache", "bytes", (double)bench->cache_bytes);
+	report_text(&bench->report, "cache", "io", "%s", stats.io);
+	report_number(&bench->report, "cache", "cached_bytes", cached);
+	report_number(&bench->report, "cache", "metadata_bytes", (double)stats.bytes_metadata);
+	report_number(&bench->report, "cache", "metadata_share", stats.bytes_metadata / cached);
+	report_number(&bench->report, "cache", "huge_bytes", (double)stats.huge_bytes);
+	report_number(&bench->report, "cache", "hits", (double)stats.hits);
+	report_number(&bench->report, "cache", "misses", (double)stats.misses);
+	report_number(&bench->report, "cache", "retries", (double)stats.retries);
+	report_number(&bench->report, "cache", "fills", (double)stats.fills);
+	report_number(&bench->report, "cache", "evictions", (double)stats.evictions);
+	report_number(&bench->report, "cache", "refaults", (double)stats.refaults);
+	report_note(&bench->report,
+		"Cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " retries, %" PRIu64
+		" evictions; beside %.1f MiB of cached data stand %.2f MiB (%.2f %%).",
+		stats.hits, stats.misses, stats.retries, stats.evictions, cached / 0x1p20,
+		(double)stats.bytes_metadata / 0x1p20, 100 * (double)stats.bytes_metadata / cached);
+}
+
+static bool run(struct bench *bench)
+{
+	bool good;
+
+	bench->team = team_create(
+		bench->fits || bench->threads > bench->depth ? bench->threads : bench->depth);
+	if (!bench->team) {
+		complain("cannot start the threads: %s", strerror(errno));
+		return false;
+	}
+	report_headline(&bench->report, "folio %s, file %s of %s, cache of %s, reads by %s",
+		folio_version(), bench->name, size_text(bench->size), size_text(bench->cache_bytes),
+		bench_stats(bench).io);
+	machine_report(&bench->report);
+	if (bench->threads > team_processors())
+		report_note(&bench->report,
+			"There are more threads than processors: they take turns, and wait for each other.");
+	good = verify(bench);
+	if (good && bench->fits)
+		good = bench_hits(bench, bench->seconds);
+	else if (good)
+		good = bench_hits(bench, bench->seconds / 2) && bench_misses(bench, bench->seconds / 2);
+	if (good)
+		describe(bench);
+	team_destroy(bench->team);
+	return good;
+}
+
+static void close_all(struct bench *bench)
+{
+	unsigned i;
+
+	if (bench->file)
+		folio_file_close(bench->file);
+	if (bench->cache)
+		folio_cache_close(bench->cache);
+	for (i = 0; bench->fds && i < bench->threads; i++) {
+		if (bench->fds[i] >= 0)
+			close(bench->fds[i]);
+	}
+	free(bench->fds);
+	free(bench->path);
+	report_free(&bench->report);
+}
+
+static int bench_file(int argc, char **argv)
+{
+	struct bench bench = {.threads = team_processors(), .depth = 32, .seconds = 10};
+	struct output output = {.svg_fd = -1};
+	const struct option_spec specs[] = {
+		{"--cache", OPTION_SIZE, &bench.cache_bytes, FOLIO_CACHE_BYTES_MIN, INT64_MAX},
+		{"--threads", OPTION_COUNT, &bench.threads, 1, THREADS_MAX},
+		{"--seconds", OPTION_SECONDS, &bench.seconds, 0, 86400},
+		{"--depth", OPTION_COUNT, &bench.depth, 1, DEPTH_MAX},
+		{"--json", OPTION_FLAG, &output.json, 0, 0},
+		{"--csv", OPTION_FLAG, &output.csv, 0, 0},
+		{"--svg", OPTION_STRING, &output.svg, 0, 0},
+		{NULL, OPTION_FLAG, NULL, 0, 0},
+	};
+	const char *path = NULL;
+	int status, own = -1;
+
+	if (bench.threads > THREADS_MAX)
+		bench.threads = THREADS_MAX;
+	status = options_parse("bench", specs, help, argc, argv, &path, 1);
+	if (status < 0)
+		status = output_open(&output);
+	if (status >= 0)
+		return status;
+
+	bench.report.title = "Reads of a cached file";
+	bench.report.argc = argc;
+	bench.report.argv = argv;
+	status = STATUS_FAILED;
+	if (path) {
+		bench.name = path;
+		bench.path = strdup(path);
+		if (!bench.path)
+			complain("out of memory");
+	} else {
+		own = make_own_file(&bench);
+	}
+	if (bench.path && open_file(&bench) && open_cache(&bench) && run(&bench))
+		status = output_write(&output, &bench.report);
+	output_close(&output);
+	close_all(&bench);
+	if (own >= 0)
+		close(own);
+	return status;
+}
+
+int bench_command(int argc, char **argv)
+{
+	const struct command *command = argc > 1 ? command_find(benchmarks, argv[1]) : NULL;
+
+	/* A file of such a name is "./ref". */
+	if (command)
+		return command->run(argc - 1, argv + 1);
+	return bench_file(argc, argv);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench.h - what the parts of "folio bench" share.
+ */
+#ifndef FOLIO_TOOLS_BENCH_H
+#define FOLIO_TOOLS_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <folio/cache.h>
+
+#include "report.h"
+#include "team.h"
+
+#define LINE_SIZE 64 /* what a hit reads */
+
+struct bench {
+	struct report report;
+	struct team *team;
+	unsigned threads; /* the most that hits are measured with */
+	unsigned depth;   /* reads in flight when misses are measured */
+	double seconds;   /* for all measuring together */
+
+	const char *name; /* of the file, for people */
+	char *path;       /* to open it by */
+	uint64_t size;    /* bytes */
+	int *fds;         /* one for each thread: one shared by all would be a contended counter */
+
+	uint64_t cache_bytes;
+	struct folio_cache *cache;
+	struct folio_file *file;
+	bool fits; /* all of the file is cached at once */
+};
+
+/* bench-hit.c: hot, uniform, zipf and chained reads of a line. False after a complaint. */
+bool bench_hits(struct bench *bench, double seconds);
+
+/* bench-miss.c: random and sequential reads of what is not cached. False after a complaint. */
+bool bench_misses(struct bench *bench, double seconds);
+
+/* The statistics now; they cannot fail for an open cache. */
+struct folio_cache_stats bench_stats(const struct bench *bench);
+
+/* Memory in huge pages where they can be had, zeroed; NULL when there is none. */
+void *huge_alloc(size_t size);
+void huge_free(void *memory, size_t size);
+
+/* How the results are given. Shared by all benchmarks. */
+struct output {
+	bool json, csv;
+	const char *svg;
+	int svg_fd;
+};
+
+/*
+ * Check the choice and open the picture's file, before anything is measured that could not be written then.
+ * Returns -1 to go on, otherwise the exit status, after a complaint.
+ */
+int output_open(struct output *output);
+
+/* Write all of it; the exit status. */
+int output_write(struct output *output, const struct report *report);
+
+/* Give the picture's file back; called after output_write, or instead of it when there is nothing to write. */
+void output_close(struct output *output);
+
+#endif
