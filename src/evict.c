@@ -124,20 +124,21 @@ struct victim {
 
 /*
  * Step A for up to BATCH folios or @pages pages. *looks: how many folios may still be looked at. Returns the number
- * isolated.
+ * isolated; if there are any, the caller is counted as busy.
  */
 static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64_t pages, uint64_t *looks,
 	struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
 	struct pool *pool = &cache->pool;
-	uint64_t found = 0;
+	uint64_t found = 0, pinned = 0;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&evict->lock);
 	while (n < BATCH && found < pages && *looks > 0) {
+		/* A main queue of nothing but pins must not hide what the small one has. */
 		bool small = evict->small.folios &&
-			(evict->small.pages > evict->small_target || !evict->main.folios);
+			(evict->small.pages > evict->small_target || pinned >= evict->main.folios);
 		struct evict_queue *queue = small ? &evict->small : &evict->main;
 		struct folio *folio;
 		uint8_t heat;
@@ -156,8 +157,11 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			 */
 			queue_unlink(pool, queue, folio);
 			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
+			pinned++;
 			continue;
 		}
+		if (!small)
+			pinned = 0;
 		if (small && heat == HEAT_HOT) {
 			folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
 			queue_unlink(pool, queue, folio);
@@ -176,7 +180,9 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		}
 		victim[n].folio = folio;
 		victim[n].queue = small ? EVICT_QUEUE_SMALL : EVICT_QUEUE_MAIN;
-		n++;
+		/* Under the lock: who finds the queues without them knows that they may come back. */
+		if (n++ == 0)
+			evict_busy_begin(evict);
 		found += UINT64_C(1) << folio->order;
 		queue_unlink(pool, queue, folio);
 	}
@@ -214,8 +220,9 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 	uint64_t freed = 0;
 	unsigned i, n, kept = 0;
 
-	evict_busy_begin(&cache->evict);
 	n = isolate(cache, victim, pages, looks, shard);
+	if (!n)
+		return 0;
 	grace_read_lock();
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;

@@ -492,32 +492,32 @@ static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, str
 static inline __attribute__((always_inline)) ssize_t
 read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
-	struct stats_shard *shard;
+	const struct thread_last *thread;
 	struct glimpse seen;
 	uint64_t size;
 	bool wake;
 
 	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
 		goto slow;
-	shard = thread_hit(file->cache_id);
-	if (unlikely(!shard))
+	thread = thread_hit(file->cache_id);
+	if (unlikely(!thread))
 		goto slow;
 	/* acquire: pairs with inode_revalidate; with the larger size the old last page is gone. */
 	size = folio_u64_load_acquire(&file->inode->size);
 	if (unlikely(offset >= size || len > size - offset))
 		goto slow;
-	grace_hit_begin();
+	grace_hit_begin(thread->grace_word);
 	if (unlikely(!glimpse(file, offset, &seen) || len > seen.left)) {
-		grace_hit_end();
+		grace_hit_end(thread->grace_word);
 		goto slow;
 	}
 	copy_short(buf, seen.data, len);
 	if (unlikely(!version_recheck(&seen.folio->version, seen.version))) {
-		grace_hit_end();
+		grace_hit_end(thread->grace_word);
 		goto slow;
 	}
-	wake = grace_hit_end();
-	stats_add(shard, STAT_HITS, 1);
+	wake = grace_hit_end(thread->grace_word);
+	stats_add(thread->shard, STAT_HITS, 1);
 	if (unlikely(wake))
 		return read_wake(len);
 	if (unlikely(folio_u8_load_relaxed(&seen.folio->heat) < HEAT_HOT))
@@ -588,7 +588,7 @@ static __attribute__((noinline)) int get_touch(struct folio_file *file, struct f
 /* A pinned hit, whole: steps 1 to 3. A leaf function like read_any. */
 int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result)
 {
-	struct stats_shard *shard;
+	const struct thread_last *thread;
 	struct folio *folio;
 	folio_ptr *slot;
 	void *entry;
@@ -596,24 +596,24 @@ int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, stru
 
 	if (unlikely(!file || !result || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
-	shard = thread_hit(file->cache_id);
-	if (unlikely(!shard || index >= size_pages(folio_u64_load_acquire(&file->inode->size))))
+	thread = thread_hit(file->cache_id);
+	if (unlikely(!thread || index >= size_pages(folio_u64_load_acquire(&file->inode->size))))
 		return get_slow(file, index, flags, result);
-	grace_hit_begin();
+	grace_hit_begin(thread->grace_word);
 	entry = tree_walk(&file->inode->tree, index, &slot);
 	folio = entry_folio(entry);
 	if (unlikely(!entry_is_folio(entry) || !folio_ref_try_get(&folio->ref))) {
-		grace_hit_end();
+		grace_hit_end(thread->grace_word);
 		return get_slow(file, index, flags, result);
 	}
 	if (unlikely(folio_ptr_load_acquire(slot) != entry ||
 		    /* acquire: pairs with folio_unlock: what the filler wrote is seen. */
 		    folio_u32_load_acquire(&folio->flags) != FOLIO_UPTODATE)) {
-		grace_hit_end();
+		grace_hit_end(thread->grace_word);
 		return get_undo(file, index, flags, result, folio);
 	}
-	wake = grace_hit_end();
-	stats_add(shard, STAT_HITS, 1);
+	wake = grace_hit_end(thread->grace_word);
+	stats_add(thread->shard, STAT_HITS, 1);
 	*result = folio;
 	if (unlikely(wake))
 		return get_wake();

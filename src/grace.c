@@ -29,7 +29,6 @@
 #include <stdbool.h>
 
 #include <urcu/list.h>
-#include <urcu/static/urcu-memb.h>
 
 /* A thread that this file has registered. In the thread's own memory; on the list while attached. */
 struct attachment {

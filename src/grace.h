@@ -24,7 +24,8 @@
 #include <stdbool.h>
 
 /*
- * TSan does not see into liburcu, and is kept from looking at the pieces that would be inlined. It is told what a grace period promises: what was done in a section,
+ * TSan does not see into liburcu, and is kept from looking at the pieces that are inlined otherwise: they
+ * share words with what it does not see. It is told what a grace period promises: what was done in a section,
  * and before a defer, happens before the callbacks; and the callbacks before the end of a barrier. One
  * tag stands for all grace periods, which tells it more order than there is between unrelated
  * threads, but none between a section and the memory that it still reads.
@@ -46,6 +47,7 @@ extern char grace_tsan_tag;
 #endif
 #include <urcu/urcu-memb.h>
 #undef _LGPL_SOURCE
+#include <urcu/static/urcu-memb.h>
 
 /* In what is to be freed after a grace period. Its content is nobody's business before the defer. */
 struct grace_head {
@@ -75,10 +77,33 @@ static inline void grace_read_unlock(void)
  * for the thread (grace_is_cheap), and without a call in the middle of the caller, so that a hit is a leaf
  * function. grace_hit_end returns true when a grace period waits for a word from us: the caller then calls
  * grace_hit_wake. Nests with the others.
+ *
+ * The thread's word is reached by a pointer that the caller keeps, not by liburcu's thread-local name: that
+ * would put all of liburcu's thread-local memory into the small room that the system has for
+ * libraries loaded late, and a program could not dlopen a plugin that uses this library.
  */
-static inline void grace_hit_begin(void)
+static inline unsigned long *grace_word(void)
 {
-	unsigned long nest = URCU_TLS(urcu_memb_reader).ctr;
+	return &URCU_TLS(urcu_memb_reader).ctr;
+}
+
+#ifdef GRACE_TSAN
+static inline void grace_hit_begin(unsigned long *word)
+{
+	(void)word;
+	grace_read_lock();
+}
+
+static inline bool grace_hit_end(unsigned long *word)
+{
+	(void)word;
+	grace_read_unlock();
+	return false;
+}
+#else
+static inline void grace_hit_begin(unsigned long *word)
+{
+	unsigned long nest = *word;
 
 	cmm_barrier();
 	if (caa_likely(!(nest & URCU_GP_CTR_NEST_MASK)))
@@ -86,21 +111,18 @@ static inline void grace_hit_begin(void)
 	else
 		nest += URCU_GP_COUNT;
 	/* Pairs with the membarrier of the grace period, in place of a fence here. */
-	_CMM_STORE_SHARED(URCU_TLS(urcu_memb_reader).ctr, nest);
+	_CMM_STORE_SHARED(*word, nest);
 	cmm_barrier();
 }
 
-static inline bool grace_hit_end(void)
+static inline bool grace_hit_end(unsigned long *word)
 {
-#ifdef GRACE_TSAN
-	__tsan_release(&grace_tsan_tag);
-#endif
 	cmm_barrier();
-	_CMM_STORE_SHARED(
-		URCU_TLS(urcu_memb_reader).ctr, URCU_TLS(urcu_memb_reader).ctr - URCU_GP_COUNT);
+	_CMM_STORE_SHARED(*word, *word - URCU_GP_COUNT);
 	cmm_barrier();
 	return caa_unlikely(CMM_LOAD_SHARED(urcu_memb_gp.futex) == -1);
 }
+#endif
 
 void grace_hit_wake(void);
 

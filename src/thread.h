@@ -18,8 +18,17 @@ struct thread_cache {
 	struct stats_shard *shard;
 };
 
-/* The cache that the thread used last, for hits; empty where sections are not cheap. */
-extern _Thread_local struct thread_cache thread_last;
+/*
+ * The cache that the thread used last, for hits; empty where sections are not cheap. Few bytes, in the memory
+ * that is found without a call also from a shared library.
+ */
+struct thread_last {
+	uint64_t id; /* 0: none */
+	struct stats_shard *shard;
+	unsigned long *grace_word; /* see grace_hit_begin */
+};
+
+extern _Thread_local struct thread_last thread_last __attribute__((tls_model("initial-exec")));
 
 /* Attach, or find what is known already. NULL in a child of the process that opened the cache. */
 struct stats_shard *thread_attach(struct folio_cache *cache);
@@ -33,9 +42,9 @@ static inline struct stats_shard *thread_enter(struct folio_cache *cache, uint64
 }
 
 /* The same for a hit; NULL: ask thread_enter. */
-static inline struct stats_shard *thread_hit(uint64_t id)
+static inline const struct thread_last *thread_hit(uint64_t id)
 {
-	return likely(thread_last.id == id) ? thread_last.shard : NULL;
+	return likely(thread_last.id == id) ? &thread_last : NULL;
 }
 
 /* Called once for each cache, before threads use it and after the last has left. */

@@ -32,7 +32,9 @@ bool queued[PAGES];
 bool queue_locked;
 
 byte pins[PAGES];	/* readers whose second look agreed */
+#ifdef REACH_RECYCLED
 bool evicted[PAGES];	/* this page has been evicted before */
+#endif
 
 #define LOCALS REF_LOCALS; byte page = NONE, f = 0, round
 
@@ -213,7 +215,13 @@ proctype evictor()
 					assert(slot[f] == page);	/* claim: evict-what-is-there */
 					assert(!queued[page]);		/* claim: isolated-by-one */
 					slot[f] = NONE;
-					d_step { owner[page] = NONE; evicted[page] = true; printf("page %d: evicted\n", page) };
+					d_step {
+						owner[page] = NONE;
+#ifdef REACH_RECYCLED
+						evicted[page] = true;
+#endif
+						printf("page %d: evicted\n", page)
+					};
 					unlock(f);
 					release(page)
 				:: else ->

@@ -49,9 +49,16 @@ struct misses {
 	uint64_t reads;
 };
 
-static uint64_t page_at(const struct misses *misses, uint64_t number)
+/*
+ * The first half of the order is for many threads, the second for the single one, so that neither finds
+ * what the other has read.
+ */
+static uint64_t page_at(const struct misses *misses, uint64_t number, bool single)
 {
-	return random_permute(number % misses->pages, misses->pages, ORDER_KEY);
+	uint64_t half = misses->pages / 2;
+
+	return random_permute(single ? half + number % (misses->pages - half) : number % half,
+		misses->pages, ORDER_KEY);
 }
 
 /* An errno, 0 for a short read. */
@@ -87,7 +94,7 @@ static uint64_t read_pages_cache(struct worker *worker, uint64_t n)
 	ssize_t got;
 
 	for (i = 0; i < n; i++) {
-		page = page_at(misses, worker->position++);
+		page = page_at(misses, worker->position++, false);
 		got = folio_file_read(misses->bench->file, buffer, FOLIO_PAGE_SIZE,
 			page * FOLIO_PAGE_SIZE);
 		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
@@ -108,7 +115,7 @@ static uint64_t read_pages_direct(struct worker *worker, uint64_t n)
 	ssize_t got;
 
 	for (i = 0; i < n; i++) {
-		page = page_at(misses, worker->position++);
+		page = page_at(misses, worker->position++, false);
 		got = pread(misses->direct, buffer, FOLIO_PAGE_SIZE,
 			(off_t)(page * FOLIO_PAGE_SIZE));
 		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
@@ -135,11 +142,14 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 	uint64_t done, page;
 	ssize_t got;
 
+	/* The other single thread goes on in the same order. */
+	if (misses->ahead < misses->next)
+		misses->ahead = misses->next;
 	for (done = 0; done < n; done++) {
-		while (misses->ahead + group <= misses->next + depth + 1) {
+		while (misses->ahead + group <= misses->next + depth) {
 			for (i = 0; i < group; i++) {
 				ranges[i].offset =
-					page_at(misses, misses->ahead + i) * FOLIO_PAGE_SIZE;
+					page_at(misses, misses->ahead + i, true) * FOLIO_PAGE_SIZE;
 				ranges[i].len = FOLIO_PAGE_SIZE;
 			}
 			got = folio_file_prefetch(misses->bench->file, ranges, group);
@@ -149,7 +159,7 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 			}
 			misses->ahead += group;
 		}
-		page = page_at(misses, misses->next++);
+		page = page_at(misses, misses->next++, true);
 		got = folio_file_read(misses->bench->file, misses->buffers, FOLIO_PAGE_SIZE,
 			page * FOLIO_PAGE_SIZE);
 		if (got != FOLIO_PAGE_SIZE || !good_page(misses, 0, page)) {
@@ -165,7 +175,7 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 static void ring_request(struct misses *misses, unsigned buffer)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&misses->ring);
-	uint64_t page = page_at(misses, misses->next++);
+	uint64_t page = page_at(misses, misses->next++, true);
 
 	misses->ring_page[buffer] = page;
 	io_uring_prep_read(sqe, misses->direct, misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE,
@@ -183,6 +193,8 @@ static uint64_t read_pages_uring(struct worker *worker, uint64_t n)
 	unsigned buffer, seen, head;
 	int result;
 
+	if (misses->next < misses->ahead)
+		misses->next = misses->ahead;
 	while (misses->in_flight < misses->bench->depth)
 		ring_request(misses, misses->in_flight);
 	while (done < n) {
@@ -326,7 +338,10 @@ static const struct report_workload workloads[WORKLOADS] = {
 		.extra = "by device"},
 };
 
-/* Every way to read random pages, compared with pread page by page. */
+/*
+ * Every way to read random pages, compared with pread page by page. Of sequential reading the whole file
+ * was compared before.
+ */
 static bool check_contenders(struct misses *misses, const struct cell *cells, unsigned count)
 {
 	struct sample sample;
@@ -450,7 +465,7 @@ bool bench_misses(struct bench *bench, double seconds)
 	}
 	/* Threads begin in different parts of the order. */
 	for (i = 0; i < bench->depth; i++)
-		team_worker(bench->team, i)->position = misses.pages / bench->depth * i;
+		team_worker(bench->team, i)->position = misses.pages / 2 / bench->depth * i;
 	good = measure(&misses, seconds);
 	report_note(&bench->report,
 		"by device: bytes that the device was asked for, by bytes that were read. Misses are of "

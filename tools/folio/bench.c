@@ -479,6 +479,7 @@ static int bench_file(int argc, char **argv)
 		return status;
 
 	bench.report.title = "Reads of a cached file";
+	bench.report.command = "folio bench";
 	bench.report.argc = argc;
 	bench.report.argv = argv;
 	status = STATUS_FAILED;

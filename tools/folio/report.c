@@ -270,6 +270,17 @@ void report_table(const struct report *report, FILE *out)
 		fprintf(out, "%s\n", report->notes[i]);
 }
 
+/* ---- for programs ---- */
+
+static void command_line(const struct report *report, char *line, size_t size)
+{
+	size_t used = (size_t)snprintf(line, size, "%s", report->command);
+	int argument;
+
+	for (argument = 1; argument < report->argc && used < size; argument++)
+		used += (size_t)snprintf(line + used, size - used, " %s", report->argv[argument]);
+}
+
 /* ---- JSON ---- */
 
 /* Bytes of the UTF-8 sequence at text; 0 when it is none that may stand in XML and JSON. */
@@ -452,17 +463,15 @@ void report_json(const struct report *report, FILE *out)
 {
 	const struct report_workload *workload;
 	const char *separator = "";
+	char line[REPORT_TEXT_MAX];
 	unsigned i, row;
-	int argument;
 
 	fputs("{\n  \"version\": ", out);
 	json_string(out, folio_version());
-	fputs(",\n  \"command\": [", out);
-	for (argument = 0; argument < report->argc; argument++) {
-		fputs(argument ? ", " : "", out);
-		json_string(out, report->argv[argument]);
-	}
-	fputs("],\n", out);
+	command_line(report, line, sizeof(line));
+	fputs(",\n  \"command\": ", out);
+	json_string(out, line);
+	fputs(",\n", out);
 	json_facts(report, out);
 	fputs("  \"results\": [\n", out);
 	for (i = 0; i < report->workload_count; i++) {
@@ -499,18 +508,6 @@ static void csv_spread(FILE *out, const struct spread *spread)
 	fprintf(out, ",%.6g,%.6g,%.6g", spread->median, spread->low, spread->high);
 }
 
-static void csv_command(const struct report *report, FILE *out)
-{
-	char line[REPORT_TEXT_MAX] = "";
-	size_t used = 0;
-	int argument;
-
-	for (argument = 0; argument < report->argc && used < sizeof(line); argument++)
-		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s",
-			argument ? " " : "", report->argv[argument]);
-	csv_string(out, line);
-}
-
 /*
  * One line a row, and all the facts in it: a line that is copied out of the file still says on what machine
  * and how it was measured.
@@ -520,6 +517,7 @@ void report_csv(const struct report *report, FILE *out)
 	const struct report_workload *workload;
 	const struct report_row *row;
 	struct spread spread;
+	char line[REPORT_TEXT_MAX];
 	unsigned i, r, base, fact;
 
 	fputs("workload,contender,threads,rounds,seconds_per_sample,ops_per_second,ops_low,ops_high,ops_min,ops_max,"
@@ -574,7 +572,8 @@ void report_csv(const struct report *report, FILE *out)
 			fputc(',', out);
 			csv_string(out, folio_version());
 			fputc(',', out);
-			csv_command(report, out);
+			command_line(report, line, sizeof(line));
+			csv_string(out, line);
 			fputc('\n', out);
 		}
 	}

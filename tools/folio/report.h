@@ -58,8 +58,9 @@ struct report_fact {
 };
 
 struct report {
-	const char *title; /* of the picture */
-	int argc;          /* the command line */
+	const char *title;   /* of the picture */
+	const char *command; /* the command line: these words, then argv[1] ... */
+	int argc;
 	char **argv;
 
 	struct report_workload *workloads;

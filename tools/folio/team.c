@@ -178,6 +178,7 @@ static void pin(struct slot *slot, bool wanted)
 
 	if (slot->pinned == wanted || !team->cpu_count)
 		return;
+	/* Where a call fails, the state is as it was, and the next run tries again. */
 	if (!wanted) {
 		slot->pinned = pthread_setaffinity_np(slot->thread, team->whole_size, team->whole);
 		return;
@@ -382,7 +383,7 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 {
 	struct sample sample = {0};
 	uint32_t warm = PHASE_WARM;
-	uint64_t extra = 0;
+	uint64_t extra = 0, others_extra = 0, others = 0;
 	struct slot *slot;
 	unsigned i;
 
@@ -411,8 +412,13 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 		if (i == 0) {
 			sample.leader = sample.rate;
 			sample.leader_extra = (double)slot->worker.extra / (double)slot->operations;
+		} else {
+			others += slot->operations;
+			others_extra += slot->worker.extra;
 		}
 	}
+	if (others)
+		sample.others_extra = (double)others_extra / (double)others;
 	if (sample.operations)
 		sample.extra = (double)extra / (double)sample.operations;
 	return sample;

@@ -33,8 +33,8 @@ typedef uint64_t team_batch(struct worker *worker, uint64_t n);
 struct sample {
 	double rate;   /* operations a second, all threads together */
 	double leader; /* of those, by thread 0 */
-	double extra;  /* sum of the workers' extra counts by the number of operations, 0 .. 1 */
-	double leader_extra;
+	/* The workers' extra counts by their operations: of all, of thread 0, of the others. */
+	double extra, leader_extra, others_extra;
 	uint64_t operations;
 	bool failed;
 	int error;
