@@ -28,10 +28,11 @@ static uint64_t loop_run(void *file, uint64_t count)
 	for (i = 0; i < count; i++) {
 		struct folio *folio;
 		uint64_t word[8];
+		void *page;
 
-		if (folio_file_get(file, 0, 0, &folio))
+		if (folio_file_get_page(file, 0, 0, &folio, &page))
 			return UINT64_MAX;
-		memcpy(word, (char *)folio_page(folio, 0) + (i & 63) * 64, sizeof(word));
+		memcpy(word, (char *)page + (i & 63) * 64, sizeof(word));
 		sum += word[i & 7];
 		folio_put(folio);
 	}

@@ -145,6 +145,9 @@ int folio_cache_close(struct folio_cache *cache)
 		return -ESTALE;
 	/* No other call is running, so nothing is in flight but the reaper's work. */
 	folio_reaper_drain(cache);
+	/* But for the evictor, which may hold a page that its file has let go of. */
+	if (!cache->files_open)
+		evict_settle(cache);
 	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pool.pages)
 		return -EBUSY;
 	evict_destroy(cache);
@@ -182,7 +185,7 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.pages_file = cache->pool.pages - free_pages > private_pages
 			? cache->pool.pages - free_pages - private_pages : 0,
 		.pages_private = private_pages,
-		.bytes_metadata = cache->pool.folios_bytes +
+		.bytes_metadata = cache->pool.folios_bytes + cache->pool.pages * sizeof(*cache->pool.heat) +
 			folio_u64_load_relaxed(&cache->tree_budget.nodes) * sizeof(struct tree_node),
 		.huge_bytes = cache->pool.huge_bytes,
 		.hits = count[STAT_HITS],

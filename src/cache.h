@@ -106,6 +106,7 @@ struct folio_file {
 	uint64_t cache_id;
 	struct folio *folios;
 	char *data;
+	folio_u8 *heat;
 
 	struct streams streams;
 };

@@ -147,7 +147,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			break;
 		--*looks;
 		folio = pool_folio(pool, queue->tail);
-		heat = folio_u8_load_relaxed(&folio->heat);
+		heat = folio_u8_load_relaxed(pool_heat(pool, folio));
 		/* Queued means in a tree, whose reference is one; more is a pin, or a fill in flight. */
 		if (folio_ref_count(&folio->ref) > 1) {
 			stats_add(shard, STAT_EVICT_BUSY, 1);
@@ -163,13 +163,13 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		if (!small)
 			pinned = 0;
 		if (small && heat == HEAT_HOT) {
-			folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
+			folio_u8_store_relaxed(pool_heat(pool, folio), HEAT_COLD);
 			queue_unlink(pool, queue, folio);
 			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
 			continue;
 		}
 		if (!small && (heat == HEAT_HOT || heat == HEAT_WARM)) {
-			folio_u8_store_relaxed(&folio->heat, heat - 1);
+			folio_u8_store_relaxed(pool_heat(pool, folio), heat - 1);
 			queue_rotate(pool, queue, folio);
 			continue;
 		}
@@ -212,9 +212,9 @@ static bool take(struct folio_cache *cache, struct folio *folio)
 	return taken;
 }
 
-/* One batch. Returns pages freed. */
+/* One batch. Returns pages freed; *ends: incremented where it ended as busy. */
 static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t *looks, bool direct,
-	struct stats_shard *shard)
+	uint32_t *ends, struct stats_shard *shard)
 {
 	struct victim victim[BATCH];
 	uint64_t freed = 0;
@@ -246,6 +246,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 		stats_add(shard, STAT_EVICT_BUSY, kept);
 	}
 	evict_busy_end(&cache->evict);
+	++*ends;
 	stats_add(shard, STAT_EVICTIONS, freed);
 	if (direct)
 		stats_add(shard, STAT_EVICTIONS_DIRECT, freed);
@@ -270,11 +271,12 @@ static uint64_t looks_limit(struct folio_cache *cache)
 static bool evict_until(struct folio_cache *cache, uint64_t pages, bool direct, struct stats_shard *shard)
 {
 	uint64_t looks = looks_limit(cache);
+	uint32_t ends = 0;
 
 	while (pool_free_pages(&cache->pool) < pages && looks > 0) {
 		uint64_t before = looks;
 
-		if (evict_batch(cache, pages, &looks, direct, shard) == 0 && looks == before)
+		if (evict_batch(cache, pages, &looks, direct, &ends, shard) == 0 && looks == before)
 			break;
 	}
 	return pool_free_pages(&cache->pool) >= pages;
@@ -302,49 +304,72 @@ static struct folio *alloc_order(struct pool *pool, unsigned *order, bool smalle
 	}
 }
 
-void evict_busy_end(struct evict *evict)
+static void busy_less(struct evict *evict)
 {
-	/*
-	 * In this order, release: who sees the smaller number sees the progress as well, and looks for a page once
-	 * more. Pairs with evict_alloc.
-	 */
-	folio_u32_fetch_add_release(&evict->progress, 1);
+	/* release: who sees the smaller number sees the progress as well. Pairs with evict_wait. */
 	folio_u32_fetch_sub_release(&evict->busy, 1);
 	/*
-	 * seq_cst: pairs with the fence in evict_wait. Either the waiter sees the progress, or we see the
+	 * seq_cst: pairs with the fence in evict_wait. Either the waiter sees the smaller number, or we see the
 	 * waiter; without it both could miss each other and the waiter would sleep.
 	 */
 	folio_fence_seq_cst();
-	if (unlikely(folio_u32_load_relaxed(&evict->waiters)))
-		futex_wake(&evict->progress, INT_MAX);
+	if (unlikely(folio_u32_load_relaxed(&evict->waiters))) {
+		folio_u32_fetch_add_release(&evict->ended, 1);
+		futex_wake(&evict->ended, INT_MAX);
+	}
 }
 
-/* Everything was held at a pass that began at @seen. Returns false when that is nobody's passing business. */
+void evict_busy_end(struct evict *evict)
+{
+	folio_u32_fetch_add_release(&evict->progress, 1);
+	busy_less(evict);
+}
+
+void evict_busy_cancel(struct evict *evict)
+{
+	busy_less(evict);
+}
+
+/*
+ * Everything was held at a pass that began at @seen. Waits until something was let go of (true), or until nobody
+ * is busy: then it is held by the program, and for how long is not ours to say.
+ */
 static bool evict_wait(struct evict *evict, uint32_t seen)
 {
-	bool wait;
+	uint32_t ended;
+	bool idle;
 
 	folio_u32_fetch_add_relaxed(&evict->waiters, 1);
 	folio_fence_seq_cst();
-	/* acquire: pairs with evict_busy_end. */
-	wait = folio_u32_load_acquire(&evict->busy) != 0;
-	if (folio_u32_load_acquire(&evict->progress) != seen)
-		wait = true;
-	else if (wait)
-		futex_wait(&evict->progress, seen);
+	for (;;) {
+		ended = folio_u32_load_acquire(&evict->ended);
+		/* acquire: pairs with busy_less. Before progress, which is told before the number goes down. */
+		idle = folio_u32_load_acquire(&evict->busy) == 0;
+		if (folio_u32_load_acquire(&evict->progress) != seen || idle)
+			break;
+		futex_wait(&evict->ended, ended);
+	}
 	folio_u32_fetch_sub_relaxed(&evict->waiters, 1);
-	return wait;
+	return folio_u32_load_relaxed(&evict->progress) != seen;
 }
 
-/* One bounded attempt on the calling thread. */
+void evict_settle(struct folio_cache *cache)
+{
+	struct evict *evict = &cache->evict;
+
+	while (folio_u32_load_acquire(&evict->busy))
+		evict_wait(evict, folio_u32_load_acquire(&evict->progress));
+}
+
+/* One bounded attempt on the calling thread. *seen: its own part in the progress is not progress. */
 static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, bool smaller,
-	struct stats_shard *shard)
+	uint32_t *seen, struct stats_shard *shard)
 {
 	uint64_t looks = looks_limit(cache);
 
 	for (;;) {
 		uint64_t before = looks;
-		uint64_t freed = evict_batch(cache, UINT64_C(1) << *order, &looks, true, shard);
+		uint64_t freed = evict_batch(cache, UINT64_C(1) << *order, &looks, true, seen, shard);
 		struct folio *folio = alloc_order(&cache->pool, order, smaller);
 
 		if (folio) {
@@ -369,7 +394,7 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 	for (;;) {
 		uint32_t seen = folio_u32_load_acquire(&evict->progress);
 
-		folio = alloc_evicting(cache, order, smaller, shard);
+		folio = alloc_evicting(cache, order, smaller, &seen, shard);
 		if (folio)
 			return folio;
 		if (effort != EVICT_WAIT || !evict_wait(evict, seen))
@@ -437,6 +462,7 @@ int evict_create(struct folio_cache *cache)
 	folio_u32_store_relaxed(&evict->stuck, 0);
 	folio_u32_store_relaxed(&evict->busy, 0);
 	folio_u32_store_relaxed(&evict->progress, 0);
+	folio_u32_store_relaxed(&evict->ended, 0);
 	folio_u32_store_relaxed(&evict->waiters, 0);
 	/* Signals are for the program's threads. */
 	sigfillset(&all);

@@ -49,8 +49,9 @@ struct evict {
 	 * batch: who finds no page waits for these to end before it says that everything is pinned.
 	 */
 	_Alignas(64) folio_u32 busy; /* how many */
-	folio_u32 progress;          /* futex word: how many have ended */
+	folio_u32 progress;          /* how many have ended that held something */
 	folio_u32 waiters;
+	folio_u32 ended; /* futex word of the waiters: changes with every end while there are any */
 };
 
 int evict_create(struct folio_cache *cache);
@@ -72,6 +73,15 @@ static inline void evict_busy_begin(struct evict *evict)
 }
 
 void evict_busy_end(struct evict *evict);
+
+/*
+ * The same for one that held nothing after all. It is no reason to look for a page again: otherwise callers that
+ * all find everything pinned would keep each other looking.
+ */
+void evict_busy_cancel(struct evict *evict);
+
+/* Wait until nobody is busy. Nobody begins meanwhile but the background thread, which finds nothing to hold. */
+void evict_settle(struct folio_cache *cache);
 
 /*
  * Take a frozen folio of 2^*order pages or, where there is none and smaller is allowed, of fewer (*order says how many).

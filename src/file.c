@@ -99,19 +99,25 @@ static void copy_out(void *to, const void *from, size_t len)
 }
 #endif
 
+static inline uint8_t heat_of(const struct folio_file *file, const struct folio *folio)
+{
+	return folio_u8_load_relaxed(&file->heat[folio - file->folios]);
+}
+
 /*
  * Tell eviction that a folio was read. Returns true when it carries the mark of a window: the caller starts the
  * next one. Racing readers lose an update of a hint now and then.
  */
-static inline bool touch(struct folio *folio)
+static inline bool touch(struct folio_file *file, struct folio *folio)
 {
-	uint8_t heat = folio_u8_load_relaxed(&folio->heat);
+	folio_u8 *hint = &file->heat[folio - file->folios];
+	uint8_t heat = folio_u8_load_relaxed(hint);
 
 	if (likely(heat >= HEAT_HOT))
 		return false;
 	if (unlikely(heat == HEAT_MARK))
-		return folio_u8_cas_relaxed(&folio->heat, &heat, HEAT_STREAM);
-	folio_u8_store_relaxed(&folio->heat, heat + 1);
+		return folio_u8_cas_relaxed(hint, &heat, HEAT_STREAM);
+	folio_u8_store_relaxed(hint, heat + 1);
 	return false;
 }
 
@@ -135,7 +141,7 @@ glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
 	void *entry;
 
 	entry = tree_walk(&file->inode->tree, offset >> FOLIO_PAGE_SHIFT, &slot);
-	if (unlikely(!entry_is_folio(entry)))
+	if (unlikely(!entry_is_good(entry)))
 		return false;
 	seen->folio = entry_folio(entry);
 	if (unlikely(!version_load_begin(&seen->folio->version, &seen->version)))
@@ -165,7 +171,7 @@ static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64
 			len = seen.left;
 		copy_out(buf, seen.data, len);
 		if (version_recheck(&seen.folio->version, seen.version)) {
-			*marked = touch(seen.folio);
+			*marked = touch(file, seen.folio);
 			copied = len;
 		}
 	}
@@ -177,9 +183,12 @@ static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64
 
 #define LOOKUP_SPIN 16
 
-/* Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. */
+/*
+ * Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. *held: there
+ * was one for a moment, at least.
+ */
 static inline __attribute__((always_inline)) struct folio *
-lookup_pin(struct inode *inode, uint64_t index, struct stats_shard *shard)
+lookup_pin(struct inode *inode, uint64_t index, bool *held, struct stats_shard *shard)
 {
 	unsigned failed = 0;
 	struct folio *folio;
@@ -210,6 +219,7 @@ lookup_pin(struct inode *inode, uint64_t index, struct stats_shard *shard)
 		}
 	}
 	grace_read_unlock();
+	*held = folio || failed;
 	return folio;
 }
 
@@ -293,9 +303,10 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 	for (;;) {
 		struct folio *folio;
 		uint32_t flags;
+		bool held;
 
 		evict_busy_begin(evict);
-		folio = lookup_pin(inode, index, shard);
+		folio = lookup_pin(inode, index, &held, shard);
 		if (folio) {
 			/* acquire: pairs with folio_unlock. */
 			flags = folio_u32_load_acquire(&folio->flags);
@@ -316,7 +327,10 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 			evict_busy_end(evict);
 			return r;
 		}
-		evict_busy_end(evict);
+		if (held)
+			evict_busy_end(evict);
+		else
+			evict_busy_cancel(evict);
 		/* With nowait the fill was started, and nobody stored the page: there was no memory. */
 		if (r == -EAGAIN)
 			return -ENOMEM;
@@ -361,6 +375,7 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file->cache_id = cache->id;
 	file->folios = cache->pool.folios;
 	file->data = cache->pool.data;
+	file->heat = cache->pool.heat;
 	streams_init(&file->streams);
 	*result = file;
 	return 0;
@@ -415,7 +430,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	if (len > folio_size(folio) - in_folio)
 		len = folio_size(folio) - in_folio;
 	copy_out(buf, (char *)folio_data(folio) + in_folio, len);
-	marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
+	marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
 	if (marked)
@@ -478,7 +493,7 @@ static __attribute__((noinline)) ssize_t read_wake(size_t len)
 static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
 {
 	/* The section has ended: the descriptor may serve another page. Then a wrong hint is given. */
-	if (touch(folio))
+	if (touch(file, folio))
 		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
 }
@@ -520,7 +535,7 @@ read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool n
 	stats_add(thread->shard, STAT_HITS, 1);
 	if (unlikely(wake))
 		return read_wake(len);
-	if (unlikely(folio_u8_load_relaxed(&seen.folio->heat) < HEAT_HOT))
+	if (unlikely(heat_of(file, seen.folio) < HEAT_HOT))
 		return read_touch(file, seen.folio, len, offset);
 	return (ssize_t)len;
 slow:
@@ -539,11 +554,15 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
 
 /* Everything about a get that is not a plain hit. */
 static __attribute__((noinline)) int
-get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
+get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
-	struct stats_shard *shard = thread_enter(file->cache, file->cache_id);
+	struct stats_shard *shard;
+	struct folio *folio;
 	int r;
 
+	if (!file || !result || !page || flags & ~FOLIO_GET_NOWAIT)
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
 		return -ESTALE;
 	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
@@ -554,22 +573,24 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 		if (index >= size_pages(folio_u64_load_acquire(&file->inode->size)))
 			return -ENODATA;
 	}
-	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, shard, folio);
+	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, shard, &folio);
 	if (r)
 		return r;
 	/* From here on it is the program that is busy with it. */
 	evict_busy_end(&file->cache->evict);
-	if (folio_u8_load_relaxed(&(*folio)->heat) == HEAT_MARK && touch(*folio))
+	if (heat_of(file, folio) == HEAT_MARK && touch(file, folio))
 		read_ahead(file, index, shard);
+	*result = folio;
+	*page = folio_page(folio, index);
 	return 0;
 }
 
 /* The rare ends of a pinned hit. */
 static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t index, unsigned flags,
-	struct folio **result, struct folio *folio)
+	struct folio **result, void **page, struct folio *folio)
 {
 	folio_put(folio);
-	return get_slow(file, index, flags, result);
+	return get_slow(file, index, flags, result, page);
 }
 
 static __attribute__((noinline)) int get_wake(void)
@@ -580,13 +601,16 @@ static __attribute__((noinline)) int get_wake(void)
 
 static __attribute__((noinline)) int get_touch(struct folio_file *file, struct folio *folio, uint64_t index)
 {
-	if (touch(folio))
+	if (touch(file, folio))
 		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
 	return 0;
 }
 
-/* A pinned hit, whole: steps 1 to 3. A leaf function like read_any. */
-int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result)
+/*
+ * A pinned hit, whole: steps 1 to 3. A leaf function like read_any. The counter is all that it touches of the descriptor:
+ * others who pin the same folio are fighting for that line, and each look at it may be a transfer.
+ */
+int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
 	const struct thread_last *thread;
 	struct folio *folio;
@@ -594,30 +618,30 @@ int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, stru
 	void *entry;
 	bool wake;
 
-	if (unlikely(!file || !result || flags & ~FOLIO_GET_NOWAIT))
+	if (unlikely(!file || !result || !page || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
 	thread = thread_hit(file->cache_id);
 	if (unlikely(!thread || index >= size_pages(folio_u64_load_acquire(&file->inode->size))))
-		return get_slow(file, index, flags, result);
+		return get_slow(file, index, flags, result, page);
 	grace_hit_begin(thread->grace_word);
 	entry = tree_walk(&file->inode->tree, index, &slot);
 	folio = entry_folio(entry);
-	if (unlikely(!entry_is_folio(entry) || !folio_ref_try_get(&folio->ref))) {
+	if (unlikely(!entry_is_good(entry) || !folio_ref_try_get(&folio->ref))) {
 		grace_hit_end(thread->grace_word);
-		return get_slow(file, index, flags, result);
+		return get_slow(file, index, flags, result, page);
 	}
-	if (unlikely(folio_ptr_load_acquire(slot) != entry ||
-		    /* acquire: pairs with folio_unlock: what the filler wrote is seen. */
-		    folio_u32_load_acquire(&folio->flags) != FOLIO_UPTODATE)) {
+	if (unlikely(folio_ptr_load_acquire(slot) != entry)) {
 		grace_hit_end(thread->grace_word);
-		return get_undo(file, index, flags, result, folio);
+		return get_undo(file, index, flags, result, page, folio);
 	}
 	wake = grace_hit_end(thread->grace_word);
 	stats_add(thread->shard, STAT_HITS, 1);
 	*result = folio;
+	*page = file->data + ((folio - file->folios) << FOLIO_PAGE_SHIFT) +
+		((index & ((UINT64_C(1) << entry_order(entry)) - 1)) << FOLIO_PAGE_SHIFT);
 	if (unlikely(wake))
 		return get_wake();
-	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
+	if (unlikely(heat_of(file, folio) < HEAT_HOT))
 		return get_touch(file, folio, index);
 	return 0;
 }

@@ -4,9 +4,10 @@
  *
  *   1  take a frozen folio from the pool; type, owner, index, heat; flags LOCKED; version is odd
  *   2  unfreeze with two references: the tree's and the filler's
- *   3  tree lock: store the entry. Somebody else's is there already: give ours back, use his
+ *   3  tree lock: store the entry, with ENTRY_FILLING. Somebody else's is there already: give ours back, use his
  *   4  read into the frames. Others find the folio, pin it and wait for LOCKED to go
- *   5  good: version even, then UPTODATE in place of LOCKED, wake, into a queue of evict, put
+ *   5  good: version even, the entry without ENTRY_FILLING, UPTODATE in place of LOCKED, wake, into a queue of
+ *      evict, put
  *      failed: erase first, so that the next look-up tries again; then ERROR in place of LOCKED: all who
  *      wait have a pin and read the errno from the folio; then the tree's reference and ours
  *
@@ -64,7 +65,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	folio->index = index;
 	folio->private_data = 0;
 	folio_ptr_store_relaxed(&folio->owner, inode);
-	folio_u8_store_relaxed(&folio->heat, heat);
+	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	version_break(&folio->version);
 	evict_busy_begin(&cache->evict);
@@ -73,7 +74,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	grace_read_lock();
 	tree_lock(&inode->tree);
 	old = tree_load(&inode->tree, index);
-	r = tree_store_locked(&inode->tree, index, order, entry_of(folio));
+	r = tree_store_locked(&inode->tree, index, order, entry_filling(folio));
 	tree_unlock(&inode->tree);
 	grace_read_unlock();
 	if (r) {
@@ -141,13 +142,19 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 }
 
 /* Step 5 for one folio, good. */
-static void fill_good(struct folio_cache *cache, struct folio *folio)
+static void fill_good(struct inode *inode, struct folio *folio)
 {
+	struct folio_cache *cache = inode->cache;
 	bool refault = folio->private_data;
 
 	folio->private_data = 0;
-	/* Even before UPTODATE: who sees UPTODATE may as well copy. Pairs with version_load_begin. */
+	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
 	version_settle(&folio->version);
+	tree_lock(&inode->tree);
+	/* Unless somebody invalidated it meanwhile. */
+	if (folio_ptr_load_relaxed(&folio->owner))
+		tree_replace_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
+	tree_unlock(&inode->tree);
 	folio_unlock(folio, FOLIO_UPTODATE);
 	evict_insert(cache, folio, refault);
 }
@@ -214,7 +221,7 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 				memset((char *)folio->data + done, 0, bytes - done);
 			}
 			done -= done < bytes ? done : bytes;
-			fill_good(cache, folio);
+			fill_good(inode, folio);
 		}
 		if (i > 0 || !keep || error) {
 			folio_put(folio);

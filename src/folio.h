@@ -5,7 +5,8 @@
  * The life of a descriptor (every arrow out of frozen is an unfreeze, R5):
  *
  *   free        frozen, version odd, type FREE                      in the pool
- *   filling     live, LOCKED, version odd, type FILE                in a tree; the filler has a reference
+ *   filling     live, LOCKED, version odd, type FILE                 in a tree as ENTRY_FILLING; the filler has a
+ *                                                                    reference
  *   good        live, UPTODATE, version even, type FILE             in a tree, in a queue
  *   failed      live, ERROR, version odd, type FILE                 out of the tree; who waited still pins it
  *   evicting    frozen, version odd                                 erased, on its way to the pool
@@ -35,7 +36,7 @@
 #define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
 
 /*
- * folio->heat: what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
+ * The heat of a folio (pool_heat): what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
  * only reads, so that a hot folio's line stays shared. A lost update costs a little of a hint.
  */
 enum {
@@ -46,13 +47,23 @@ enum {
 	HEAT_STREAM, /* came by read-ahead: reading it in turn says nothing about reading it again */
 };
 
-/* What a tree holds for a folio: the order stands beside the address. */
+/*
+ * What a tree holds for a folio: the order stands beside the address, and whether it is being filled, so that a
+ * hit looks at the descriptor for one thing only: the counter, or the version. (No address of a program
+ * has the top bit.)
+ */
 #define ENTRY_ORDER_SHIFT 2
-#define ENTRY_FOLIO_MASK  (~(uintptr_t)63)
+#define ENTRY_FILLING     ((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 1))
+#define ENTRY_FOLIO_MASK  (~(ENTRY_FILLING | 63))
 
 static inline void *entry_of(const struct folio *folio)
 {
 	return (void *)((uintptr_t)folio | (uintptr_t)folio->order << ENTRY_ORDER_SHIFT);
+}
+
+static inline void *entry_filling(const struct folio *folio)
+{
+	return (void *)((uintptr_t)entry_of(folio) | ENTRY_FILLING);
 }
 
 static inline struct folio *entry_folio(const void *entry)
@@ -69,6 +80,12 @@ static inline unsigned entry_order(const void *entry)
 static inline bool entry_is_folio(const void *entry)
 {
 	return entry && !((uintptr_t)entry & 3);
+}
+
+/* A folio whose contents are good, as long as the entry is there. */
+static inline bool entry_is_good(const void *entry)
+{
+	return (intptr_t)entry > 0 && !((uintptr_t)entry & 3);
 }
 
 /*

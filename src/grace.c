@@ -26,15 +26,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 
 #include <urcu/list.h>
 
 /* A thread that this file has registered. In the thread's own memory; on the list while attached. */
 struct attachment {
 	struct cds_list_head link;  /* guarded by attach_lock */
-	struct urcu_reader *reader; /* liburcu's entry, set when attached */
-	bool attached;              /* the thread's own */
+	struct urcu_reader *reader; /* liburcu's entry */
 };
 
 static __thread struct attachment self;
@@ -62,13 +60,10 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 static void detach(void *value)
 {
 	(void)value;
-	if (!self.attached)
-		return;
 	pthread_mutex_lock(&attach_lock);
 	urcu_memb_unregister_thread();
 	cds_list_del(&self.link);
 	pthread_mutex_unlock(&attach_lock);
-	self.attached = false;
 }
 
 /*
@@ -116,7 +111,7 @@ static void set_up(void)
 
 int grace_thread_attach(void)
 {
-	/* Not self.attached: somebody else may have registered the thread. */
+	/* By whomever. */
 	if (URCU_TLS(urcu_memb_reader).registered)
 		return 0;
 	/*
@@ -124,6 +119,7 @@ int grace_thread_attach(void)
 	 * little memory, nothing that the caller can mend.
 	 */
 	pthread_once(&set_up_once, set_up);
+	/* With a value, or the destructor would not be called. */
 	if (set_up_error || pthread_setspecific(detach_key, &self))
 		return -ENOMEM;
 	pthread_mutex_lock(&attach_lock);
@@ -131,7 +127,6 @@ int grace_thread_attach(void)
 	self.reader = &URCU_TLS(urcu_memb_reader);
 	cds_list_add(&self.link, &attachments);
 	pthread_mutex_unlock(&attach_lock);
-	self.attached = true;
 	return 0;
 }
 

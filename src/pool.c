@@ -129,11 +129,13 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	pool->stock = aligned_alloc(64, sizeof(*pool->stock) * pool->stock_count);
 	if (!pool->stock)
 		return -ENOMEM;
-	pool->folios = reserve(pool->folios_bytes, huge_pages);
+	pool->heat = calloc(pages, sizeof(*pool->heat));
+	pool->folios = pool->heat ? reserve(pool->folios_bytes, huge_pages) : NULL;
 	pool->data = pool->folios ? reserve(pool->data_bytes, huge_pages) : NULL;
 	if (!pool->data) {
 		if (pool->folios)
 			munmap(pool->folios, pool->folios_bytes);
+		free(pool->heat);
 		free(pool->stock);
 		return -ENOMEM;
 	}
@@ -176,6 +178,7 @@ void pool_destroy(struct pool *pool)
 	pthread_mutex_destroy(&pool->lock);
 	munmap(pool->data, pool->data_bytes);
 	munmap(pool->folios, pool->folios_bytes);
+	free(pool->heat);
 	free(pool->stock);
 }
 

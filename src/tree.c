@@ -90,7 +90,7 @@ static struct tree_node *root_of(struct tree *tree)
 {
 	void *entry = folio_ptr_load_relaxed(&tree->root);
 
-	return entry ? tree_to_node(entry) : NULL;
+	return tree_root_node(entry);
 }
 
 static void *node_entry(struct tree_node *node)
@@ -110,7 +110,8 @@ static void replace(struct tree *tree, struct tree_node *node, void *entry)
 	if (node->parent)
 		slot_store(node->parent, node->offset, entry);
 	else
-		folio_ptr_store_release(&tree->root, entry); /* release: as in slot_store */
+		/* release: as in slot_store */
+		folio_ptr_store_release(&tree->root, entry ? tree_root_word(tree_to_node(entry)) : NULL);
 }
 
 /*
@@ -499,7 +500,7 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 
 	if (!root) {
 		root = spare_take(spare, top);
-		folio_ptr_store_release(&tree->root, node_entry(root)); /* release: as in slot_store */
+		folio_ptr_store_release(&tree->root, tree_root_word(root)); /* release: as in slot_store */
 	}
 	while (root->shift < top) {
 		above = spare_take(spare, root->shift + TREE_SHIFT);
@@ -512,7 +513,7 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 		if (!above->live)
 			queue_add(tree, above);
 		root->parent = above;
-		folio_ptr_store_release(&tree->root, node_entry(above)); /* release: as in slot_store */
+		folio_ptr_store_release(&tree->root, tree_root_word(above)); /* release: as in slot_store */
 		root = above;
 	}
 	return root;
@@ -633,6 +634,17 @@ static void sub_live(struct tree *tree, struct tree_node *node, unsigned slots)
 	} while (last && node);
 }
 
+void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry)
+{
+	struct tree_node *node = find_node(tree, index, order_shift(order));
+	unsigned offset, i;
+
+	assert(node && !tree_is_node(entry) && !tree_is_shadow(entry) && tree_order(entry) == order);
+	offset = offset_of(index, node->shift);
+	for (i = 0; i < order_slots(order); i++)
+		slot_store(node, offset + i, entry);
+}
+
 void tree_erase_locked(struct tree *tree, uint64_t index, unsigned order, void *shadow)
 {
 	struct tree_node *node = find_node(tree, index, order_shift(order));
@@ -675,9 +687,9 @@ void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 		entry = folio_ptr_load_acquire(&tree->root);
 		if (!entry)
 			return NULL;
-		node = tree_to_node(entry);
-		shift = node->shift;
-		if (!covers(node, i))
+		node = tree_root_node(entry);
+		shift = tree_root_shift(entry);
+		if (i >> shift >> TREE_SHIFT)
 			return NULL;
 		for (;;) {
 			offset = offset_of(i, shift);

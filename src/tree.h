@@ -84,13 +84,13 @@ struct tree_node {
 	struct tree_budget *budget;
 	/*
 	 * Stored under the lock, release; loaded by anybody, acquire. On lines of their own: a look-up
-	 * reads the root's shift, and below that nothing but slots.
+	 * reads nothing but slots.
 	 */
 	folio_ptr slot[TREE_SLOTS] __attribute__((aligned(64)));
 };
 
 struct tree {
-	folio_ptr root;             /* node | 1, or NULL; stored and loaded as slots are */
+	folio_ptr root;             /* NULL or tree_root_word; stored and loaded as slots are */
 	struct tree_budget *budget; /* set at creation */
 	/* On a line of its own: a miss must not take the root's line from those who hit. */
 	_Alignas(64) pthread_mutex_t lock;
@@ -123,6 +123,27 @@ static inline struct tree_node *tree_to_node(const void *entry)
 	return (struct tree_node *)((uintptr_t)entry - TREE_NODE);
 }
 
+/*
+ * The root's word has the root's shift in its top bits: a look-up needs it at once, and has it without a load
+ * that would have to wait for the word. (No address of a program has these bits.)
+ */
+#define TREE_ROOT_SHIFT 58
+
+static inline void *tree_root_word(const struct tree_node *root)
+{
+	return (void *)((uintptr_t)root | (uintptr_t)root->shift << TREE_ROOT_SHIFT);
+}
+
+static inline struct tree_node *tree_root_node(const void *word)
+{
+	return (struct tree_node *)((uintptr_t)word & (((uintptr_t)1 << TREE_ROOT_SHIFT) - 1));
+}
+
+static inline unsigned tree_root_shift(const void *word)
+{
+	return (unsigned)((uintptr_t)word >> TREE_ROOT_SHIFT);
+}
+
 /* Of a folio's word. */
 static inline unsigned tree_order(const void *entry)
 {
@@ -137,8 +158,8 @@ static inline unsigned tree_order(const void *entry)
  * entry; without it the node's shift and slots, or the folio behind the entry, could be read from before
  * they were set up.
  *
- * Each level's shift follows from the one above: the walk does not read the header of a node below the
- * root, whose line belongs to those who store.
+ * Each level's shift follows from the one above: the walk does not read the header of a node, whose line
+ * belongs to those who store.
  */
 static inline void *tree_walk(struct tree *tree, uint64_t index, folio_ptr **slot)
 {
@@ -149,8 +170,8 @@ static inline void *tree_walk(struct tree *tree, uint64_t index, folio_ptr **slo
 	*slot = NULL;
 	if (!entry)
 		return NULL;
-	node = tree_to_node(entry);
-	shift = node->shift;
+	node = tree_root_node(entry);
+	shift = tree_root_shift(entry);
 	if (index >> shift >> TREE_SHIFT)
 		return NULL;
 	for (;;) {
@@ -196,6 +217,12 @@ static inline void tree_unlock(struct tree *tree)
  * TREE_INDEX_MAX or not a multiple, or an order past TREE_ORDER_MAX.
  */
 int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
+
+/*
+ * Store @entry in place of one of the same order that is there at @index. Marks stay. Readers see the one or the
+ * other.
+ */
+void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
 
 /*
  * Erase the entry of 2^order pages at @index, exactly as it was stored, and leave @shadow (NULL: nothing) in its

@@ -74,14 +74,15 @@ static struct {
 	uint32_t lives[WORLD_TYPES];
 	uint32_t releases[WORLD_TYPES];
 	uint32_t violations;
-	uint32_t zeros;       /* puts that saw zero */
-	uint32_t revivals;    /* ... and did not freeze */
-	uint32_t reuse_wins;  /* ... and froze another life than the one that they had put */
-	uint32_t foreign_wins; /* ... and froze a zero that another thread had left (known under schedule.h only) */
-	uint32_t frozen;      /* freezes that succeeded */
-	uint32_t validated;   /* look-ups that succeeded */
-	uint32_t refused;     /* gets that failed */
-	uint32_t resets;      /* passes of the loop that wipes junk */
+	uint32_t zeros;      /* puts that saw zero */
+	uint32_t revivals;   /* ... and did not freeze */
+	uint32_t reuse_wins; /* ... and froze another life than the one that they had put */
+	uint32_t
+		foreign_wins; /* ... and froze a zero that another thread had left (known under schedule.h only) */
+	uint32_t frozen;    /* freezes that succeeded */
+	uint32_t validated; /* look-ups that succeeded */
+	uint32_t refused;   /* gets that failed */
+	uint32_t resets;    /* passes of the loop that wipes junk */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* What the test at hand does at a named point, on this thread. */
@@ -143,6 +144,7 @@ static void world_begin(void)
 {
 	unsigned i;
 
+	world_pause_fn = NULL;
 	for (i = 0; i < WORLD_OBJECTS; i++) {
 		struct world_object *object = &world.object[i];
 
@@ -172,7 +174,8 @@ static void world_born(struct world_object *object, enum world_type type, uint32
 {
 	unsigned i;
 
-	world_demand(folio_ref_is_frozen(&object->ref), "what the allocator hands out is not frozen");
+	world_demand(
+		folio_ref_is_frozen(&object->ref), "what the allocator hands out is not frozen");
 	object->type = type;
 	ghost_count(&object->life);
 	for (i = 0; i < WORLD_DATA; i++)
@@ -349,9 +352,12 @@ static void world_end(void)
 		world_erase(&world.slot[i]);
 	for (i = 0; i < WORLD_OBJECTS; i++) {
 		world_demand(world.object[i].is_free, "an object was never released");
-		world_demand(folio_ref_is_frozen(&world.object[i].ref), "an object is left unfrozen");
-		world_demand(folio_ref_count(&world.object[i].ref) == 0, "an object is left with references");
-		world_demand(!world_carried(&world.object[i]), "a word has carried out of its range");
+		world_demand(
+			folio_ref_is_frozen(&world.object[i].ref), "an object is left unfrozen");
+		world_demand(folio_ref_count(&world.object[i].ref) == 0,
+			"an object is left with references");
+		world_demand(
+			!world_carried(&world.object[i]), "a word has carried out of its range");
 	}
 	for (i = 0; i < WORLD_TYPES; i++)
 		world_demand(world.lives[i] == world.releases[i], "lives and releases differ");
@@ -395,7 +401,7 @@ static uint64_t world_seed(void)
 	const char *given = getenv("FOLIO_SEED");
 	uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 20 | getpid();
 
-	printf("FOLIO_SEED=%llu\n", (unsigned long long)seed);
+	printf("# FOLIO_SEED=%llu\n", (unsigned long long)seed);
 	return seed;
 }
 
@@ -501,10 +507,12 @@ static uint32_t world_stress(uint64_t seed, uint64_t steps, unsigned stale_perce
 	for (i = 0; i < STRESS_THREADS; i++)
 		pthread_join(threads[i].thread, NULL);
 	world_end();
-	printf("stress: %u lives, %u look-ups, %u refused gets, %u freezes, %u zeros, %u called off, "
+	printf("# stress: %u lives, %u look-ups, %u refused gets, %u freezes, %u zeros, %u called "
+	       "off, "
 	       "%u won in a later life, %u resets; %u violations\n",
-		world.lives[TYPE_X] + world.lives[TYPE_Y], world.validated, world.refused, world.frozen,
-		world.zeros, world.revivals, world.reuse_wins, world.resets, world.violations);
+		world.lives[TYPE_X] + world.lives[TYPE_Y], world.validated, world.refused,
+		world.frozen, world.zeros, world.revivals, world.reuse_wins, world.resets,
+		world.violations);
 	return world.violations;
 }
 
@@ -622,8 +630,9 @@ static unsigned world_check_transitions(const struct world_transition *row, size
 		if (result == row->result && ref.word == row->after)
 			continue;
 		wrong++;
-		fprintf(stderr, "%s(%u) of 0x%x: 0x%x and %d, not 0x%x and %d\n", world_op_name[row->op],
-			row->n, row->before, ref.word, result, row->after, row->result);
+		fprintf(stderr, "%s(%u) of 0x%x: 0x%x and %d, not 0x%x and %d\n",
+			world_op_name[row->op], row->n, row->before, ref.word, result, row->after,
+			row->result);
 	}
 	return wrong;
 }
@@ -658,8 +667,8 @@ static unsigned world_check_reads(void)
 			folio_ref_is_frozen(&ref) == rows[i].frozen && ref.word == rows[i].word)
 			continue;
 		wrong++;
-		fprintf(stderr, "0x%x reads as %u, frozen %d\n", rows[i].word, folio_ref_count(&ref),
-			folio_ref_is_frozen(&ref));
+		fprintf(stderr, "0x%x reads as %u, frozen %d\n", rows[i].word,
+			folio_ref_count(&ref), folio_ref_is_frozen(&ref));
 	}
 	return wrong;
 }

@@ -38,7 +38,7 @@ struct schedule_plan {
 	unsigned threads;
 	void (*begin)(void);                  /* before each run, alone */
 	void (*body[SCHEDULE_THREADS])(void); /* each on its own thread */
-	void (*end)(void);                    /* after each run, alone; calls schedule_fail when something is wrong */
+	void (*end)(void); /* after each run, alone; calls schedule_fail when something is wrong */
 };
 
 /* Where one thread waits for its turn. */
@@ -52,7 +52,8 @@ struct schedule_seat {
 
 static struct {
 	const struct schedule_plan *plan;
-	struct schedule_seat seat[SCHEDULE_THREADS + 1]; /* the last one: the thread that explores */
+	struct schedule_seat
+		seat[SCHEDULE_THREADS + 1]; /* the last one: the thread that explores */
 	/* Decisions of the current run, and which others are still to be tried at each. */
 	unsigned char chosen[SCHEDULE_STEPS];
 	unsigned char untried[SCHEDULE_STEPS]; /* bit mask of threads */
@@ -227,7 +228,8 @@ static uint64_t schedule_explore(const struct schedule_plan *plan)
 	sched_setaffinity(0, sizeof(one), &one);
 	for (i = 0; i < plan->threads; i++) {
 		schedule.seat[i].number = i;
-		if (pthread_create(&schedule.seat[i].thread, NULL, schedule_thread, &schedule.seat[i]))
+		if (pthread_create(
+			    &schedule.seat[i].thread, NULL, schedule_thread, &schedule.seat[i]))
 			abort();
 	}
 	do {
@@ -244,7 +246,7 @@ static uint64_t schedule_explore(const struct schedule_plan *plan)
 	sched_setaffinity(0, sizeof(before), &before);
 	if (schedule.wrong)
 		return 0;
-	printf("plan %s: %llu interleavings\n", plan->name, (unsigned long long)runs);
+	printf("# plan %s: %llu interleavings\n", plan->name, (unsigned long long)runs);
 	return runs;
 }
 

@@ -43,7 +43,8 @@
 /* The largest order that the random tests store. */
 #define ORDERS       11u
 
-static const uint64_t window_base[WINDOWS] = {0, UINT64_C(5) << 20, TREE_INDEX_MAX + 1 - WINDOW_PAGES};
+static const uint64_t window_base[WINDOWS] = {
+	0, UINT64_C(5) << 20, TREE_INDEX_MAX + 1 - WINDOW_PAGES};
 
 static uint64_t index_of(unsigned page)
 {
@@ -107,7 +108,8 @@ void *aligned_alloc(size_t alignment, size_t size)
 	uint64_t call = folio_u64_fetch_add_relaxed(&alloc_calls, 1) + 1;
 	void *memory;
 
-	if (alloc_fail_at && call >= alloc_fail_at && (call - alloc_fail_at) % alloc_fail_every == 0) {
+	if (alloc_fail_at && call >= alloc_fail_at &&
+		(call - alloc_fail_at) % alloc_fail_every == 0) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -143,7 +145,8 @@ static bool survey_below(struct tree_node *node, struct survey *found)
 				live++;
 			else
 				for (mark = 0; mark < TREE_MARKS; mark++)
-					assert_false(node->mark[mark][offset / 64] >> offset % 64 & 1);
+					assert_false(
+						node->mark[mark][offset / 64] >> offset % 64 & 1);
 			continue;
 		}
 		child = tree_to_node(entry);
@@ -182,7 +185,8 @@ static struct survey survey(struct tree *tree)
 		assert_int_equal(node->offset, 0);
 		survey_below(node, &found);
 		/* As low as can be. */
-		assert_false(node->count == 1 && tree_is_node(folio_ptr_load_relaxed(&node->slot[0])));
+		assert_false(
+			node->count == 1 && tree_is_node(folio_ptr_load_relaxed(&node->slot[0])));
 	}
 	for (node = tree->shadow_oldest; node; older = node, node = node->newer) {
 		queued++;
@@ -209,7 +213,8 @@ struct fixture {
 
 static void fixture_init(struct fixture *f, uint64_t nodes_max, uint64_t nodes_shadow_max)
 {
-	f->budget = (struct tree_budget){.nodes_max = nodes_max, .nodes_shadow_max = nodes_shadow_max};
+	f->budget =
+		(struct tree_budget){.nodes_max = nodes_max, .nodes_shadow_max = nodes_shadow_max};
 	assert_int_equal(tree_init(&f->tree, &f->budget), 0);
 	tree_lock(&f->tree);
 }
@@ -274,7 +279,8 @@ static unsigned reach_shift(uint64_t last)
 
 static void test_empty(void **state)
 {
-	static const uint64_t far[] = {0, 1, TREE_SLOTS, UINT64_C(1) << 40, TREE_INDEX_MAX, UINT64_MAX};
+	static const uint64_t far[] = {
+		0, 1, TREE_SLOTS, UINT64_C(1) << 40, TREE_INDEX_MAX, UINT64_MAX};
 	struct fixture f;
 	uint64_t index;
 	unsigned i;
@@ -345,11 +351,13 @@ static void test_invalid(void **state)
 	struct fixture f;
 
 	fixture_init(&f, UINT64_MAX, UINT64_MAX);
-	assert_int_equal(tree_store_locked(&f.tree, TREE_INDEX_MAX + 1, 0, entry_make(0, 0, 1)), -EINVAL);
+	assert_int_equal(
+		tree_store_locked(&f.tree, TREE_INDEX_MAX + 1, 0, entry_make(0, 0, 1)), -EINVAL);
 	assert_int_equal(tree_store_locked(&f.tree, UINT64_MAX, 0, entry_make(0, 0, 1)), -EINVAL);
 	assert_int_equal(tree_store_locked(&f.tree, 1, 1, entry_make(0, 1, 1)), -EINVAL);
 	assert_int_equal(tree_store_locked(&f.tree, 256, 9, entry_make(0, 9, 1)), -EINVAL);
-	assert_int_equal(tree_store_locked(&f.tree, 0, TREE_ORDER_MAX + 1, entry_make(0, 0, 1)), -EINVAL);
+	assert_int_equal(
+		tree_store_locked(&f.tree, 0, TREE_ORDER_MAX + 1, entry_make(0, 0, 1)), -EINVAL);
 	assert_int_equal(fixture_nodes(&f), 0);
 	fixture_destroy(&f);
 }
@@ -372,7 +380,8 @@ static void test_exists(void **state)
 			uint64_t start = inside >> other << other;
 
 			assert_int_equal(
-				tree_store_locked(&f.tree, start, other, entry_make(2, other, 1)), -EEXIST);
+				tree_store_locked(&f.tree, start, other, entry_make(2, other, 1)),
+				-EEXIST);
 			assert_int_equal(survey(&f.tree).nodes, nodes);
 			assert_ptr_equal(load(&f, index), entry);
 			assert_ptr_equal(load(&f, inside), entry);
@@ -413,7 +422,8 @@ static void test_grow_and_shrink(void **state)
 		assert_int_equal(at, index);
 		/* The mark came up with the root. */
 		at = 0;
-		assert_ptr_equal(tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK), near);
+		assert_ptr_equal(
+			tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK), near);
 		tree_erase_locked(&f.tree, index, 0, NULL);
 		assert_ptr_equal(tree_to_node(folio_ptr_load_relaxed(&f.tree.root)), leaf);
 		assert_ptr_equal(load(&f, 0), near);
@@ -428,7 +438,8 @@ static void test_grow_and_shrink(void **state)
 
 static void test_next(void **state)
 {
-	void *small = entry_make(1, 0, 1), *large = entry_make(2, 5, 1), *last = entry_make(3, 0, 1);
+	void *small = entry_make(1, 0, 1), *large = entry_make(2, 5, 1),
+	     *last = entry_make(3, 0, 1);
 	struct fixture f;
 	uint64_t at;
 
@@ -531,7 +542,8 @@ static void test_shadows(void **state)
 	for (order = 0; order <= ORDERS; order++) {
 		uint64_t slot = UINT64_C(1) << level_shift(order);
 
-		assert_int_equal(tree_store_locked(&f.tree, base, order, entry_make(1, order, 1)), 0);
+		assert_int_equal(
+			tree_store_locked(&f.tree, base, order, entry_make(1, order, 1)), 0);
 		tree_erase_locked(&f.tree, base, order, tree_shadow(order + 5));
 		assert_true(tree_is_shadow(load(&f, base)));
 		assert_int_equal(tree_shadow_value(load(&f, base)), order + 5);
@@ -578,7 +590,8 @@ static void test_shadows(void **state)
 /* Only what the range touches goes, whatever the size of the range. */
 static void test_erase_shadows(void **state)
 {
-	static const uint64_t place[] = {3, 64, 65, UINT64_C(1) << 20, UINT64_C(1) << 45, TREE_INDEX_MAX};
+	static const uint64_t place[] = {
+		3, 64, 65, UINT64_C(1) << 20, UINT64_C(1) << 45, TREE_INDEX_MAX};
 	static const unsigned places = sizeof(place) / sizeof(*place);
 	struct fixture f;
 	unsigned i, j;
@@ -586,7 +599,8 @@ static void test_erase_shadows(void **state)
 	fixture_init(&f, UINT64_MAX, UINT64_MAX);
 	for (i = 0; i < places; i++) {
 		for (j = 0; j < places; j++) {
-			assert_int_equal(tree_store_locked(&f.tree, place[j], 0, entry_make(j, 0, 1)), 0);
+			assert_int_equal(
+				tree_store_locked(&f.tree, place[j], 0, entry_make(j, 0, 1)), 0);
 			tree_erase_locked(&f.tree, place[j], 0, tree_shadow(j));
 		}
 		tree_erase_shadows_locked(&f.tree, place[i] + 1, UINT64_MAX);
@@ -595,7 +609,8 @@ static void test_erase_shadows(void **state)
 		if (i)
 			tree_erase_shadows_locked(&f.tree, place[0] + 1, place[i] - 1);
 		for (j = 0; j < places; j++)
-			assert_ptr_equal(load(&f, place[j]), j == 0 || j == i ? tree_shadow(j) : NULL);
+			assert_ptr_equal(
+				load(&f, place[j]), j == 0 || j == i ? tree_shadow(j) : NULL);
 		tree_erase_shadows_locked(&f.tree, place[i] + 1, place[i]); /* empty */
 		assert_ptr_equal(load(&f, place[i]), tree_shadow(i));
 		tree_erase_shadows_locked(&f.tree, place[i], place[i]);
@@ -608,7 +623,8 @@ static void test_erase_shadows(void **state)
 	tree_erase_shadows_locked(&f.tree, 0, UINT64_MAX);
 	assert_ptr_equal(load(&f, 95), entry_make(1, 5, 1));
 	/* A shadow of a large page goes when any of what tree_load says of it is in the range. */
-	assert_int_equal(tree_store_locked(&f.tree, 1 << ORDERS, ORDERS, entry_make(2, ORDERS, 1)), 0);
+	assert_int_equal(
+		tree_store_locked(&f.tree, 1 << ORDERS, ORDERS, entry_make(2, ORDERS, 1)), 0);
 	tree_erase_locked(&f.tree, 1 << ORDERS, ORDERS, tree_shadow(1));
 	i = (1 << ORDERS) + (1 << level_shift(ORDERS)) - 1;
 	assert_ptr_equal(load(&f, i), tree_shadow(1));
@@ -624,7 +640,8 @@ static void shadow_leaf(struct fixture *f, unsigned leaf)
 {
 	uint64_t index = (uint64_t)leaf * TREE_SLOTS;
 
-	assert_int_equal(tree_store_locked(&f->tree, index - TREE_SLOTS, 0, entry_make(leaf, 0, 1)), 0);
+	assert_int_equal(
+		tree_store_locked(&f->tree, index - TREE_SLOTS, 0, entry_make(leaf, 0, 1)), 0);
 	assert_int_equal(tree_store_locked(&f->tree, index, 0, entry_make(leaf, 0, 1)), 0);
 	tree_erase_locked(&f->tree, index, 0, tree_shadow(leaf));
 }
@@ -770,9 +787,12 @@ static void test_destroy(void **state)
 
 	fixture_init(&f, UINT64_MAX, UINT64_MAX);
 	for (i = 0; i < 1000; i++) {
-		assert_int_equal(tree_store_locked(&f.tree, (uint64_t)i * i * i * i, 0, entry_make(i, 0, 1)), 0);
+		assert_int_equal(
+			tree_store_locked(&f.tree, (uint64_t)i * i * i * i, 0, entry_make(i, 0, 1)),
+			0);
 		if (i % 3 == 0)
-			tree_erase_locked(&f.tree, (uint64_t)i * i * i * i, 0, i % 2 ? tree_shadow(i) : NULL);
+			tree_erase_locked(
+				&f.tree, (uint64_t)i * i * i * i, 0, i % 2 ? tree_shadow(i) : NULL);
 	}
 	survey(&f.tree);
 	fixture_destroy(&f);
@@ -782,9 +802,9 @@ static void test_destroy(void **state)
  * The model.
  */
 struct page {
-	void *entry;            /* of the folio that covers it */
-	void *shadow;           /* what tree_load finds when there is none */
-	unsigned shadow_shift;  /* the shadow is found on 2^shift pages */
+	void *entry;           /* of the folio that covers it */
+	void *shadow;          /* what tree_load finds when there is none */
+	unsigned shadow_shift; /* the shadow is found on 2^shift pages */
 	bool mark[TREE_MARKS];
 };
 
@@ -900,8 +920,8 @@ static void model_check(struct model *m)
 			model_drop_shadow(m, i);
 		assert_ptr_equal(entry, page->entry ? page->entry : page->shadow);
 		for (mark = 0; mark < TREE_MARKS; mark++)
-			assert_int_equal(
-				tree_mark_test_locked(&m->f.tree, index_of(i), mark), page->mark[mark]);
+			assert_int_equal(tree_mark_test_locked(&m->f.tree, index_of(i), mark),
+				page->mark[mark]);
 	}
 	found = survey(&m->f.tree);
 	needed = model_survey(m);
@@ -918,7 +938,8 @@ static void model_check(struct model *m)
 static void model_check_walk(struct model *m, unsigned mark)
 {
 	unsigned from = random_below(&m->random, PAGES), to = random_below(&m->random, PAGES), i;
-	uint64_t at = index_of(from), last = random_below(&m->random, 8) ? index_of(to) : UINT64_MAX;
+	uint64_t at = index_of(from),
+		 last = random_below(&m->random, 8) ? index_of(to) : UINT64_MAX;
 	void *entry;
 
 	for (i = from; i < PAGES; i++) {
@@ -926,16 +947,16 @@ static void model_check_walk(struct model *m, unsigned mark)
 			continue;
 		if (index_of(i) > last)
 			break;
-		entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark) :
-					    tree_next(&m->f.tree, &at, last);
+		entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark)
+					  : tree_next(&m->f.tree, &at, last);
 		assert_ptr_equal(entry, m->page[i].entry);
 		assert_int_equal(at, index_of(i));
 		at = entry_end(at, entry);
 		/* The next page of the model after the entry. */
 		i |= (1u << tree_order(entry)) - 1;
 	}
-	entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark) :
-				    tree_next(&m->f.tree, &at, last);
+	entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark)
+				  : tree_next(&m->f.tree, &at, last);
 	assert_null(entry);
 }
 
@@ -943,7 +964,8 @@ static void model_check_walk(struct model *m, unsigned mark)
 static void model_step(struct model *m, unsigned fullness)
 {
 	unsigned page = random_below(&m->random, PAGES), what = random_below(&m->random, 100);
-	unsigned order = random_below(&m->random, ORDERS + 1), mark = random_below(&m->random, TREE_MARKS), i;
+	unsigned order = random_below(&m->random, ORDERS + 1),
+		 mark = random_below(&m->random, TREE_MARKS), i;
 	void *entry = m->page[page].entry, *shadow;
 
 	if (what < 60 && entry && random_below(&m->random, 100) >= fullness) {
@@ -970,7 +992,8 @@ static void model_step(struct model *m, unsigned fullness)
 			tree_mark_set_locked(&m->f.tree, index_of(page), mark);
 		else
 			tree_mark_clear_locked(&m->f.tree, index_of(page), mark);
-		for (i = entry ? entry_page(entry) : PAGES; i < PAGES && m->page[i].entry == entry; i++)
+		for (i = entry ? entry_page(entry) : PAGES; i < PAGES && m->page[i].entry == entry;
+			i++)
 			m->page[i].mark[mark] = set;
 	} else if (what < 98) {
 		model_check_walk(m, random_below(&m->random, TREE_MARKS + 1));
@@ -1005,8 +1028,8 @@ static void model_run(uint64_t nodes_max, uint64_t nodes_shadow_max, bool failin
 			model_check(m);
 		if (i % 1000 == 999) {
 			grace_barrier();
-			assert_int_equal(
-				folio_u64_load_relaxed(&m->f.budget.nodes), survey(&m->f.tree).nodes);
+			assert_int_equal(folio_u64_load_relaxed(&m->f.budget.nodes),
+				survey(&m->f.tree).nodes);
 		}
 	}
 	alloc_fail(0, 0);
@@ -1064,7 +1087,8 @@ enum violation {
 
 struct race {
 	struct fixture f;
-	unsigned stay_step;  /* every stay_step-th page of the first window has an entry that stays */
+	unsigned
+		stay_step; /* every stay_step-th page of the first window has an entry that stays */
 	folio_u64 generation[PAGES]; /* newest entry stored with this first page */
 	folio_u64 dead[PAGES];       /* newest entry erased: the erase has returned */
 	folio_u64 violations[VIOLATIONS];
@@ -1113,7 +1137,8 @@ static void race_look_twice(struct race *race, unsigned page)
 		return;
 	for (tries = 0; tries < 50; tries++)
 		/* acquire: pairs with the release after the erase. */
-		if (folio_u64_load_acquire(&race->dead[entry_page(entry)]) >= entry_generation(entry))
+		if (folio_u64_load_acquire(&race->dead[entry_page(entry)]) >=
+			entry_generation(entry))
 			break;
 	if (tries < 50 && folio_ptr_load_relaxed(slot) == entry)
 		violated(race, STALE);
@@ -1166,8 +1191,9 @@ static void *race_reader(void *argument)
 
 			race_check(race, page, tree_load(&race->f.tree, page));
 			race_look_twice(race, page);
-			page = random_below(&random, race->stay_step) ? page / race->stay_step * race->stay_step :
-									page + WINDOW_PAGES;
+			page = random_below(&random, race->stay_step)
+				       ? page / race->stay_step * race->stay_step
+				       : page + WINDOW_PAGES;
 			race_check(race, page, tree_load(&race->f.tree, index_of(page)));
 		}
 		if (looks == 1)
@@ -1232,8 +1258,8 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 		if (i >= steps)
 			sched_yield();
 		/* Now and then empty or fill a stretch, so that nodes and levels come and go. */
-		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES) :
-						  WINDOW_PAGES + random_below(&random, RACE_PAGES);
+		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES)
+						: WINDOW_PAGES + random_below(&random, RACE_PAGES);
 		if (stays(race, page))
 			continue;
 		if (stored[page]) {
@@ -1241,7 +1267,8 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 				random_below(&random, 2) ? tree_shadow(1) : NULL);
 		} else {
 			order = random_below(&random, 6);
-			while (race_store(race, stored, page >> order << order, order) == -EEXIST && order)
+			while (race_store(race, stored, page >> order << order, order) == -EEXIST &&
+				order)
 				order--;
 		}
 		if (random_below(&random, 16) == 0) {
@@ -1252,8 +1279,8 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 				if (stored[far])
 					race_erase(race, stored, stored[far], NULL);
 			tree_lock(&race->f.tree);
-			tree_erase_shadows_locked(&race->f.tree, random_below(&random, 2) * window_base[1],
-				UINT64_MAX);
+			tree_erase_shadows_locked(&race->f.tree,
+				random_below(&random, 2) * window_base[1], UINT64_MAX);
 			tree_unlock(&race->f.tree);
 		}
 	}
@@ -1324,13 +1351,15 @@ static void *sharer_run(void *argument)
 static void test_shared_budget(void **state)
 {
 	/* A way to the far end for each, and a few more. */
-	struct tree_budget budget = {.nodes_max = 20 + 2 * (52 / TREE_SHIFT + 1), .nodes_shadow_max = 10};
+	struct tree_budget budget = {
+		.nodes_max = 20 + 2 * (52 / TREE_SHIFT + 1), .nodes_shadow_max = 10};
 	struct sharer sharer[2];
 	unsigned i;
 
 	for (i = 0; i < 2; i++) {
 		sharer[i] = (struct sharer){.budget = &budget, .number = i, .steps = scaled(10000)};
-		assert_int_equal(pthread_create(&sharer[i].thread, NULL, sharer_run, &sharer[i]), 0);
+		assert_int_equal(
+			pthread_create(&sharer[i].thread, NULL, sharer_run, &sharer[i]), 0);
 	}
 	for (i = 0; i < 2; i++) {
 		pthread_join(sharer[i].thread, NULL);
@@ -1368,8 +1397,10 @@ static int tree_suite_run(const char *name)
 	};
 	const char *given = getenv("FOLIO_SEED");
 
-	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000003 + (uint64_t)clock();
-	printf("%s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS, (unsigned long long)seed);
+	seed = given ? strtoull(given, NULL, 0)
+		     : (uint64_t)time(NULL) * 1000003 + (uint64_t)clock();
+	printf("%s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS,
+		(unsigned long long)seed);
 	fflush(stdout);
 	if (grace_thread_attach())
 		return 1;

@@ -186,20 +186,30 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
 #define FOLIO_GET_NOWAIT 1u /* -EAGAIN rather than wait for the device; the fill is started */
 
 /**
- * folio_file_get - pin a page.
+ * folio_file_get_page - pin a page.
  * @file: an open file.
  * @index: number of the page in the file: offset / FOLIO_PAGE_SIZE.
  * @flags: 0 or FOLIO_GET_NOWAIT.
- * @folio: the result: holds the page, perhaps with others around it (folio_page finds it). Bytes
- *         past the end of the file read as zero.
+ * @folio: the result: holds the page, perhaps with others around it.
+ * @page: the result: the page's memory, FOLIO_PAGE_SIZE bytes. Bytes past the end of the file read as zero.
  *
- * The memory stays as it is until folio_put, also when the file is invalidated or closed meanwhile. It
- * is for reading only.
+ * The memory stays as it is until folio_put(*@folio), also when the file is invalidated or closed meanwhile. It
+ * is for reading only. (@page is folio_page(*@folio, @index), without a look at the descriptor, for whose line
+ * threads that pin the same folio compete.)
  *
- * Returns 0; -ENODATA when the page lies past the end of the file; -EAGAIN; -EINVAL; -ENOMEM when
- * nothing can be evicted; -ESTALE after fork; errors of the backend.
+ * Returns 0; -ENODATA when the page lies past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT; -EINVAL; -ENOMEM
+ * when nothing can be evicted; -ESTALE after fork; errors of the backend.
  */
-int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio);
+int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio,
+	void **page);
+
+/** folio_file_get - folio_file_get_page for who wants the folio only. */
+static inline int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
+{
+	void *page;
+
+	return folio_file_get_page(file, index, flags, folio, &page);
+}
 
 /* A range of a file in bytes. */
 struct folio_range {

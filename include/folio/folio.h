@@ -47,11 +47,10 @@ struct folio {
 	uint8_t type;  /* how it is released: an index into the table of types */
 	uint8_t order; /* 2^order pages */
 
-	/* A hint for eviction. Written by readers now and then, by plain relaxed stores. */
-	folio_u8 heat;
 	/* Written under the lock of the room that the folio is in: a queue of evict, or the pool. */
 	folio_u8 queue;
-	uint16_t spare;
+	uint8_t spare;
+	uint16_t spare2;
 	uint32_t next, prev; /* neighbours, as numbers of page frames */
 
 	/* Written while frozen; erase clears owner under the lock of the owner's tree. */

@@ -54,7 +54,14 @@ static inline struct folio_ref_history *folio_ref_history_of_(const void *ref)
 	return &folio_ref_history[(key >> 2 ^ key >> 6 ^ key >> 16) % FOLIO_REF_HISTORY_WORDS];
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define FOLIO_REF_NO_TSAN_ __attribute__((no_sanitize_thread))
+#else
+#define FOLIO_REF_NO_TSAN_ __attribute__((no_sanitize("thread")))
+#endif
+
 /* Prints the remembered changes of @ref, oldest first, on standard error. */
+FOLIO_REF_NO_TSAN_
 static inline void folio_ref_print_history(const struct folio_ref *ref)
 {
 	static const char *const name[] = {"none", "try_get", "get", "put", "freeze", "unfreeze"};
@@ -89,11 +96,7 @@ typedef void folio_ref_misuse_fn(
 
 __attribute__((weak)) folio_ref_misuse_fn *folio_ref_on_misuse = folio_ref_misuse_default_;
 
-#if defined(__GNUC__) && !defined(__clang__)
-__attribute__((no_sanitize_thread))
-#elif defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#endif
+FOLIO_REF_NO_TSAN_
 static inline void
 folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n, uint32_t before,
 	const char *file, int line)
@@ -114,7 +117,7 @@ folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n, u
 	case FOLIO_REF_OP_TRY_GET:
 		if (n == 0 || n > FOLIO_REF_COUNT_MAX)
 			what = "try_get of a count out of range";
-		else if (!frozen && before >= FOLIO_REF_MAX)
+		else if (!frozen && before + n > FOLIO_REF_MAX)
 			what = "more references than FOLIO_REF_MAX: a leak";
 		break;
 	case FOLIO_REF_OP_GET:
@@ -124,7 +127,7 @@ folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n, u
 			what = "get without a reference";
 		else if (n == 0 || n > FOLIO_REF_COUNT_MAX)
 			what = "get of a count out of range";
-		else if (before >= FOLIO_REF_MAX)
+		else if (before + n > FOLIO_REF_MAX)
 			what = "more references than FOLIO_REF_MAX: a leak";
 		break;
 	case FOLIO_REF_OP_PUT:
@@ -134,6 +137,13 @@ folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n, u
 			what = "unbalanced put: more put than was taken";
 		else if (n == 0)
 			what = "put of nothing";
+		break;
+	case FOLIO_REF_OP_FREEZE:
+		/* Noted when it has succeeded: the word was what the caller expected it to be. */
+		if (frozen)
+			what = "try_freeze of a frozen object: it is somebody else's";
+		else if (before == 0)
+			what = "try_freeze at zero: it is the putter's";
 		break;
 	case FOLIO_REF_OP_UNFREEZE:
 		if (!frozen)

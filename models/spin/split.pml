@@ -281,7 +281,7 @@ proctype pinner()
 				:: ok ->
 					pins[page]++;
 					assert(holder[page] == LIVE);	/* claim: holder-of-live-page */
-					assert(order[page] == order_of(e));	/* claim: order-is-entry's */
+					assert(order[page] == order_of(e));	/* claim: entry-tells-order */
 					assert(index[page] == i - (order_of(e) -> i : 0))	/* claim: holder-of-right-page */
 				:: else ->
 #ifdef REACH_TOO_LATE
@@ -371,8 +371,8 @@ init {
 		:: slot[n] != NONE && (n == 0 || order_of(slot[n]) == 0) ->
 			d_step {
 				assert(word[page_of(slot[n])] == 1);		/* claim: no-leak */
-				assert(order[page_of(slot[n])] == order_of(slot[n]));	/* claim: order-is-entry's */
-				assert(order_of(slot[n]) == 0 || holder[1] == INSIDE);	/* claim: order-is-entry's */
+				assert(order[page_of(slot[n])] == order_of(slot[n]));	/* claim: entry-tells-order */
+				assert(order_of(slot[n]) == 0 || holder[1] == INSIDE);	/* claim: entry-tells-order */
 				word[page_of(slot[n])] = FROZEN;
 				holder[page_of(slot[n])] = POOL;
 				if

@@ -217,14 +217,15 @@ static void explore(const struct schedule_plan *plan)
 {
 	world_forget();
 	assert_true(schedule_explore(plan) > 0);
-	printf("  %u refused, %u validated, %u resets tried\n", world.refused, world.validated, world.resets);
+	printf("# %u refused, %u validated, %u resets tried\n", world.refused, world.validated,
+		world.resets);
 }
 
 /* Two getters reach the limit while the memory is given a new life: no reset reaches into it. */
 static void every_reset_beside_new_life(void **state)
 {
-	static const struct schedule_plan plan = {"two stale gets at the limit of junk, new life", 3,
-		begin_before_limit, {stale_get, stale_get, live_as_y}, world_end_plan};
+	static const struct schedule_plan plan = {"two stale gets at the limit of junk, new life",
+		3, begin_before_limit, {stale_get, stale_get, live_as_y}, world_end_plan};
 
 	(void)state;
 	explore(&plan);

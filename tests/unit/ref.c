@@ -78,7 +78,8 @@ static void random_calls_beside_model(void **state)
 	while (steps--) {
 		uint32_t dice = world_random(&random) >> 33;
 		/* Small counts for the most part, now and then those near the limits. */
-		uint32_t n = dice / 64 % 8 ? 1 + dice / 1024 % 4 : 1 + dice / 1024 % FOLIO_REF_COUNT_MAX;
+		uint32_t n =
+			dice / 64 % 8 ? 1 + dice / 1024 % 4 : 1 + dice / 1024 % FOLIO_REF_COUNT_MAX;
 		bool result;
 
 		switch (dice % 8) {
@@ -517,7 +518,8 @@ static uint64_t explore(const struct schedule_plan *plan)
 	world_forget();
 	runs = schedule_explore(plan);
 	assert_true(runs > 0);
-	printf("  %u zeros, %u called off, %u frozen by another thread than left the zero, %u of them in a "
+	printf("# %u zeros, %u called off, %u frozen by another thread than left the zero, %u of "
+	       "them in a "
 	       "later life\n",
 		world.zeros, world.revivals, world.foreign_wins, world.reuse_wins);
 	return runs;
@@ -563,11 +565,37 @@ static void begin_reuse(void)
 	world_take();
 }
 
+/* One reference, and no slot. */
+static void begin_hidden(void)
+{
+	world_begin();
+	world_take();
+	world_born(thing, TYPE_X, 1);
+}
+
+/* A stale get that finds by its look into the slot that it is too late, whatever it got. */
+static void get_and_drop(void)
+{
+	if (folio_ref_try_get(&thing->ref))
+		world_drop(thing, TYPE_X, 1);
+}
+
+/* Two getters: whoever of the four freezes may freeze a zero that another has left. */
+static void every_reuse_beside_getters(void **state)
+{
+	static const struct schedule_plan plan = {"put, two stale gets, reuse as Y", 4, begin_hidden,
+		{drop_one, get_and_drop, get_and_drop, reuse_as_y}, world_end_plan};
+
+	(void)state;
+	explore(&plan);
+	assert_true(world.reuse_wins > 0);
+}
+
 /* Gets that fail on free memory, with a new life between their add and what they do next. */
 static void every_failed_get(void **state)
 {
-	static const struct schedule_plan plan = {"two stale gets, reuse as Y in another slot", 3, begin_reuse,
-		{stale_get, stale_get, reuse_as_y_in_slot}, world_end_plan};
+	static const struct schedule_plan plan = {"two stale gets, reuse as Y in another slot", 3,
+		begin_reuse, {stale_get, stale_get, reuse_as_y_in_slot}, world_end_plan};
 
 	(void)state;
 	explore(&plan);
@@ -576,8 +604,8 @@ static void every_failed_get(void **state)
 
 static void every_freeze(void **state)
 {
-	static const struct schedule_plan plan = {"freeze, change, unfreeze, erase; look-up", 2, begin_1,
-		{freeze_and_erase, look_up_hold_drop}, world_end_plan};
+	static const struct schedule_plan plan = {"freeze, change, unfreeze, erase; look-up", 2,
+		begin_1, {freeze_and_erase, look_up_hold_drop}, world_end_plan};
 
 	(void)state;
 	explore(&plan);
@@ -588,8 +616,8 @@ static void every_freeze(void **state)
 
 static void every_get_of_holder(void **state)
 {
-	static const struct schedule_plan plan = {"get of two, put of three; erase; put", 3, begin_2,
-		{take_more_and_drop, drop_one, erase_x}, world_end_plan};
+	static const struct schedule_plan plan = {"get of two, put of three; erase; put", 3,
+		begin_2, {take_more_and_drop, drop_one, erase_x}, world_end_plan};
 
 	(void)state;
 	explore(&plan);
@@ -620,6 +648,7 @@ int main(void)
 		cmocka_unit_test(every_put_beside_getter),
 		cmocka_unit_test(every_stale_get),
 		cmocka_unit_test(every_reuse),
+		cmocka_unit_test(every_reuse_beside_getters),
 		cmocka_unit_test(every_failed_get),
 		cmocka_unit_test(every_freeze),
 		cmocka_unit_test(every_get_of_holder),

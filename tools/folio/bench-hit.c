@@ -68,11 +68,12 @@ static inline int pin_line(const struct view *view, const struct worker *worker,
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
-	int result = folio_file_get(view->file, index, 0, &folio);
+	void *page;
+	int result = folio_file_get_page(view->file, index, 0, &folio, &page);
 
 	if (result)
 		return -result;
-	memcpy(line, (char *)folio_page(folio, index) + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
+	memcpy(line, (char *)page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
 	folio_put(folio);
 	return 0;
 }
@@ -330,6 +331,7 @@ static void add_workloads(struct bench *bench, bool array)
 		struct report_workload *workload = report_workload(&bench->report, &workloads[i]);
 
 		workload->unit = "M/s";
+		workload->axis = "millions of reads a second";
 		workload->scale = 1e6;
 		workload->bytes = LINE_SIZE;
 		if (!bench->fits && with_misses[i])

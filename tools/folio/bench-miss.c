@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -314,17 +315,22 @@ static bool record_peer(struct report *report, const struct cell *cell, const st
 
 enum { RANDOM, KNOWN, SEQUENTIAL, WORKLOADS };
 
+/* Made at run time, since the number of reads in flight is in them. */
+static char random_title[128], known_title[128];
+
 static const struct report_workload workloads[WORKLOADS] = {
 	[RANDOM] = {.name = "miss",
-		.title = "4 KiB reads anywhere, not cached; each thread waits for its own",
+		.title = random_title,
 		.unit = "k/s",
+		.axis = "thousands of reads a second",
 		.scale = 1e3,
 		.bytes = FOLIO_PAGE_SIZE,
 		.bases = {"pread direct"},
 		.extra = "by device"},
 	[KNOWN] = {.name = "miss-known",
-		.title = "the same by one thread that knows beforehand what it will read",
+		.title = known_title,
 		.unit = "k/s",
+		.axis = "thousands of reads a second",
 		.scale = 1e3,
 		.bytes = FOLIO_PAGE_SIZE,
 		.bases = {"io_uring direct"},
@@ -332,6 +338,7 @@ static const struct report_workload workloads[WORKLOADS] = {
 	[SEQUENTIAL] = {.name = "sequential",
 		.title = "1 MiB reads from start to end, not cached",
 		.unit = "MiB/s",
+		.axis = "MiB a second",
 		.scale = 1,
 		.bytes = BLOCK,
 		.bases = {"pread direct"},
@@ -387,6 +394,10 @@ static bool measure(struct misses *misses, double seconds)
 	unsigned first = bench->report.workload_count, count = 0, i;
 	struct cell cells[WORKLOADS * 2];
 
+	snprintf(random_title, sizeof(random_title),
+		"4 KiB reads anywhere, not cached; %u threads, each waits for its own", bench->depth);
+	snprintf(known_title, sizeof(known_title),
+		"the same by one thread that knows the next %u pages", bench->depth);
 	for (i = 0; i < WORKLOADS; i++)
 		report_workload(&bench->report, &workloads[i]);
 	cells[count++] = (struct cell){.workload = first + RANDOM,
@@ -468,9 +479,7 @@ bool bench_misses(struct bench *bench, double seconds)
 		team_worker(bench->team, i)->position = misses.pages / 2 / bench->depth * i;
 	good = measure(&misses, seconds);
 	report_note(&bench->report,
-		"by device: bytes that the device was asked for, by bytes that were read. Misses are of "
-		"%u reads in flight.",
-		bench->depth);
+		"by device: bytes that the device was asked for, by bytes that were read.");
 out:
 	if (misses.ring_works)
 		drain_ring(&misses);

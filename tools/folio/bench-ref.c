@@ -222,10 +222,10 @@ static const struct report_workload workloads[WORKLOADS] = {
 		.title = "a store and a failing get; with the wiping of junk that comes once in 2^30",
 		.bases = {NO_WIPE}},
 	[FREEZE] = {.name = "freeze",
-		.title = "attempts of one thread to freeze what the others get and put",
+		.title = "one thread freezes and lets go what the others get and put; those that succeed",
 		.bases = {LOOP, GUESS},
 		.extra = "succeed"},
-	[BESIDE] = {.name = "beside freeze", .title = "gets (and puts) of those others",
+	[BESIDE] = {.name = "beside freeze", .title = "gets and puts of those others; those that succeed",
 		.bases = {LOOP, GUESS},
 		.extra = "succeed"},
 };
@@ -291,11 +291,13 @@ static bool record_freeze(struct report *report, const struct cell *cell, const 
 
 	if (folio_u32_load_relaxed(&counters->shared.word) != 1)
 		return false;
+	/* A failure is done quickly and is worth nothing: what succeeds is what counts. */
 	report_sample(&report->workloads[FREEZE], cell->contender, cell->role, cell->threads,
-		sample->leader, sample->leader_extra);
+		sample->leader * sample->leader_extra, sample->leader_extra);
 	if (others)
 		report_sample(&report->workloads[BESIDE], cell->contender, cell->role, cell->threads,
-			sample->rate - sample->leader, sample->others_extra);
+			(sample->rate - sample->leader) * sample->others_extra,
+			sample->others_extra);
 	return true;
 }
 
@@ -390,14 +392,14 @@ static bool run(struct report *report, unsigned threads, double seconds)
 		struct report_workload *workload = report_workload(report, &workloads[i]);
 
 		workload->unit = "M/s";
+		workload->axis = "millions a second";
 		workload->scale = 1e6;
 	}
 	good = rounds_run(report, team, cells, add_cells(counters, threads, cells), seconds, "bench ref");
 	report->workloads[BESIDE].slice = report->workloads[FREEZE].slice;
 	report_note(report,
-		"%s, %s and %s count on a word that all threads share; published and own counters write "
-		"only a line of the\nthread's own and show what not sharing would give.",
-		LOOP, GUESS, BIT);
+		"published, own counters: each thread writes a line of its own only; what not sharing "
+		"would give.");
 out:
 	if (team)
 		team_destroy(team);

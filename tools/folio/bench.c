@@ -133,7 +133,7 @@ static int make_own_file(struct bench *bench)
 
 	if (!directory || !*directory)
 		directory = "/var/tmp";
-	progress("writing a file of %s to %s", size_text(OWN_FILE_BYTES), directory);
+	progress("writing a file of %s to %s", size_about(OWN_FILE_BYTES), directory);
 	fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		/* Not every file system has files without a name. */
@@ -146,13 +146,13 @@ static int make_own_file(struct bench *bench)
 	}
 	if (fd < 0 || !fill_own_file(fd)) {
 		progress_end();
-		complain("cannot make a file of %s in %s: %s", size_text(OWN_FILE_BYTES), directory,
+		complain("cannot make a file of %s in %s: %s", size_about(OWN_FILE_BYTES), directory,
 			strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
 	}
-	bench->name = "(256 MiB made for this run)";
+	bench->name = "made for this run";
 	if (asprintf(&bench->path, "/proc/self/fd/%d", fd) < 0) {
 		close(fd);
 		return -1;
@@ -213,6 +213,8 @@ static uint64_t default_cache(uint64_t size)
 	if (spare < UINT64_C(8) << 20)
 		spare = UINT64_C(8) << 20;
 	bytes = size + spare < most ? size + spare : most;
+	/* A whole number of MiB, for people. */
+	bytes = (bytes + (1 << 20) - 1) >> 20 << 20;
 	return bytes < FOLIO_CACHE_BYTES_MIN ? FOLIO_CACHE_BYTES_MIN : bytes;
 }
 
@@ -227,7 +229,7 @@ static bool open_cache(struct bench *bench)
 	params.bytes = bench->cache_bytes;
 	result = folio_cache_open(&params, &bench->cache);
 	if (result) {
-		complain("cannot open a cache of %s: %s", size_text(bench->cache_bytes),
+		complain("cannot open a cache of %s: %s", size_about(bench->cache_bytes),
 			strerror(-result));
 		return false;
 	}
@@ -295,6 +297,8 @@ static bool verify_block(struct verification *check, int fd, uint64_t offset, ch
 	size_t len = VERIFY_BLOCK, page;
 	struct folio *folio;
 	ssize_t got, expected;
+	void *pinned;
+	bool good;
 	int result;
 
 	if (len > bench->size - offset)
@@ -312,23 +316,20 @@ static bool verify_block(struct verification *check, int fd, uint64_t offset, ch
 		return false;
 	}
 	for (page = 0; page < (size_t)got; page += FOLIO_PAGE_SIZE) {
-		uint64_t index = (offset + page) >> FOLIO_PAGE_SHIFT;
-
-		result = folio_file_get(bench->file, index, 0, &folio);
+		result = folio_file_get_page(bench->file, (offset + page) >> FOLIO_PAGE_SHIFT, 0, &folio,
+			&pinned);
 		if (result) {
-			check->reader = "folio_file_get";
+			check->reader = "folio_file_get_page";
 			check->error = result;
 			return false;
 		}
 		len = (size_t)got - page < FOLIO_PAGE_SIZE ? (size_t)got - page : FOLIO_PAGE_SIZE;
-		if (memcmp(folio_page(folio, index), theirs + page, len)) {
-			note_mismatch(check,
-				offset + page +
-					first_difference(folio_page(folio, index), theirs + page, len));
-			folio_put(folio);
-			return false;
-		}
+		good = !memcmp(pinned, theirs + page, len);
+		if (!good)
+			note_mismatch(check, offset + page + first_difference(pinned, theirs + page, len));
 		folio_put(folio);
+		if (!good)
+			return false;
 	}
 	return true;
 }
@@ -418,8 +419,8 @@ static bool run(struct bench *bench)
 		complain("cannot start the threads: %s", strerror(errno));
 		return false;
 	}
-	report_headline(&bench->report, "folio %s, file %s of %s, cache of %s, reads by %s",
-		folio_version(), bench->name, size_text(bench->size), size_text(bench->cache_bytes),
+	report_headline(&bench->report, "folio %s, file %s: %s, cache of %s, filled by %s",
+		folio_version(), bench->name, size_about(bench->size), size_about(bench->cache_bytes),
 		bench_stats(bench).io);
 	machine_report(&bench->report);
 	if (bench->threads > team_processors())
@@ -478,7 +479,7 @@ static int bench_file(int argc, char **argv)
 	if (status >= 0)
 		return status;
 
-	bench.report.title = "Reads of a cached file";
+	bench.report.title = "Reads of a cached file: folio beside the kernel's own ways";
 	bench.report.command = "folio bench";
 	bench.report.argc = argc;
 	bench.report.argv = argv;

@@ -111,12 +111,13 @@ static void pin_range(struct cat *cat, uint64_t offset, uint64_t end, struct pin
 {
 	struct folio *folio;
 	uint64_t index, stop, size;
+	void *page;
 
 	pins->count = 0;
 	pins->bytes = 0;
 	while (offset < end && pins->count < PINS_MAX) {
 		index = offset >> FOLIO_PAGE_SHIFT;
-		if (folio_file_get(cat->file, index, 0, &folio))
+		if (folio_file_get_page(cat->file, index, 0, &folio, &page))
 			return;
 		size = folio_file_size(cat->file);
 		stop = (folio_index(folio) << FOLIO_PAGE_SHIFT) + folio_size(folio);
@@ -129,8 +130,7 @@ static void pin_range(struct cat *cat, uint64_t offset, uint64_t end, struct pin
 			return;
 		}
 		pins->folio[pins->count] = folio;
-		pins->iov[pins->count].iov_base =
-			(char *)folio_page(folio, index) + offset % FOLIO_PAGE_SIZE;
+		pins->iov[pins->count].iov_base = (char *)page + offset % FOLIO_PAGE_SIZE;
 		pins->iov[pins->count].iov_len = stop - offset;
 		pins->count++;
 		pins->bytes += stop - offset;
@@ -330,7 +330,7 @@ int cat_command(int argc, char **argv)
 
 	result = folio_cache_open(&params, &cat.cache);
 	if (result) {
-		complain("cannot open a cache of %s: %s", size_text(params.bytes), strerror(-result));
+		complain("cannot open a cache of %s: %s", size_about(params.bytes), strerror(-result));
 		return STATUS_FAILED;
 	}
 	result = folio_file_open(cat.cache, cat.name, O_RDONLY | O_CLOEXEC, 0, &cat.file);

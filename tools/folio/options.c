@@ -30,6 +30,25 @@ const char *size_text(uint64_t bytes)
 	return buffer;
 }
 
+const char *size_about(uint64_t bytes)
+{
+	static char buffers[4][32];
+	static unsigned next;
+	char *buffer = buffers[next++ % 4];
+	double amount = (double)bytes;
+	int power = 0;
+
+	while (amount >= 1024 && suffixes[power]) {
+		amount /= 1024;
+		power++;
+	}
+	if (power)
+		snprintf(buffer, sizeof(buffers[0]), "%.4g %ciB", amount, suffixes[power - 1]);
+	else
+		snprintf(buffer, sizeof(buffers[0]), "%.0f bytes", amount);
+	return buffer;
+}
+
 /* Digits only: strtoull alone would take blanks, signs and hexadecimal. */
 static bool parse_digits(const char *text, uint64_t *value, const char **end)
 {

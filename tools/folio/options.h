@@ -34,7 +34,10 @@ struct option_spec {
 int options_parse(const char *command, const struct option_spec *specs, const char *help, int argc,
 	char **argv, const char **operands, unsigned operands_max);
 
-/* Bytes as people write them, exact: "64M", "4097". In one of a few static buffers. */
+/* Bytes as an option takes them, exact: "64M", "4097". In one of a few static buffers. */
 const char *size_text(uint64_t bytes);
+
+/* Bytes as people say them: "256 MiB", "1.5 GiB". In one of a few static buffers. */
+const char *size_about(uint64_t bytes);
 
 #endif

@@ -177,7 +177,13 @@ static double width_percent(const struct spread *spread)
 	return 100 * (spread->high - spread->low) / spread->median;
 }
 
-#define RATIO_WIDTH 13
+/* A column of ratios to base: as wide as a ratio or its heading. */
+static int ratio_width(const char *base)
+{
+	int width = text_width(base) + 2;
+
+	return width < 13 ? 13 : width;
+}
 
 static void print_row(const struct report_workload *workload, const struct report_row *row, int width,
 	bool scaling, FILE *out)
@@ -203,7 +209,7 @@ static void print_row(const struct report_workload *workload, const struct repor
 			report_ratio(workload, row, workload->bases[base], &ratio))
 			snprintf(text, sizeof(text), "%s (%.1f%%)",
 				report_three_digits(ratio.median), width_percent(&ratio));
-		fprintf(out, "  %*s", RATIO_WIDTH, text);
+		fprintf(out, "  %*s", ratio_width(workload->bases[base]), text);
 	}
 	fputc('\n', out);
 }
@@ -224,7 +230,8 @@ static void print_workload(const struct report_workload *workload, FILE *out)
 			report_find(workload, workload->rows[i].contender, 1))
 			scaling = true;
 	}
-	fprintf(out, "\n%s: %s\n", workload->name, workload->title);
+	fprintf(out, "\n%s: %s (%u rounds of %s ms)\n", workload->name, workload->title,
+		workload->rows[0].count, report_three_digits(workload->slice * 1e3));
 	fprintf(out, "  %7s  %-*s  %8s  %8s  %6s", "threads", width, "contender", workload->unit,
 		"ns/op", "spread");
 	if (workload->extra)
@@ -233,10 +240,9 @@ static void print_workload(const struct report_workload *workload, FILE *out)
 		fprintf(out, "  %7s", "x 1 thr");
 	for (base = 0; base < REPORT_BASES && workload->bases[base]; base++) {
 		snprintf(heading, sizeof(heading), "x %s", workload->bases[base]);
-		fprintf(out, "  %*s", RATIO_WIDTH, heading);
+		fprintf(out, "  %*s", ratio_width(workload->bases[base]), heading);
 	}
-	fprintf(out, "   (%u rounds of %s ms)\n", workload->rows[0].count,
-		report_three_digits(workload->slice * 1e3));
+	fputc('\n', out);
 	/* By threads, upwards; within that in the order in which they were added. */
 	for (threads = 0;; threads = next) {
 		next = 0;

@@ -39,6 +39,7 @@ struct report_workload {
 	const char *name;  /* a word */
 	const char *title; /* what is done, for people */
 	const char *unit;  /* of the table and the picture: "M/s" */
+	const char *axis;  /* the same in words: "millions of reads a second" */
 	double scale;      /* rate in that unit: rate / scale */
 	uint64_t bytes;    /* that an operation reads; 0: it reads none */
 	const char *bases[REPORT_BASES]; /* contenders that the others are measured against */

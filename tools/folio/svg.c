@@ -14,7 +14,7 @@
 #define ROW_GAP      9
 #define GROUP_GAP    18
 #define GROUP_HEAD   26
-#define AXIS_HEIGHT  34
+#define AXIS_HEIGHT  52
 #define HEAD_HEIGHT  58
 #define LINE_HEIGHT  17
 
@@ -31,6 +31,7 @@ static const char style[] =
 	".limit { fill: none; stroke: #59636e; stroke-width: 1.2; stroke-dasharray: 3 2 }\n"
 	".one { opacity: 0.55 }\n"
 	".strong { font-weight: 600 }\n"
+	".value { paint-order: stroke; stroke: #ffffff; stroke-width: 4; stroke-linejoin: round }\n"
 	"@media (prefers-color-scheme: dark) {\n"
 	"text { fill: #e6edf3 }\n"
 	".page { fill: #0d1117 }\n"
@@ -39,6 +40,7 @@ static const char style[] =
 	".own { fill: #4493f8 }\n"
 	".peer { fill: #6e7681 }\n"
 	".limit { stroke: #9198a1 }\n"
+	".value { stroke: #0d1117 }\n"
 	"}\n";
 
 static const char *const role_class[] = {
@@ -46,10 +48,8 @@ static const char *const role_class[] = {
 
 /* The part of a report that shares an axis: workloads with the same unit. */
 struct panel {
-	const char *unit;
-	double scale;
+	const char *unit, *axis;
 	int low, high; /* powers of ten that the axis begins and ends with */
-	unsigned threads; /* the most in it */
 };
 
 static void text(FILE *out, double x, double y, const char *class, const char *anchor, const char *value)
@@ -135,15 +135,13 @@ static void measure_panel(const struct report *report, struct panel *panel)
 		workload = &report->workloads[i];
 		if (!in_panel(workload, panel))
 			continue;
-		panel->scale = workload->scale;
+		panel->axis = workload->axis;
 		for (row = 0; row < workload->row_count; row++) {
 			rate = median_rate(workload, &workload->rows[row]);
 			if (rate > 0 && rate < low)
 				low = rate;
 			if (rate > high)
 				high = rate;
-			if (workload->rows[row].threads > panel->threads)
-				panel->threads = workload->rows[row].threads;
 		}
 	}
 	if (!(high > 0))
@@ -185,7 +183,7 @@ static double bar_end(const struct panel *panel, double rate)
 
 static void draw_grid(const struct panel *panel, double top, double bottom, FILE *out)
 {
-	char label[64];
+	char label[128];
 	double x;
 	int power;
 
@@ -199,8 +197,8 @@ static void draw_grid(const struct panel *panel, double top, double bottom, FILE
 			snprintf(label, sizeof(label), "%.0f", pow(10, power));
 		text(out, x, bottom + 15, "dim", "middle", label);
 	}
-	snprintf(label, sizeof(label), "%s, each line ten times the one before", panel->unit);
-	text(out, BARS_RIGHT + 14, bottom + 15, "dim", "start", label);
+	snprintf(label, sizeof(label), "%s; each line is ten times the one before", panel->axis);
+	text(out, BARS_LEFT, bottom + 33, "dim", "start", label);
 }
 
 /* What stands beside a bar: its value, and for our own rows how that compares. */
@@ -208,19 +206,23 @@ static void draw_value(const struct report_workload *workload, const struct repo
 	double y, FILE *out)
 {
 	char label[160];
-	size_t used;
 	struct spread ratio;
+	double extra;
+	size_t used;
 
 	used = (size_t)snprintf(label, sizeof(label), "%s %s",
 		report_three_digits(median_rate(workload, row)), workload->unit);
 	if (row->role == ROLE_OWN && workload->bases[0] && strcmp(workload->bases[0], row->contender) &&
 		report_ratio(workload, row, workload->bases[0], &ratio))
-		used += (size_t)snprintf(label + used, sizeof(label) - used, " = %s \xc3\x97 %s",
+		used += (size_t)snprintf(label + used, sizeof(label) - used, ", %s \xc3\x97 %s",
 			report_three_digits(ratio.median), workload->bases[0]);
-	if (workload->extra && used < sizeof(label))
-		snprintf(label + used, sizeof(label) - used, ", %s %.1f %%", workload->extra,
-			100 * spread_of(row->extra, row->count).median);
-	text(out, x + 6, y + BAR_HEIGHT - 2, row->role == ROLE_OWN ? "strong" : "dim", "start", label);
+	/* A share of all says nothing. */
+	extra = spread_of(row->extra, row->count).median;
+	if (workload->extra && extra < 0.995 && used < sizeof(label))
+		snprintf(label + used, sizeof(label) - used, ", %.1f %% %s", 100 * extra,
+			workload->extra);
+	text(out, x + 6, y + BAR_HEIGHT - 2, row->role == ROLE_OWN ? "value strong" : "value dim", "start",
+		label);
 }
 
 static double draw_contender(const struct report_workload *workload, const char *contender,
@@ -273,18 +275,23 @@ static double draw_panel(const struct report *report, const struct panel *panel,
 }
 
 /* Which colour is what, drawn at the right of the title. */
-static void draw_legend(const struct report *report, unsigned threads, double y, FILE *out)
+static void draw_legend(const struct report *report, double y, FILE *out)
 {
 	static const char *const role_name[] = {
 		[ROLE_OWN] = "folio", [ROLE_PEER] = "compared with", [ROLE_LIMIT] = "limit"};
+	const struct report_row *rows[2];
 	bool seen[3] = {false, false, false};
-	unsigned i, row, role;
+	unsigned i, row, role, threads = 1;
 	double x = MARGIN;
 	char label[96];
 
 	for (i = 0; i < report->workload_count; i++) {
-		for (row = 0; row < report->workloads[i].row_count; row++)
+		for (row = 0; row < report->workloads[i].row_count; row++) {
 			seen[report->workloads[i].rows[row].role] = true;
+			drawn_rows(&report->workloads[i], report->workloads[i].rows[row].contender, rows);
+			if (rows[1] && rows[1]->threads > threads)
+				threads = rows[1]->threads;
+		}
 	}
 	for (role = 0; role < 3; role++) {
 		if (!seen[role])
@@ -298,7 +305,7 @@ static void draw_legend(const struct report *report, unsigned threads, double y,
 		fprintf(out,
 			"<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"own one\"/>\n", x,
 			y - 10);
-		snprintf(label, sizeof(label), "pale: 1 thread, full: all threads (up to %u)", threads);
+		snprintf(label, sizeof(label), "pale: 1 thread, full: %u threads", threads);
 		text(out, x + 28, y, "name", "start", label);
 	}
 	text(out, WIDTH - MARGIN, y, "strong", "end", "longer is better");
@@ -313,7 +320,7 @@ static void describe(const struct report *report, FILE *out)
 void svg_write(const struct report *report, FILE *out)
 {
 	struct panel panels[8];
-	unsigned panel_count = 0, i, j, threads = 1;
+	unsigned panel_count = 0, i, j;
 	double height = HEAD_HEIGHT + LINE_HEIGHT * (report->headline_count + 1) + MARGIN, y;
 
 	memset(panels, 0, sizeof(panels));
@@ -327,8 +334,6 @@ void svg_write(const struct report *report, FILE *out)
 			continue;
 		panels[panel_count].unit = report->workloads[i].unit;
 		measure_panel(report, &panels[panel_count]);
-		if (panels[panel_count].threads > threads)
-			threads = panels[panel_count].threads;
 		height += panel_height(report, &panels[panel_count++]);
 	}
 
@@ -347,7 +352,7 @@ void svg_write(const struct report *report, FILE *out)
 		text(out, MARGIN, y, "dim", "start", report->headlines[i]);
 		y += LINE_HEIGHT;
 	}
-	draw_legend(report, threads, y + 6, out);
+	draw_legend(report, y + 6, out);
 	y += LINE_HEIGHT;
 	for (i = 0; i < panel_count; i++)
 		y = draw_panel(report, &panels[i], y, out);

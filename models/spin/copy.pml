@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * copy.pml - a reader copies a page without a reference and without writing anything, and believes the copy if slot and
+ * version did not change, while the page is filled, frozen, evicted, invalidated, put by a late holder, scribbled on by
+ * another owner, and filled again for another place. Does it ever believe a copy that is torn, of another page, or older than
+ * an invalidation that was over when the reading began?
+ *
+ * One file of two pages. The contents of a page are two halves, each says which page of the file it is, and in which
+ * state of the device. The device changes under the writer, who then invalidates, as folio_file_invalidate asks.
+ *
+ * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run two-copiers: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=2 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ *
+ * Copies go wrong, and are not believed: torn by a refill; of another page.
+ * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn
+ * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign
+ * A copy of a page that was invalidated meanwhile is believed: the reading began before the invalidation was over.
+ * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_OLD; cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
+ */
+#include "ref.inc"
+
+#define NONE  255
+#define OTHER 99	/* contents that are no page of the file */
+
+#define contents(i)  ((i) + 2 * device)
+#define index_of(c)  ((c) & 1)
+#define state_of(c)  ((c) >> 1)
+#define odd(v)       (((v) & 1) == 1)
+
+byte slot[2] = NONE;
+bool locked;
+byte version[PAGES] = 1;
+byte owner[PAGES] = NONE;	/* the place in the tree; NONE when it has left the tree */
+byte half0[PAGES] = OTHER;
+byte half1[PAGES] = OTHER;
+byte device;		/* state of the file outside */
+byte invalidated;	/* readings that begin now see at least this state */
+
+byte pins[PAGES];
+
+#define LOCALS REF_LOCALS; byte page = NONE, i, round
+
+inline lock()
+{
+	atomic { !locked -> locked = true }
+}
+
+inline unlock()
+{
+	locked = false
+}
+
+inline alloc()
+{
+	atomic {
+		if
+		:: holder[0] == POOL -> page = 0; holder[0] = _pid
+#if PAGES > 1
+		:: holder[1] == POOL -> page = 1; holder[1] = _pid
+#endif
+		:: else -> page = NONE
+		fi
+	}
+}
+
+inline release(p)
+{
+	/* Odd before anybody can take the page and write to it. Of an evicted page it is odd already. */
+	if
+	:: !odd(version[p]) -> version[p]++
+	:: else
+	fi;
+	d_step {
+		printf("page %d: released\n", p);
+		assert(holder[p] == _pid);			/* claim: one-release */
+		assert(slot[0] != p && slot[1] != p);		/* claim: erased-before-release */
+		assert(pins[p] == 0);				/* claim: no-pin-on-free */
+		assert(odd(version[p]));			/* claim: free-is-odd */
+		holder[p] = POOL
+	}
+}
+
+inline put_release(p)
+{
+	put(p, 1);
+	if
+	:: won -> release(p)
+	:: else
+	fi
+}
+
+inline pick_index()
+{
+	if
+	:: i = 0
+	:: i = 1
+	fi
+}
+
+inline forget()
+{
+	d_step { page = NONE; i = 0; ok = false; won = false }
+}
+
+proctype filler()
+{
+	LOCALS;
+	byte read;
+
+	do
+	:: round < FILLS ->
+		round++;
+		pick_index();
+		lock();
+		if
+		:: slot[i] == NONE -> alloc()
+		:: else
+		fi;
+		if
+		:: page != NONE ->
+			owner[page] = i;
+			unfreeze(page, 2);
+			slot[i] = page;
+			unlock();
+			/* version is odd from the page's last release until the data are there */
+			read = contents(i);
+			half0[page] = read;
+			half1[page] = read;
+			d_step { version[page]++; printf("page %d: filled, %d, version %d\n", page, read, version[page]) };
+			read = 0;
+			put_release(page)
+		:: else -> unlock()
+		fi;
+		forget()
+	:: else -> break
+	od
+}
+
+/* Takes pages for itself and writes to them; knows nothing of versions. */
+proctype scribbler()
+{
+	LOCALS;
+
+	alloc();
+	if
+	:: page != NONE ->
+		unfreeze(page, 1);
+		half0[page] = OTHER;
+		half1[page] = OTHER;
+		put_release(page)
+	:: else
+	fi;
+	forget()
+}
+
+proctype evictor()
+{
+	LOCALS;
+
+	do
+	:: round < EVICTS ->
+		round++;
+		pick_index();
+		page = slot[i];
+		if
+		:: page != NONE ->
+			try_get(page, 1);
+			if
+			:: ok ->
+				lock();
+				won = false;
+				i = owner[page];
+				if
+				:: i != NONE -> try_freeze(page, 2)
+				:: else
+				fi;
+				if
+				:: won ->
+					/* The freeze keeps no copying reader out: the version does. */
+					d_step { version[page]++; printf("page %d: evicted, version %d\n", page, version[page]) };
+					slot[i] = NONE;
+					owner[page] = NONE;
+					unlock();
+					release(page)
+				:: else ->
+					unlock();
+					put_release(page)
+				fi
+			:: else
+			fi
+		:: else
+		fi;
+		forget()
+	:: else -> break
+	od
+}
+
+/* The file changes outside; then whoever knows of it invalidates. */
+proctype writer()
+{
+	LOCALS;
+	byte state;
+
+	d_step { device++; state = device };
+	do
+	:: i < 2 ->
+		lock();
+		page = slot[i];
+		if
+		:: page != NONE ->
+			slot[i] = NONE;
+			owner[page] = NONE;
+			unlock();
+			printf("page %d: invalidated\n", page);
+			put_release(page)
+		:: else -> unlock()
+		fi;
+		i++
+	:: else -> break
+	od;
+	invalidated = state;
+	state = 0;
+	forget()
+}
+
+proctype pinner()
+{
+	LOCALS;
+	byte saw = NONE;
+
+	pick_index();
+	page = slot[i];
+	if
+	:: page != NONE ->
+		try_get(page, 1);
+		if
+		:: ok ->
+			d_step {
+				ok = slot[i] == page;
+				if
+				:: ok ->
+					pins[page]++;
+					if
+					:: !odd(version[page]) ->
+						saw = half0[page];
+						assert(index_of(saw) == i && half1[page] == saw)	/* claim: holder-of-right-page */
+					:: else
+					fi
+				:: else
+				fi
+			};
+			if
+			:: ok ->
+				d_step {
+					/* also when it has left the file meanwhile */
+					assert(saw == NONE || half0[page] == saw && half1[page] == saw);	/* claim: pin-keeps-contents */
+					pins[page]--;
+					saw = NONE
+				}
+			:: else
+			fi;
+			put_release(page)
+		:: else
+		fi
+	:: else
+	fi;
+	forget()
+}
+
+proctype copier()
+{
+	byte page = NONE, i, floor, before, copied0, copied1;
+
+	atomic { floor = invalidated; pick_index() };
+	page = slot[i];					/* 1: find */
+	if
+	:: page != NONE ->
+		before = version[page];			/* 2: note the version */
+		if
+		:: !odd(before) && slot[i] == page ->	/* 3: it is this page's: look again */
+			copied0 = half0[page];		/* 4: copy */
+			copied1 = half1[page];
+#ifdef REACH_TORN
+			assert(copied0 == copied1);	/* reached: torn */
+#endif
+#ifdef REACH_FOREIGN
+			assert(!(copied0 == copied1 && copied0 != OTHER && index_of(copied0) != i));	/* reached: foreign */
+#endif
+			if
+			:: version[page] == before ->	/* 5: was it this all the time? */
+				printf("page %d: copied %d and %d at %d, version %d\n", page, copied0, copied1, i, before);
+				assert(copied0 == copied1);	/* claim: copy-is-whole */
+				assert(copied0 != OTHER && index_of(copied0) == i);	/* claim: copy-is-right-page */
+				assert(state_of(copied0) >= floor);	/* claim: copy-is-not-older */
+#ifdef REACH_OLD
+				assert(state_of(copied0) == invalidated)	/* reached: overlapping */
+#endif
+			:: else
+			fi
+		:: else
+		fi
+	:: else
+	fi;
+	d_step { page = NONE; i = 0; floor = 0; before = 0; copied0 = 0; copied1 = 0 }
+}
+
+init {
+	byte n;
+
+	atomic {
+		run filler();
+		run evictor();
+		run writer();
+		run scribbler();
+		do
+		:: n < PINNERS -> run pinner(); n++
+		:: else -> break
+		od;
+		n = 0;
+		do
+		:: n < COPIERS -> run copier(); n++
+		:: else -> break
+		od;
+		n = 0
+	}
+	timeout;
+	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	do
+	:: n < 2 ->
+		if
+		:: slot[n] != NONE ->
+			d_step {
+				assert(word[slot[n]] == 1);	/* claim: no-leak */
+				assert(owner[slot[n]] == n);	/* claim: tree-holds-right-page */
+				assert(!odd(version[slot[n]]));	/* claim: filled-is-even */
+				word[slot[n]] = FROZEN;
+				holder[slot[n]] = POOL
+			}
+		:: else
+		fi;
+		n++
+	:: else -> break
+	od;
+	n = 0;
+	do
+	:: n < PAGES ->
+		assert(holder[n] == POOL && frozen(word[n]) && pins[n] == 0);	/* claim: no-leak */
+		n++
+	:: else -> break
+	od
+}

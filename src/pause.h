@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pause.h - named points where the torture test widens a window; nothing in a normal build.
+ *
+ * A point stands between two steps of a protocol that another thread may come between: the comment says between
+ * which. The torture test (tests/torture) builds the library with FOLIO_TORTURE and decides at each point
+ * whether to go on, to yield, or to wait until the folio has begun another life. The counter's own points
+ * are FOLIO_REF_PAUSE in ref.h.
+ */
+#ifndef FOLIO_SRC_PAUSE_H
+#define FOLIO_SRC_PAUSE_H
+
+#ifdef FOLIO_TORTURE
+enum folio_pause {
+	/* Look-up by copy (version.h). */
+	FOLIO_PAUSE_copy_before_version, /* 1 and 2: the slot, the version */
+	FOLIO_PAUSE_copy_before_slot,    /* 2 and 3: the version, the slot again */
+	FOLIO_PAUSE_copy_before_copy,    /* 3 and 4: the slot again, the data */
+	/* Look-up by pin (file.c). */
+	FOLIO_PAUSE_pin_before_get,  /* 1 and 2: the slot, the get */
+	FOLIO_PAUSE_pin_before_slot, /* 2 and 3: the get, the slot again */
+	/* Eviction (evict.c). */
+	FOLIO_PAUSE_evict_isolated, /* A and B; no lock is held */
+	FOLIO_PAUSE_evict_frozen,   /* C and D; the tree's lock is held */
+	FOLIO_PAUSE_evict_broken,   /* D and E; the tree's lock is held */
+	FOLIO_PAUSE_evict_erased,   /* E and F */
+	FOLIO_PAUSE_evict_requeued, /* the queue, the put of what was kept */
+	/* Fill (fill.c). */
+	FOLIO_PAUSE_fill_unfrozen, /* 2 and 3: a new life, the tree */
+	FOLIO_PAUSE_fill_settled,  /* 5: version even, UPTODATE */
+	FOLIO_PAUSE_fill_unlocked, /* 5: UPTODATE, the queue */
+	FOLIO_PAUSE_fill_erased,   /* 5, failed: out of the tree, ERROR */
+	/* Dropping pages (inode.c). */
+	FOLIO_PAUSE_drop_erased,  /* out of the tree, the put of the tree's reference */
+	FOLIO_PAUSE_drop_sized,   /* a smaller size, the drop of the pages */
+	FOLIO_PAUSE_drop_drained, /* the last close: no fill in flight, the drop of the pages */
+	FOLIO_PAUSES,
+};
+
+/* @folio: the one that the point is about; NULL where there is none. */
+void folio_torture_pause(enum folio_pause point, const void *folio);
+
+#define FOLIO_PAUSE(point, folio) folio_torture_pause(FOLIO_PAUSE_##point, folio)
+#else
+#define FOLIO_PAUSE(point, folio) ((void)0)
+#endif
+
+#endif
