@@ -583,8 +583,8 @@ static void get_and_drop(void)
 /* Two getters: whoever of the four freezes may freeze a zero that another has left. */
 static void every_reuse_beside_getters(void **state)
 {
-	static const struct schedule_plan plan = {"put, two stale gets, reuse as Y", 4, begin_hidden,
-		{drop_one, get_and_drop, get_and_drop, reuse_as_y}, world_end_plan};
+	static const struct schedule_plan plan = {"put, two stale gets, reuse as Y", 4,
+		begin_hidden, {drop_one, get_and_drop, get_and_drop, reuse_as_y}, world_end_plan};
 
 	(void)state;
 	explore(&plan);

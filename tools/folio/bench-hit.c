@@ -7,6 +7,7 @@
  * processor's caches, which pread and mmap otherwise would, since they read the same memory.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 #include "bench.h"
 #include "command.h"
 #include "machine.h"
+#include "options.h"
 #include "random.h"
 #include "rounds.h"
 
@@ -45,6 +47,9 @@ struct view {
 	uint64_t mask;          /* of places, whose number is a power of two */
 	uint64_t nothing;       /* 0, which the compiler does not know */
 	struct folio_ref *counter;
+	struct bench *bench;
+	/* When the last sample began. */
+	struct folio_cache_stats *before;
 };
 
 /*
@@ -214,12 +219,13 @@ static bool fill_places(struct worker *worker)
 	return true;
 }
 
-static bool make_places(struct bench *bench, struct places *places)
+/* In the first size bytes of the file. */
+static bool make_places(struct bench *bench, uint64_t size, struct places *places)
 {
-	places->lines = bench->size / LINE_SIZE;
+	places->lines = size / LINE_SIZE;
 	if (places->lines > UINT32_MAX) {
 		places->lines = UINT32_MAX;
-		report_note(&bench->report, "Hits are measured over the first 256 GiB of the file.");
+		report_note(&bench->report, "64-byte reads are of the first 256 GiB of the file.");
 	}
 	places->pages = (places->lines + LINES_PER_PAGE - 1) / LINES_PER_PAGE;
 	places->count = PLACES_MIN;
@@ -256,18 +262,18 @@ static char *load_array(struct bench *bench)
 	ssize_t got;
 	char *array;
 
-	if (2 * bench->size > machine_memory_available())
+	if (bench->part + bench->size > machine_memory_available())
 		return NULL;
-	array = huge_alloc(bench->size);
+	array = huge_alloc(bench->part);
 	if (!array)
 		return NULL;
 	progress("loading the file into an array");
-	while (done < bench->size) {
-		got = pread(bench->fds[0], array + done, bench->size - done, (off_t)done);
+	while (done < bench->part) {
+		got = pread(bench->fds[0], array + done, bench->part - done, (off_t)done);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0) {
-			huge_free(array, bench->size);
+			huge_free(array, bench->part);
 			return NULL;
 		}
 		done += (uint64_t)got;
@@ -306,71 +312,128 @@ static bool check_contenders(struct bench *bench, const struct view *view, const
 
 enum { HOT, UNIFORM, ZIPF, CHAIN, WORKLOADS };
 
-static const struct report_workload workloads[WORKLOADS] = {
-	[HOT] = {.name = "hot", .title = "64-byte reads of one page"},
-	[UNIFORM] = {.name = "uniform", .title = "64-byte reads anywhere in the file"},
-	[ZIPF] = {.name = "zipf",
-		.title = "64-byte reads, popularity of the pages after Zipf (exponent 0.99)"},
-	[CHAIN] = {.name = "chain",
-		.title = "64-byte reads anywhere, each place known only when the last read is done"},
-};
+static char titles[WORKLOADS][160];
 
 static void add_workloads(struct bench *bench, bool array)
 {
-	static const char *const with_misses[WORKLOADS] = {
-		[UNIFORM] = "64-byte reads anywhere in the file; the file is larger than the cache, so "
-			    "that folio misses",
-		[ZIPF] = "64-byte reads, pages after Zipf (exponent 0.99); the file is larger than the "
-			 "cache, so that folio misses",
-		[CHAIN] = "64-byte reads anywhere, each place known only when the last read is done; "
-			  "folio misses",
-	};
+	static const char *const names[WORKLOADS] = {
+		[HOT] = "hot", [UNIFORM] = "uniform", [ZIPF] = "zipf", [CHAIN] = "chain"};
+	char where[64] = "the file";
 	unsigned i, base;
 
+	if (!bench->fits)
+		snprintf(where, sizeof(where), "%s of the file, which are cached",
+			size_about(bench->part));
+	snprintf(titles[HOT], sizeof(titles[HOT]), "64-byte reads of one page");
+	snprintf(titles[UNIFORM], sizeof(titles[UNIFORM]), "64-byte reads anywhere in %s", where);
+	snprintf(titles[ZIPF], sizeof(titles[ZIPF]),
+		"the same, the pages' popularity after Zipf, exponent %.2f", ZIPF_EXPONENT);
+	snprintf(titles[CHAIN], sizeof(titles[CHAIN]),
+		"as uniform, but each place is known only when the last read is done");
 	for (i = 0; i < WORKLOADS; i++) {
-		struct report_workload *workload = report_workload(&bench->report, &workloads[i]);
+		struct report_workload workload = {.name = names[i],
+			.title = titles[i],
+			.unit = "M/s",
+			.axis = "millions of reads a second",
+			.scale = 1e6,
+			.bytes = LINE_SIZE};
 
-		workload->unit = "M/s";
-		workload->axis = "millions of reads a second";
-		workload->scale = 1e6;
-		workload->bytes = LINE_SIZE;
-		if (!bench->fits && with_misses[i])
-			workload->title = with_misses[i];
 		base = 0;
-		workload->bases[base++] = "pread";
-		workload->bases[base++] = "mmap";
+		workload.bases[base++] = "pread";
+		workload.bases[base++] = "mmap";
 		if (array)
-			workload->bases[base++] = "bare array";
+			workload.bases[base++] = "bare array";
 		if (i == HOT)
-			workload->bases[base++] = "add+sub";
+			workload.bases[base++] = "add+sub";
+		report_workload(&bench->report, &workload);
 	}
 }
 
-static unsigned add_cells(const struct bench *bench, struct view views[WORKLOADS], struct cell *cells)
+/* A workload's cells: each contender that can do it, at each number of threads. */
+static unsigned add_cells(const struct bench *bench, unsigned workload, bool chained, bool hot,
+	struct view *view, struct cell *cells)
 {
-	unsigned thread_counts[THREAD_COUNTS_MAX], thread_count, counts, workload, i, found = 0;
+	unsigned thread_counts[THREAD_COUNTS_MAX], counts, i, contender, found = 0;
 
 	counts = rounds_thread_counts(bench->threads, thread_counts);
-	for (workload = 0; workload < WORKLOADS; workload++) {
-		for (thread_count = 0; thread_count < counts; thread_count++) {
-			for (i = 0; i < CONTENDERS; i++) {
-				if (contenders[i].one == array_line && !views[workload].array)
-					continue;
-				if (!contenders[i].one && workload != HOT)
-					continue;
-				cells[found++] = (struct cell){
-					.workload = workload,
-					.contender = contenders[i].name,
-					.role = contenders[i].role,
-					.threads = thread_counts[thread_count],
-					.batch = workload == CHAIN ? contenders[i].chained
-								   : contenders[i].independent,
-					.context = &views[workload],
-				};
-			}
+	for (i = 0; i < counts; i++) {
+		for (contender = 0; contender < CONTENDERS; contender++) {
+			if (contenders[contender].one == array_line && !view->array)
+				continue;
+			if (!contenders[contender].one && !hot)
+				continue;
+			cells[found++] = (struct cell){
+				.workload = workload,
+				.contender = contenders[contender].name,
+				.role = contenders[contender].role,
+				.threads = thread_counts[i],
+				.batch = chained ? contenders[contender].chained
+						 : contenders[contender].independent,
+				.context = view,
+			};
 		}
 	}
 	return found;
+}
+
+/* All threads begin in different parts of the places. */
+static void spread_threads(struct bench *bench, const struct places *places)
+{
+	unsigned i;
+
+	for (i = 0; i < bench->threads; i++)
+		team_worker(bench->team, i)->position = places->count / bench->threads * i;
+}
+
+/* Bring in the part of the file that hits are measured in, and nothing else. */
+static bool cache_part(struct bench *bench)
+{
+	const size_t block = (size_t)1 << 20;
+	char *buffer = malloc(block);
+	uint64_t offset, misses;
+	ssize_t got = 0;
+	int pass;
+
+	if (!buffer) {
+		complain("out of memory");
+		return false;
+	}
+	progress("caching %s of the file", size_about(bench->part));
+	folio_file_invalidate(bench->file, 0, UINT64_MAX);
+	/* A cache may well not keep what was read only once. */
+	for (pass = 0; pass < 4; pass++) {
+		misses = bench_stats(bench).misses;
+		for (offset = 0; offset < bench->part; offset += (uint64_t)got) {
+			got = folio_file_read(bench->file, buffer,
+				bench->part - offset < block ? bench->part - offset : block, offset);
+			if (got <= 0)
+				break;
+		}
+		if (got <= 0 || bench_stats(bench).misses == misses)
+			break;
+	}
+	free(buffer);
+	if (got <= 0) {
+		progress_end();
+		complain("%s: %s", bench->name, got ? strerror((int)-got) : "it has become shorter");
+		return false;
+	}
+	return true;
+}
+
+static void *map_file(struct bench *bench)
+{
+	void *map;
+
+	/* Mapped pages are in place beforehand, as those of the cache are. */
+	map = mmap(NULL, bench->size, PROT_READ,
+		MAP_SHARED | (bench->size < machine_memory_available() ? MAP_POPULATE : 0),
+		bench->fds[0], 0);
+	if (map != MAP_FAILED)
+		return map;
+	progress_end();
+	complain("%s: cannot map it: %s", bench->name, strerror(errno));
+	return NULL;
 }
 
 bool bench_hits(struct bench *bench, double seconds)
@@ -380,25 +443,18 @@ bool bench_hits(struct bench *bench, double seconds)
 	uint32_t hot[LINES_PER_PAGE];
 	struct places places = {0};
 	struct view views[WORKLOADS];
-	struct view view = {.file = bench->file, .fds = bench->fds, .counter = &counter};
-	struct folio_cache_stats before, after;
-	uint64_t page;
+	struct view view = {
+		.file = bench->file, .fds = bench->fds, .counter = &counter, .bench = bench};
+	struct folio_cache_stats before;
+	unsigned i, first = bench->report.workload_count, count = 0;
 	bool good = false;
-	unsigned i;
-	void *map;
+	uint64_t page;
 
-	if (!make_places(bench, &places))
+	if (!make_places(bench, bench->part, &places) || (!bench->fits && !cache_part(bench)))
 		goto out;
-	/* Mapped pages are in place beforehand, as those of the cache are. */
-	map = mmap(NULL, bench->size, PROT_READ,
-		MAP_SHARED | (bench->size < machine_memory_available() ? MAP_POPULATE : 0),
-		bench->fds[0], 0);
-	if (map == MAP_FAILED) {
-		progress_end();
-		complain("%s: cannot map it: %s", bench->name, strerror(errno));
+	view.map = map_file(bench);
+	if (!view.map)
 		goto out;
-	}
-	view.map = map;
 	view.array = load_array(bench);
 	progress_end();
 	if (!view.array)
@@ -413,28 +469,92 @@ bool bench_hits(struct bench *bench, double seconds)
 		if (hot[i] >= places.lines)
 			hot[i] = (uint32_t)(page * LINES_PER_PAGE);
 	}
+	add_workloads(bench, view.array != NULL);
 	for (i = 0; i < WORKLOADS; i++) {
 		views[i] = view;
 		views[i].places = i == HOT ? hot : i == ZIPF ? places.zipf : places.uniform;
 		views[i].mask = i == HOT ? LINES_PER_PAGE - 1 : places.count - 1;
+		count += add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
 	}
-	/* Threads begin in different parts of the arrays. */
-	for (i = 0; i < bench->threads; i++)
-		team_worker(bench->team, i)->position = places.count / bench->threads * i;
+	spread_threads(bench, &places);
 
-	add_workloads(bench, view.array != NULL);
 	before = bench_stats(bench);
-	good = rounds_run(&bench->report, bench->team, cells, add_cells(bench, views, cells), seconds,
-		"bench");
-	after = bench_stats(bench);
-	if (good && bench->fits && after.misses != before.misses)
+	good = rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
+	bench->dense = bench_stats(bench);
+	if (good && bench->dense.misses != before.misses)
 		report_note(&bench->report,
-			"Although the file fits, %llu of %llu reads by folio were misses.",
-			(unsigned long long)(after.misses - before.misses),
-			(unsigned long long)(after.misses - before.misses + after.hits - before.hits));
+			"Of %llu reads by folio that were to hit, %llu missed.",
+			(unsigned long long)(bench->dense.misses - before.misses +
+				bench->dense.hits - before.hits),
+			(unsigned long long)(bench->dense.misses - before.misses));
 out_mapped:
 	if (view.array)
-		huge_free((void *)view.array, bench->size);
+		huge_free((void *)view.array, bench->part);
+	munmap((void *)view.map, bench->size);
+out:
+	free_places(&places);
+	return good;
+}
+
+/* ---- the whole of a file that does not fit ---- */
+
+static void begin_sample(const struct cell *cell)
+{
+	struct view *view = cell->context;
+
+	*view->before = bench_stats(view->bench);
+}
+
+/* extra: misses by all reads, of the whole sample with its unmeasured part. */
+static bool record_own(struct report *report, const struct cell *cell, const struct sample *sample)
+{
+	struct view *view = cell->context;
+	struct folio_cache_stats after = bench_stats(view->bench);
+	uint64_t misses = after.misses - view->before->misses;
+	uint64_t hits = after.hits - view->before->hits;
+
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
+		sample->rate, misses + hits ? (double)misses / (double)(misses + hits) : 0);
+	return true;
+}
+
+bool bench_whole(struct bench *bench, double seconds)
+{
+	static const struct report_workload workload = {.name = "whole file",
+		.title = "64-byte reads anywhere in it; folio misses, while the kernel's cache may hold all",
+		.unit = "M/s",
+		.axis = "millions of reads a second",
+		.scale = 1e6,
+		.bytes = LINE_SIZE,
+		.bases = {"pread", "mmap"},
+		.extra = "missed"};
+	static struct cell cells[THREAD_COUNTS_MAX * CONTENDERS];
+	struct folio_cache_stats before = {0};
+	struct places places = {0};
+	struct view view = {
+		.file = bench->file, .fds = bench->fds, .bench = bench, .before = &before};
+	unsigned i, count;
+	bool good = false;
+
+	if (!make_places(bench, bench->size, &places))
+		goto out;
+	view.map = map_file(bench);
+	if (!view.map)
+		goto out;
+	progress_end();
+	view.places = places.uniform;
+	view.mask = places.count - 1;
+	spread_threads(bench, &places);
+	report_workload(&bench->report, &workload);
+	count = add_cells(bench, bench->report.workload_count - 1, false, false, &view, cells);
+	for (i = 0; i < count; i++) {
+		if (cells[i].role != ROLE_OWN)
+			continue;
+		cells[i].prepare = begin_sample;
+		cells[i].record = record_own;
+	}
+	good = check_contenders(bench, &view, &places) &&
+		rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
 	munmap((void *)view.map, bench->size);
 out:
 	free_places(&places);

@@ -31,11 +31,16 @@ struct bench {
 	uint64_t cache_bytes;
 	struct folio_cache *cache;
 	struct folio_file *file;
-	bool fits; /* all of the file is cached at once */
+	bool fits;     /* all of the file is cached at once */
+	uint64_t part; /* bytes from the start on in which hits are measured: such as are cached at once */
+	struct folio_cache_stats dense; /* when that part was cached */
 };
 
-/* bench-hit.c: hot, uniform, zipf and chained reads of a line. False after a complaint. */
+/* bench-hit.c: hot, uniform, zipf and chained reads of a line that is cached. False after a complaint. */
 bool bench_hits(struct bench *bench, double seconds);
+
+/* bench-hit.c: reads of a line anywhere in a file that does not fit. False after a complaint. */
+bool bench_whole(struct bench *bench, double seconds);
 
 /* bench-miss.c: random and sequential reads of what is not cached. False after a complaint. */
 bool bench_misses(struct bench *bench, double seconds);

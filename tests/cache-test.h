@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cache-test.h - what the tests of a cache's rooms share: seed, scale, opening and closing, waiting for others.
+ */
+#ifndef FOLIO_TESTS_CACHE_TEST_H
+#define FOLIO_TESTS_CACHE_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <folio/cache.h>
+
+#include "cache.h"
+#include "io-fault.h"
+
+#define PAGE ((uint64_t)FOLIO_PAGE_SIZE)
+
+static uint64_t test_seed;
+
+/* Called by main before the tests. */
+static inline void test_begin(const char *name)
+{
+	const char *given = getenv("FOLIO_SEED");
+
+	test_seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
+	printf("# %s: FOLIO_SEED=%llu\n", name, (unsigned long long)test_seed);
+	fflush(stdout);
+}
+
+/* SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). */
+static inline uint64_t random_next(uint64_t *state)
+{
+	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+/* limit > 0 */
+static inline uint64_t random_below(uint64_t *state, uint64_t limit)
+{
+	return random_next(state) % limit;
+}
+
+static inline unsigned scaled(unsigned work)
+{
+	const char *scale = getenv("FOLIO_TEST_SCALE");
+	double factor = scale ? atof(scale) : 1;
+
+#if defined(__SANITIZE_THREAD__)
+	factor /= 8;
+#elif defined(__SANITIZE_ADDRESS__)
+	factor /= 3;
+#endif
+	return factor * work > 1 ? (unsigned)(factor * work) : 1;
+}
+
+/* A cache of @pages over @io (NULL: the library's own choice). */
+static inline struct folio_cache *cache_open(uint64_t pages, uint32_t flags, struct io_fault *io)
+{
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = pages * PAGE,
+		.flags = flags,
+		.io = io ? &io_fault_ops : NULL,
+		.io_context = io,
+	};
+	struct folio_cache *cache = NULL;
+
+	assert_int_equal(folio_cache_open(&params, &cache), 0);
+	return cache;
+}
+
+static inline struct folio_file *file_open(struct folio_cache *cache, const char *path)
+{
+	struct folio_file *file = NULL;
+
+	assert_int_equal(folio_file_open(cache, path, O_RDONLY, 0, &file), 0);
+	return file;
+}
+
+static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
+{
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+
+	assert_int_equal(folio_cache_stats(cache, &stats), 0);
+	return stats;
+}
+
+/* Wait until @condition, which another thread makes true. */
+#define wait_until(condition)                                                                      \
+	do {                                                                                       \
+		while (!(condition))                                                               \
+			sched_yield();                                                             \
+	} while (0)
+
+/* References of the folio that has a page of a file now; 0: it is not there. A look inside. */
+static inline uint32_t page_references(struct folio_file *file, uint64_t index)
+{
+	uint32_t count = 0;
+	void *entry;
+
+	assert_int_equal(grace_thread_attach(), 0);
+	grace_read_lock();
+	entry = tree_load(&file->inode->tree, index);
+	if (entry_is_folio(entry))
+		count = folio_ref_count(&entry_folio(entry)->ref);
+	grace_read_unlock();
+	return count;
+}
+
+/* Is a page of a file in the cache, or being read? */
+static inline bool page_cached(struct folio_file *file, uint64_t index)
+{
+	return page_references(file, index) > 0;
+}
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The pool: what it gives is aligned, nobody else's, and all there is; it merges what comes back; and its
+ * descriptors take what late getters do to them.
+ */
+#include <pthread.h>
+
+#include "cache-test.h"
+#include "pool.h"
+
+#define ORDERS (FOLIO_ORDER_MAX + 1)
+
+/* ---- one thread, beside a model ---- */
+
+/* The model: whom each page belongs to, 0 for nobody. */
+struct model {
+	struct pool pool;
+	uint32_t pages;
+	uint32_t *owner;
+	uint32_t free;
+	/* What is taken now. */
+	struct folio **taken;
+	uint32_t *tag;
+	uint32_t count, next_tag;
+};
+
+static void model_begin(struct model *model, uint32_t pages)
+{
+	*model = (struct model){.pages = pages, .free = pages, .next_tag = 1};
+	model->owner = calloc(pages, sizeof(*model->owner));
+	model->taken = calloc(pages, sizeof(struct folio *));
+	model->tag = calloc(pages, sizeof(*model->tag));
+	assert_int_equal(pool_create(&model->pool, pages, 7, false), 0);
+}
+
+static void model_end(struct model *model)
+{
+	pool_destroy(&model->pool);
+	free(model->owner);
+	free(model->taken);
+	free(model->tag);
+}
+
+/* Is there an aligned run of free pages? Merging at once, a buddy allocator has it then. */
+static bool model_has(const struct model *model, unsigned order)
+{
+	uint32_t size = UINT32_C(1) << order, page, i;
+
+	for (page = 0; page + size <= model->pages; page += size) {
+		for (i = 0; i < size && !model->owner[page + i]; i++)
+			;
+		if (i == size)
+			return true;
+	}
+	return false;
+}
+
+/* First and last word of each page carry the tag of whom it belongs to. */
+static void fill_tags(struct folio *folio, uint32_t tag)
+{
+	uint64_t i, pages = UINT64_C(1) << folio->order;
+
+	for (i = 0; i < pages; i++) {
+		uint32_t *word = (uint32_t *)((char *)folio_data(folio) + i * PAGE);
+
+		word[0] = word[PAGE / sizeof(*word) - 1] = tag;
+	}
+}
+
+static bool tags_are(const struct folio *folio, uint32_t tag)
+{
+	uint64_t i, pages = UINT64_C(1) << folio->order;
+
+	for (i = 0; i < pages; i++) {
+		const uint32_t *word = (const uint32_t *)((char *)folio_data(folio) + i * PAGE);
+
+		if (word[0] != tag || word[PAGE / sizeof(*word) - 1] != tag)
+			return false;
+	}
+	return true;
+}
+
+static bool model_take(struct model *model, unsigned order)
+{
+	struct pool *pool = &model->pool;
+	struct folio *folio = pool_alloc(pool, order);
+	uint32_t page, i;
+
+	if (!folio) {
+		assert_false(model_has(model, order));
+		return false;
+	}
+	page = pool_page(pool, folio);
+	assert_int_equal(page & ((UINT32_C(1) << order) - 1), 0);
+	assert_true(page + (UINT32_C(1) << order) <= model->pages);
+	assert_int_equal(folio->order, order);
+	assert_int_equal(folio->pool, 7);
+	assert_ptr_equal(folio->data, pool->data + page * PAGE);
+	assert_int_equal(folio_u8_load_relaxed(&folio->queue), POOL_QUEUE_NONE);
+	assert_int_equal(folio_ref_count(&folio->ref), 0);
+	assert_false(folio_ref_try_get(&folio->ref));
+	assert_true(folio_u64_load_relaxed(&folio->version) & 1);
+	for (i = 0; i < UINT32_C(1) << order; i++) {
+		assert_int_equal(model->owner[page + i], 0);
+		model->owner[page + i] = model->next_tag;
+	}
+	model->free -= UINT32_C(1) << order;
+	assert_int_equal(pool_free_pages(pool), model->free);
+	folio->type = FOLIO_TYPE_PRIVATE;
+	fill_tags(folio, model->next_tag);
+	model->taken[model->count] = folio;
+	model->tag[model->count++] = model->next_tag++;
+	return true;
+}
+
+static void model_give(struct model *model, uint32_t which)
+{
+	struct folio *folio = model->taken[which];
+	uint32_t page = pool_page(&model->pool, folio), i, size = UINT32_C(1) << folio->order;
+
+	assert_true(tags_are(folio, model->tag[which]));
+	for (i = 0; i < size; i++) {
+		assert_int_equal(model->owner[page + i], model->tag[which]);
+		model->owner[page + i] = 0;
+	}
+	model->free += size;
+	pool_free(&model->pool, folio);
+	assert_int_equal(folio->type, FOLIO_TYPE_FREE);
+	assert_int_equal(pool_free_pages(&model->pool), model->free);
+	model->count--;
+	model->taken[which] = model->taken[model->count];
+	model->tag[which] = model->tag[model->count];
+}
+
+/* With all given back, the largest folios that the number of pages allows can be had, and nothing is left over. */
+static void model_expect_merged(struct model *model)
+{
+	uint32_t left = model->pages;
+	unsigned order;
+
+	assert_int_equal(model->count, 0);
+	for (order = ORDERS; order-- > 0;) {
+		while (left >> order) {
+			assert_true(model_take(model, order));
+			left -= UINT32_C(1) << order;
+		}
+	}
+	assert_int_equal(pool_free_pages(&model->pool), 0);
+	while (model->count)
+		model_give(model, 0);
+}
+
+static const uint32_t sizes[] = {1, 2, 3, 7, 64, 65, 100, 511, 512, 513, 1023, 2048, 5000};
+
+static void test_create(void **state)
+{
+	unsigned s;
+	uint32_t i;
+
+	(void)state;
+	for (s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		struct pool pool;
+
+		assert_int_equal(pool_create(&pool, sizes[s], 63, s & 1), 0);
+		assert_int_equal(pool.pages, sizes[s]);
+		assert_int_equal(pool_free_pages(&pool), sizes[s]);
+		/* Aligned to huge pages: an order-9 folio can be one. */
+		assert_int_equal((uintptr_t)pool.data & ((1u << 21) - 1), 0);
+		assert_int_equal(sizeof(struct folio), 64);
+		for (i = 0; i < sizes[s]; i++) {
+			struct folio *folio = pool_folio(&pool, i);
+
+			assert_int_equal(pool_page(&pool, folio), i);
+			assert_int_equal(folio_ref_count(&folio->ref), 0);
+			assert_true(folio_u64_load_relaxed(&folio->version) & 1);
+			assert_int_equal(folio->type, FOLIO_TYPE_FREE);
+			assert_ptr_equal(folio->data, pool.data + i * PAGE);
+			assert_int_equal(folio->pool, 63);
+		}
+		pool_destroy(&pool);
+	}
+	{
+		struct pool pool;
+
+		assert_int_equal(pool_create(&pool, 0, 0, false), -EINVAL);
+		assert_int_equal(pool_create(&pool, POOL_NONE, 0, false), -EINVAL);
+	}
+}
+
+/* The budget, all of it, and no page more; of each order. */
+static void test_exhaust(void **state)
+{
+	unsigned s, order;
+
+	(void)state;
+	for (s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		struct model model;
+
+		model_begin(&model, sizes[s]);
+		for (order = 0; order < ORDERS; order++) {
+			while (model_take(&model, order))
+				;
+			assert_int_equal(model.count, sizes[s] >> order);
+			while (model.count)
+				model_give(&model, model.count / 2);
+		}
+		model_expect_merged(&model);
+		model_end(&model);
+	}
+}
+
+static void test_random(void **state)
+{
+	uint64_t random = test_seed;
+	unsigned s, i;
+
+	(void)state;
+	for (s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		struct model model;
+		/* Tends to fill the pool for a while, then to empty it. */
+		unsigned take = 0;
+
+		model_begin(&model, sizes[s]);
+		for (i = scaled(6000); i-- > 0;) {
+			if (i % 512 == 0)
+				take = 20 + (unsigned)random_below(&random, 60);
+			if (random_below(&random, 100) < take)
+				model_take(&model, (unsigned)(random_below(&random, 3) ?
+					random_below(&random, 3) : random_below(&random, ORDERS)));
+			else if (model.count)
+				model_give(&model, (uint32_t)random_below(&random, model.count));
+		}
+		while (model.count)
+			model_give(&model, (uint32_t)random_below(&random, model.count));
+		model_expect_merged(&model);
+		model_end(&model);
+	}
+}
+
+/* Single pages are kept in stocks: these give way when a larger folio is wanted. */
+static void test_stock_gives_way(void **state)
+{
+	struct model model;
+
+	(void)state;
+	model_begin(&model, 2048);
+	assert_true(model.pool.stock_max > 0);
+	while (model_take(&model, 0))
+		;
+	while (model.count)
+		model_give(&model, model.count - 1);
+	assert_true(model_take(&model, FOLIO_ORDER_MAX));
+	assert_true(model_take(&model, FOLIO_ORDER_MAX));
+	assert_true(model_take(&model, FOLIO_ORDER_MAX));
+	assert_true(model_take(&model, FOLIO_ORDER_MAX));
+	assert_false(model_take(&model, 0));
+	while (model.count)
+		model_give(&model, 0);
+	model_end(&model);
+}
+
+/* ---- many threads ---- */
+
+#define THREADS 4
+#define SHARED_PAGES 700
+#define MINE_MAX 300
+
+struct shared {
+	struct pool pool;
+	folio_u32 owner[SHARED_PAGES];
+	folio_u32 taken; /* pages */
+	folio_u32 violations;
+	folio_u32 stop;
+	unsigned steps;
+	pthread_barrier_t start;
+};
+
+struct worker {
+	struct shared *shared;
+	pthread_t thread;
+	uint64_t random;
+	uint32_t tag;
+	uint32_t refused;
+};
+
+static void violated(struct shared *shared, bool condition)
+{
+	if (condition)
+		folio_u32_fetch_add_relaxed(&shared->violations, 1);
+}
+
+/* Mark the pages of a folio as @tag's, which must have been @before's. */
+static void change_owner(struct shared *shared, struct folio *folio, uint32_t before, uint32_t tag)
+{
+	uint32_t page = pool_page(&shared->pool, folio), size = UINT32_C(1) << folio->order, i;
+
+	violated(shared, page % size || page + size > SHARED_PAGES);
+	for (i = 0; i < size; i++)
+		violated(shared, folio_u32_fetch_add_relaxed(&shared->owner[page + i], tag - before) != before);
+	if (tag)
+		violated(shared, folio_u32_fetch_add_relaxed(&shared->taken, size) + size > SHARED_PAGES);
+	else
+		folio_u32_fetch_sub_relaxed(&shared->taken, size);
+}
+
+static void *take_and_give(void *arg)
+{
+	struct worker *worker = arg;
+	struct shared *shared = worker->shared;
+	struct folio *mine[MINE_MAX];
+	unsigned count = 0, i;
+
+	pthread_barrier_wait(&shared->start);
+	for (i = 0; i < shared->steps; i++) {
+		bool take = random_below(&worker->random, MINE_MAX) >= count;
+
+		if (take) {
+			unsigned order = (unsigned)random_below(&worker->random, 40);
+			struct folio *folio = pool_alloc(&shared->pool, order < ORDERS ? order : 0);
+
+			if (!folio) {
+				worker->refused++;
+				continue;
+			}
+			violated(shared, folio_ref_count(&folio->ref) != 0);
+			change_owner(shared, folio, 0, worker->tag);
+			folio->type = FOLIO_TYPE_PRIVATE;
+			fill_tags(folio, worker->tag);
+			mine[count++] = folio;
+		} else {
+			unsigned which = (unsigned)random_below(&worker->random, count);
+
+			violated(shared, !tags_are(mine[which], worker->tag));
+			change_owner(shared, mine[which], worker->tag, 0);
+			pool_free(&shared->pool, mine[which]);
+			mine[which] = mine[--count];
+		}
+	}
+	while (count) {
+		count--;
+		change_owner(shared, mine[count], worker->tag, 0);
+		pool_free(&shared->pool, mine[count]);
+	}
+	return NULL;
+}
+
+static struct shared *shared_begin(unsigned steps)
+{
+	struct shared *shared = NULL;
+
+	assert_int_equal(posix_memalign((void **)&shared, 64, sizeof(*shared)), 0);
+	memset(shared, 0, sizeof(*shared));
+	assert_int_equal(pool_create(&shared->pool, SHARED_PAGES, 0, false), 0);
+	shared->steps = steps;
+	return shared;
+}
+
+static void shared_end(struct shared *shared)
+{
+	unsigned order, blocks = 0;
+
+	assert_int_equal(folio_u32_load_relaxed(&shared->violations), 0);
+	assert_int_equal(pool_free_pages(&shared->pool), SHARED_PAGES);
+	/* All merged again: 700 = 512 + 128 + 32 + 16 + 8 + 4. */
+	for (order = ORDERS; order-- > 0;)
+		while (pool_alloc(&shared->pool, order))
+			blocks++;
+	assert_int_equal(blocks, 6);
+	assert_int_equal(pool_free_pages(&shared->pool), 0);
+	pool_destroy(&shared->pool);
+	free(shared);
+}
+
+static void test_threads(void **state)
+{
+	struct shared *shared = shared_begin(scaled(100000));
+	struct worker worker[THREADS];
+	uint32_t refused = 0;
+	unsigned i;
+
+	(void)state;
+	pthread_barrier_init(&shared->start, NULL, THREADS);
+	for (i = 0; i < THREADS; i++) {
+		worker[i] = (struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
+		assert_int_equal(pthread_create(&worker[i].thread, NULL, take_and_give, &worker[i]), 0);
+	}
+	for (i = 0; i < THREADS; i++) {
+		pthread_join(worker[i].thread, NULL);
+		refused += worker[i].refused;
+	}
+	pthread_barrier_destroy(&shared->start);
+	/* Or the budget was never reached, and its limit not tested. */
+	assert_true(refused > 0);
+	shared_end(shared);
+}
+
+/*
+ * Late getters: threads that try to get a reference to any descriptor at any time, as a look-up with a
+ * stale pointer does. Who wins a put releases, be it one of them. The pool must neither lose a page nor give
+ * one twice, and the words of free descriptors collect junk.
+ */
+static void put_and_release(struct shared *shared, struct folio *folio)
+{
+	if (!folio_ref_put(&folio->ref))
+		return;
+	/* By the folio's own data, read after the put. */
+	version_break(&folio->version);
+	violated(shared, folio->type != FOLIO_TYPE_PRIVATE);
+	change_owner(shared, folio, 1, 0);
+	pool_free(&shared->pool, folio);
+}
+
+static void *get_late(void *arg)
+{
+	struct worker *worker = arg;
+	struct shared *shared = worker->shared;
+
+	pthread_barrier_wait(&shared->start);
+	while (!folio_u32_load_relaxed(&shared->stop)) {
+		struct folio *folio = pool_folio(&shared->pool,
+			(uint32_t)random_below(&worker->random, SHARED_PAGES));
+
+		if (folio_ref_try_get(&folio->ref)) {
+			worker->refused++;
+			put_and_release(shared, folio);
+		}
+	}
+	return NULL;
+}
+
+static void *take_and_put(void *arg)
+{
+	struct worker *worker = arg;
+	struct shared *shared = worker->shared;
+	struct folio *mine[MINE_MAX];
+	unsigned count = 0, i;
+
+	pthread_barrier_wait(&shared->start);
+	for (i = 0; i < shared->steps; i++) {
+		if (random_below(&worker->random, MINE_MAX) >= count) {
+			unsigned order = (unsigned)random_below(&worker->random, 40);
+			struct folio *folio = pool_alloc(&shared->pool, order < 4 ? order : 0);
+
+			if (!folio)
+				continue;
+			change_owner(shared, folio, 0, 1);
+			folio->type = FOLIO_TYPE_PRIVATE;
+			fill_tags(folio, worker->tag);
+			folio_ref_unfreeze(&folio->ref, 1);
+			mine[count++] = folio;
+		} else {
+			unsigned which = (unsigned)random_below(&worker->random, count);
+
+			violated(shared, !tags_are(mine[which], worker->tag));
+			put_and_release(shared, mine[which]);
+			mine[which] = mine[--count];
+		}
+	}
+	while (count)
+		put_and_release(shared, mine[--count]);
+	return NULL;
+}
+
+static void test_late_getters(void **state)
+{
+	struct shared *shared = shared_begin(scaled(100000));
+	struct worker worker[THREADS];
+	uint32_t got = 0;
+	unsigned i;
+
+	(void)state;
+	pthread_barrier_init(&shared->start, NULL, THREADS);
+	for (i = 0; i < THREADS; i++) {
+		worker[i] = (struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
+		assert_int_equal(pthread_create(&worker[i].thread, NULL,
+					 i % 2 ? get_late : take_and_put, &worker[i]), 0);
+	}
+	for (i = 0; i < THREADS; i += 2)
+		pthread_join(worker[i].thread, NULL);
+	folio_u32_store_relaxed(&shared->stop, 1);
+	for (i = 1; i < THREADS; i += 2) {
+		pthread_join(worker[i].thread, NULL);
+		got += worker[i].refused;
+	}
+	pthread_barrier_destroy(&shared->start);
+	assert_true(got > 0);
+	shared_end(shared);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_exhaust),
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_stock_gives_way),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_late_getters),
+	};
+
+	test_begin("pool");
+	return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}
