@@ -11,8 +11,8 @@ PACKAGES := gcc g++ meson ninja-build pkg-config python3 liburcu-dev liburing-de
 TESTING  := libcmocka-dev
 
 run: $(BUILD)/build.ninja $(FILE)
-	ninja -C $(BUILD) tools/folio/folio
-	$(BUILD)/tools/folio/folio bench $(ARGS) $(FILE)
+	ninja -C $(BUILD) tools/folio
+	$(BUILD)/tools/folio bench $(ARGS) $(FILE)
 
 check: $(BUILD)/build.ninja
 	ninja -C $(BUILD)

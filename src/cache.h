@@ -119,6 +119,7 @@ struct folio_file {
 struct fill {
 	struct folio_io_request request;
 	struct inode *inode;
+	uint64_t size; /* of the file, before the pages were stored */
 	uint32_t count;
 	uint64_t pages;
 	struct iovec iov[FILL_FOLIOS];
@@ -185,13 +186,19 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 	uint8_t heat);
 void fill_submit(struct fill_batch *batch);
 
+/* How many of the pages from @index up to and without @end are not there. */
+uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
+
 /*
  * Read page @index, for which the caller found nothing, and pages after it up to @end as far as one request
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
  * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
- * stored it first; -ENOMEM when nothing can be evicted; or the error of the read.
+ * stored it first; -ENOMEM when nothing can be evicted; or the error of the read, which may be one of these, too,
+ * that are no errno:
  */
+#define FILL_AGAIN 4096 /* the file was changed meanwhile: to be read again */
+#define FILL_ENDED 4097 /* the file ends before the page, by now */
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
 	struct folio **folio);
 

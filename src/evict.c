@@ -36,6 +36,7 @@
 #include <stdlib.h>
 
 #include "cache.h"
+#include "pause.h"
 
 #define BATCH 32
 
@@ -203,7 +204,9 @@ static bool take(struct folio_cache *cache, struct folio *folio)
 	if (folio_ptr_load_relaxed(&folio->owner) == inode && folio_ref_try_freeze(&folio->ref, 2)) {
 		uint64_t now = folio_u64_fetch_add_relaxed(&cache->evict.clock, pages);
 
+		FOLIO_PAUSE(evict_frozen, folio);
 		version_break(&folio->version);
+		FOLIO_PAUSE(evict_broken, folio);
 		tree_erase_locked(&inode->tree, folio->index, folio->order, tree_shadow(now));
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;
@@ -221,6 +224,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 	unsigned i, n, kept = 0;
 
 	n = isolate(cache, victim, pages, looks, shard);
+	FOLIO_PAUSE(evict_isolated, NULL);
 	if (!n)
 		return 0;
 	grace_read_lock();
@@ -228,6 +232,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 		struct folio *folio = victim[i].folio;
 
 		if (take(cache, folio)) {
+			FOLIO_PAUSE(evict_erased, folio);
 			freed += UINT64_C(1) << folio->order;
 			pool_free(&cache->pool, folio);
 		} else {
@@ -240,6 +245,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 		for (i = 0; i < kept; i++)
 			requeue(cache, victim[i].folio, victim[i].queue);
 		pthread_mutex_unlock(&cache->evict.lock);
+		FOLIO_PAUSE(evict_requeued, NULL);
 		/* Perhaps the last reference; no lock is held. */
 		for (i = 0; i < kept; i++)
 			folio_put(victim[i].folio);
@@ -291,17 +297,6 @@ static void wake(struct evict *evict)
 		return;
 	if (folio_u32_load_relaxed(&evict->wakeup) == 0 && folio_u32_cas_relaxed(&evict->wakeup, &asleep, 1))
 		futex_wake(&evict->wakeup, 1);
-}
-
-static struct folio *alloc_order(struct pool *pool, unsigned *order, bool smaller)
-{
-	for (;;) {
-		struct folio *folio = pool_alloc(pool, *order);
-
-		if (folio || !smaller || *order == 0)
-			return folio;
-		--*order;
-	}
 }
 
 static void busy_less(struct evict *evict)
@@ -361,6 +356,21 @@ void evict_settle(struct folio_cache *cache)
 		evict_wait(evict, folio_u32_load_acquire(&evict->progress));
 }
 
+/*
+ * Free pages, with the caller counted as busy before they leave the pool: nobody finds the pool empty and him idle.
+ */
+static struct folio *alloc_order(struct folio_cache *cache, unsigned *order, bool smaller)
+{
+	struct folio *folio;
+
+	evict_busy_begin(&cache->evict);
+	while (!(folio = pool_alloc(&cache->pool, *order)) && smaller && *order > 0)
+		--*order;
+	if (!folio)
+		evict_busy_cancel(&cache->evict);
+	return folio;
+}
+
 /* One bounded attempt on the calling thread. *seen: its own part in the progress is not progress. */
 static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, bool smaller,
 	uint32_t *seen, struct stats_shard *shard)
@@ -370,7 +380,7 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 	for (;;) {
 		uint64_t before = looks;
 		uint64_t freed = evict_batch(cache, UINT64_C(1) << *order, &looks, true, seen, shard);
-		struct folio *folio = alloc_order(&cache->pool, order, smaller);
+		struct folio *folio = alloc_order(cache, order, smaller);
 
 		if (folio) {
 			folio_u32_store_relaxed(&cache->evict.stuck, 0);
@@ -385,7 +395,7 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 	struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
-	struct folio *folio = alloc_order(&cache->pool, order, smaller);
+	struct folio *folio = alloc_order(cache, order, smaller);
 
 	if (pool_free_pages(&cache->pool) < evict->low)
 		wake(evict);

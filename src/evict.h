@@ -85,7 +85,7 @@ void evict_settle(struct folio_cache *cache);
 
 /*
  * Take a frozen folio of 2^*order pages or, where there is none and smaller is allowed, of fewer (*order says how many).
- * NULL: no memory.
+ * NULL: no memory; else the caller is counted as busy (evict_busy_begin).
  */
 enum evict_effort {
 	EVICT_NOTHING, /* free pages only */

@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "pause.h"
 
 /* ---- copying ---- */
 
@@ -126,16 +127,22 @@ struct glimpse {
 	struct folio *folio;
 	uint64_t version;
 	const char *data; /* of the byte asked for */
-	size_t left;      /* bytes from there to the end of the folio */
+	size_t left;      /* bytes from there to the end of the folio, or of the file */
 };
 
 /*
  * Steps 1 to 3 of version.h: the folio at @offset and where its bytes are. Inside a section. False when the page is
- * not there or not good. No reference is taken, nothing shared is written.
+ * not there or not good, or when the file ends before. No reference is taken, nothing shared is written.
+ *
+ * The size is loaded between the two looks at the slot. Who finds that the file shrank stores the smaller size,
+ * drops the pages, and only then can a page be filled that has zeros in place of what went: who finds such a
+ * page sees the size. Who finds that it grew drops the page that ends in zeros, and then stores the larger
+ * size: who sees that size does not find that page again.
  */
 static inline __attribute__((always_inline)) bool
 glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
 {
+	uint64_t file_size;
 	size_t size, in_folio;
 	folio_ptr *slot;
 	void *entry;
@@ -144,21 +151,30 @@ glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
 	if (unlikely(!entry_is_good(entry)))
 		return false;
 	seen->folio = entry_folio(entry);
+	FOLIO_PAUSE(copy_before_version, seen->folio);
 	if (unlikely(!version_load_begin(&seen->folio->version, &seen->version)))
 		return false;
+	/* acquire: pairs with inode_revalidate. */
+	file_size = folio_u64_load_acquire(&file->inode->size);
+	if (unlikely(offset >= file_size))
+		return false;
+	FOLIO_PAUSE(copy_before_slot, seen->folio);
 	if (unlikely(folio_ptr_load_relaxed(slot) != entry))
 		return false;
+	FOLIO_PAUSE(copy_before_copy, seen->folio);
 	/* From the entry alone: the frame's line is fetched beside the descriptor's, not after it. */
 	size = (size_t)FOLIO_PAGE_SIZE << entry_order(entry);
 	in_folio = offset & (size - 1);
 	seen->data = file->data + ((seen->folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio;
 	seen->left = size - in_folio;
+	if (unlikely(seen->left > file_size - offset))
+		seen->left = file_size - offset;
 	return true;
 }
 
 /*
- * Copy up to @len bytes from @offset, as far as the folio there reaches; all of them lie in the file. Returns the
- * bytes copied, 0 when the page is not there or changed meanwhile. *marked: reading ahead should go on.
+ * Copy up to @len bytes from @offset, as far as the folio there and the file reach. Returns the bytes copied, 0 when
+ * the page is not there or changed meanwhile. *marked: reading ahead should go on.
  */
 static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
 {
@@ -203,7 +219,9 @@ lookup_pin(struct inode *inode, uint64_t index, bool *held, struct stats_shard *
 			break;
 		}
 		folio = entry_folio(entry);
+		FOLIO_PAUSE(pin_before_get, folio);
 		if (likely(folio_ref_try_get(&folio->ref))) {
+			FOLIO_PAUSE(pin_before_slot, folio);
 			if (likely(folio_ptr_load_acquire(slot) == entry))
 				break;
 			folio_put(folio);
@@ -245,6 +263,21 @@ static __attribute__((noinline)) void read_ahead(struct folio_file *file, uint64
 }
 
 /*
+ * A caller that does not wait found no memory: is it in the hands of those who will let go of it, or waiting for a
+ * grace period? Then waiting would have helped.
+ */
+static int no_memory(struct folio_cache *cache, struct stats_shard *shard)
+{
+	struct tree_budget *budget = &cache->tree_budget;
+
+	if (folio_u32_load_relaxed(&cache->evict.busy) ||
+		folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max - budget->nodes_max / 8)
+		return -EAGAIN;
+	stats_add(shard, STAT_OUT_OF_MEMORY, 1);
+	return -ENOMEM;
+}
+
+/*
  * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
  * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting.
  */
@@ -257,6 +290,7 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
 	struct window window;
 	uint64_t sync_end;
+	int r = -EAGAIN;
 
 	window = streams_miss(&file->streams, index, pages, cache->readahead_pages);
 	if (window.end > eof)
@@ -269,10 +303,10 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 		sync_end = index + FILL_PAGES_MAX;
 	if (sync_end <= index)
 		sync_end = index + 1;
-	if (nowait) {
+	if (nowait || sync_end - index > 1)
 		evict_reserve(cache, sync_end - index, shard);
-		fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD);
-	}
+	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD))
+		r = no_memory(cache, shard);
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
@@ -285,12 +319,21 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	fill_submit(&batch);
 	if (!nowait)
 		return fill_sync(inode, index, sync_end, shard, folio);
-	return -EAGAIN;
+	return r;
+}
+
+/* Of @pages from @index on, those that the folio has. */
+static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pages)
+{
+	uint64_t left = folio_index(folio) + (UINT64_C(1) << folio_order(folio)) - index;
+
+	return pages < left ? pages : left;
 }
 
 /*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
- * -EAGAIN with @nowait, or the error of the read that this call did or waited for. On 0 the caller is counted as busy.
+ * -EAGAIN with @nowait, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
+ * counted as busy.
  */
 static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
 	struct stats_shard *shard, struct folio **result)
@@ -316,34 +359,41 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 					flags = folio_wait_unlocked(folio);
 			}
 			if (flags & FOLIO_UPTODATE) {
-				stats_add(shard, missed ? STAT_MISSES : STAT_HITS, 1);
+				stats_add(shard, missed ? STAT_MISSES : STAT_HITS,
+					pages_had(folio, index, pages));
 				*result = folio;
 				return 0;
 			}
 			/* It failed while we had it: its error is ours. Or it is still locked. */
-			stats_add(shard, STAT_MISSES, 1);
 			r = flags & FOLIO_ERROR ? -(int)folio->private_data : -EAGAIN;
 			folio_put(folio);
 			evict_busy_end(evict);
+			if (r == -FILL_AGAIN) {
+				r = -EEXIST;
+				continue;
+			}
+			stats_add(shard, STAT_MISSES, 1);
 			return r;
 		}
 		if (held)
 			evict_busy_end(evict);
 		else
 			evict_busy_cancel(evict);
-		/* With nowait the fill was started, and nobody stored the page: there was no memory. */
-		if (r == -EAGAIN)
-			return -ENOMEM;
-		missed = true;
-		r = miss(file, index, pages, nowait, shard, result);
-		if (r == 0) {
-			stats_add(shard, STAT_MISSES, 1);
-			return 0;
-		}
-		if (r != -EEXIST && r != -EAGAIN) {
+		/* The second time with nowait: the fill could not be started, or has ended, and the page is gone again. */
+		if (nowait && r != -EEXIST) {
 			stats_add(shard, STAT_MISSES, 1);
 			return r;
 		}
+		missed = true;
+		r = miss(file, index, pages, nowait, shard, result);
+		if (r == 0) {
+			stats_add(shard, STAT_MISSES, pages_had(*result, index, pages));
+			return 0;
+		}
+		if (nowait || r == -EEXIST || r == -FILL_AGAIN)
+			continue;
+		stats_add(shard, STAT_MISSES, 1);
+		return r;
 	}
 }
 
@@ -413,11 +463,11 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
 	return ((offset + len - 1) >> FOLIO_PAGE_SHIFT) - (offset >> FOLIO_PAGE_SHIFT) + 1;
 }
 
-/* One step of a read that is not a plain hit. Bytes, or an error. */
+/* One step of a read that is not a plain hit. Bytes, or an error, or -FILL_ENDED. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait,
 	struct stats_shard *shard)
 {
-	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT, size;
 	struct folio *folio;
 	size_t in_folio;
 	bool marked;
@@ -426,6 +476,15 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	r = get_page(file, index, pages_touched(offset, len), nowait, shard, &folio);
 	if (r)
 		return r;
+	/* The size when the page was there: by the one from before zeros behind the end would be read (see glimpse). */
+	size = folio_u64_load_acquire(&file->inode->size);
+	if (offset >= size) {
+		folio_put(folio);
+		evict_busy_end(&file->cache->evict);
+		return -FILL_ENDED;
+	}
+	if (len > size - offset)
+		len = size - offset;
 	in_folio = offset - (folio_index(folio) << FOLIO_PAGE_SHIFT);
 	if (len > folio_size(folio) - in_folio)
 		len = folio_size(folio) - in_folio;
@@ -475,6 +534,9 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
 		} else {
 			n = read_missing(file, buf + done, want, at, nowait, shard);
+			/* The size says so by now. */
+			if (n == -FILL_ENDED)
+				continue;
 			if (n < 0)
 				return done ? (ssize_t)done : n;
 		}
@@ -501,7 +563,7 @@ static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, str
 #define SHORT_MAX 128
 
 /*
- * A hit of a short read, whole: who we are (one comparison), where the file ends, walk, version, slot, copy,
+ * A hit of a short read, whole: who we are (one comparison), walk, version, where the file ends, slot, copy,
  * version. A leaf function; everything else is read_slow's.
  */
 static inline __attribute__((always_inline)) ssize_t
@@ -509,17 +571,12 @@ read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool n
 {
 	const struct thread_last *thread;
 	struct glimpse seen;
-	uint64_t size;
 	bool wake;
 
 	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
 		goto slow;
 	thread = thread_hit(file->cache_id);
 	if (unlikely(!thread))
-		goto slow;
-	/* acquire: pairs with inode_revalidate; with the larger size the old last page is gone. */
-	size = folio_u64_load_acquire(&file->inode->size);
-	if (unlikely(offset >= size || len > size - offset))
 		goto slow;
 	grace_hit_begin(thread->grace_word);
 	if (unlikely(!glimpse(file, offset, &seen) || len > seen.left)) {
@@ -575,9 +632,14 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 	}
 	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, shard, &folio);
 	if (r)
-		return r;
+		return r == -FILL_ENDED ? -ENODATA : r;
 	/* From here on it is the program that is busy with it. */
 	evict_busy_end(&file->cache->evict);
+	/* The folio may reach farther than the file, which shrank: what lies behind the end is no page of it. */
+	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
+		folio_put(folio);
+		return -ENODATA;
+	}
 	if (heat_of(file, folio) == HEAT_MARK && touch(file, folio))
 		read_ahead(file, index, shard);
 	*result = folio;
@@ -626,10 +688,12 @@ int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags,
 	grace_hit_begin(thread->grace_word);
 	entry = tree_walk(&file->inode->tree, index, &slot);
 	folio = entry_folio(entry);
+	FOLIO_PAUSE(pin_before_get, folio);
 	if (unlikely(!entry_is_good(entry) || !folio_ref_try_get(&folio->ref))) {
 		grace_hit_end(thread->grace_word);
 		return get_slow(file, index, flags, result, page);
 	}
+	FOLIO_PAUSE(pin_before_slot, folio);
 	if (unlikely(folio_ptr_load_acquire(slot) != entry)) {
 		grace_hit_end(thread->grace_word);
 		return get_undo(file, index, flags, result, page, folio);
@@ -675,7 +739,7 @@ ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *r
 		while (first < end) {
 			uint64_t part = end - first < PREFETCH_PART ? end - first : PREFETCH_PART;
 
-			evict_reserve(file->cache, part, shard);
+			evict_reserve(file->cache, fill_missing(file->inode, first, first + part), shard);
 			started += fill_add(&batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
 			first += part;
 		}

@@ -18,10 +18,12 @@
 #include <string.h>
 
 #include "cache.h"
+#include "pause.h"
 
 static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 {
 	fill->inode = inode;
+	fill->size = folio_u64_load_acquire(&inode->size);
 	fill->count = 0;
 	fill->pages = 0;
 	fill->request = (struct folio_io_request){
@@ -43,8 +45,8 @@ static unsigned order_for(uint64_t index, uint64_t end)
 }
 
 /*
- * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM. Counts one more busy
- * folio on success.
+ * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM, or -ENOBUFS when there
+ * is no node for it. Counts one more busy folio on success.
  */
 static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict_effort effort,
 	struct stats_shard *shard)
@@ -68,8 +70,8 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	version_break(&folio->version);
-	evict_busy_begin(&cache->evict);
 	folio_ref_unfreeze(&folio->ref, 2);
+	FOLIO_PAUSE(fill_unfrozen, folio);
 
 	grace_read_lock();
 	tree_lock(&inode->tree);
@@ -86,7 +88,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 		if (folio_ref_put_n(&folio->ref, 2))
 			folio_release(folio);
 		evict_busy_end(&cache->evict);
-		return r;
+		return r == -ENOMEM ? -ENOBUFS : r;
 	}
 	if (tree_is_shadow(old) && evict_is_refault(cache, old)) {
 		folio->private_data = 1;
@@ -111,6 +113,25 @@ static uint64_t gap_end(struct inode *inode, uint64_t index, uint64_t end)
 	return entry ? index : end;
 }
 
+uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end)
+{
+	uint64_t missing = 0;
+
+	while (index < end) {
+		uint64_t next = index;
+		void *entry;
+
+		grace_read_lock();
+		entry = tree_next(&inode->tree, &next, end - 1);
+		grace_read_unlock();
+		if (!entry)
+			return missing + end - index;
+		missing += next - index;
+		index = (next | ((UINT64_C(1) << entry_order(entry)) - 1)) + 1;
+	}
+	return missing;
+}
+
 /* The page after the folio that has @index. */
 static uint64_t folio_end(struct inode *inode, uint64_t index)
 {
@@ -122,7 +143,7 @@ static uint64_t folio_end(struct inode *inode, uint64_t index)
 	return entry_is_folio(entry) ? (index | ((UINT64_C(1) << entry_order(entry)) - 1)) + 1 : index;
 }
 
-/* More of the same run. 0, or why it stopped: -EEXIST, -ENOMEM. */
+/* More of the same run. 0, or why it stopped: -EEXIST, -ENOMEM, -ENOBUFS. */
 static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, uint64_t mark, uint8_t heat,
 	struct stats_shard *shard)
 {
@@ -150,12 +171,15 @@ static void fill_good(struct inode *inode, struct folio *folio)
 	folio->private_data = 0;
 	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
 	version_settle(&folio->version);
+	FOLIO_PAUSE(fill_settled, folio);
 	tree_lock(&inode->tree);
 	/* Unless somebody invalidated it meanwhile. */
 	if (folio_ptr_load_relaxed(&folio->owner))
 		tree_replace_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
 	tree_unlock(&inode->tree);
+	FOLIO_PAUSE(fill_replaced, folio);
 	folio_unlock(folio, FOLIO_UPTODATE);
+	FOLIO_PAUSE(fill_unlocked, folio);
 	evict_insert(cache, folio, refault);
 }
 
@@ -171,64 +195,94 @@ static void fill_failed(struct inode *inode, struct folio *folio, int error)
 	if (in_tree)
 		inode_erase_locked(inode, folio);
 	tree_unlock(&inode->tree);
+	FOLIO_PAUSE(fill_erased, folio);
 	folio_unlock(folio, FOLIO_ERROR);
 	if (in_tree)
 		folio_put(folio);
 }
 
+/* Bytes that the read has to have brought: as far as the file reached before it, and still does. */
+static uint64_t fill_expected(const struct fill *fill)
+{
+	uint64_t size = folio_u64_load_acquire(&fill->inode->size), offset = fill->request.offset;
+	uint64_t pages = fill->pages << FOLIO_PAGE_SHIFT;
+
+	if (size > fill->size)
+		size = fill->size;
+	if (size <= offset)
+		return 0;
+	return size - offset < pages ? size - offset : pages;
+}
+
+/* Did somebody drop pages of it meanwhile? */
+static bool fill_dropped(const struct fill *fill)
+{
+	uint32_t i;
+
+	for (i = 0; i < fill->count; i++)
+		if (!folio_ptr_load_relaxed(&fill->folio[i]->owner))
+			return true;
+	return false;
+}
+
 /*
- * The read ended with @result. Returns 0 or the error that the folios got. @keep: the caller goes on with the
- * filler's reference to the first folio, and as busy.
+ * The read brought @done bytes, fewer than expected: the file shrank, or it was cut off and written again. If the
+ * system does not say so, the backend broke its word, and what is missing must not become zeros.
+ */
+static int fill_short(const struct fill *fill, uint64_t done, struct stats_shard *shard)
+{
+	int r = inode_revalidate(fill->inode, false, shard);
+
+	if (r < 0)
+		return r;
+	if (done >= fill_expected(fill))
+		return 0;
+	return r > 0 || fill_dropped(fill) ? -FILL_AGAIN : -EIO;
+}
+
+/*
+ * The read ended with @result. Returns 0 or the error that the first folio got. @keep: the caller goes on with the
+ * filler's reference to that one, if it is good, and as busy.
  */
 static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_shard *shard)
 {
 	struct inode *inode = fill->inode;
-	struct folio_cache *cache = inode->cache;
-	uint64_t offset = fill->request.offset;
-	uint64_t size = folio_u64_load_acquire(&inode->size);
-	uint64_t want = fill->pages << FOLIO_PAGE_SHIFT;
-	uint64_t done = result < 0 ? 0 : (uint64_t)result;
-	int error = result < 0 ? (int)result : 0;
+	uint64_t done = result < 0 ? 0 : (uint64_t)result, size;
+	int error = result < 0 ? (int)result : 0, first = 0;
 	uint32_t i;
 
-	if (offset + want > size)
-		want = size > offset ? size - offset : 0;
-	if (!error && done < want) {
-		/*
-		 * Fewer bytes than the file has by what we know: it shrank. If the system does not say so, the
-		 * backend broke its word, and what is missing must not become zeros.
-		 */
-		int r = inode_revalidate(inode, false, shard);
-
-		if (r < 0)
-			error = r;
-		else if (offset + done < folio_u64_load_acquire(&inode->size) &&
-			done < fill->pages << FOLIO_PAGE_SHIFT)
-			error = -EIO;
-	}
-	if (error)
+	if (!error && done < fill_expected(fill))
+		error = fill_short(fill, done, shard);
+	if (error && error != -FILL_AGAIN)
 		stats_add(shard, STAT_FILL_ERRORS, 1);
+	size = folio_u64_load_acquire(&inode->size);
 	for (i = 0; i < fill->count; i++) {
 		struct folio *folio = fill->folio[i];
 		size_t bytes = fill->iov[i].iov_len;
+		int r = error;
 
-		if (error) {
-			fill_failed(inode, folio, -error);
+		/* The file does not have it any more: it is no page of zeros, which would be there when it grows. */
+		if (!r && folio->index << FOLIO_PAGE_SHIFT >= size)
+			r = -FILL_ENDED;
+		if (r) {
+			fill_failed(inode, folio, -r);
 		} else {
 			/* What the file does not have reads as zero. Broken again: this thread stores (version.h). */
 			if (done < bytes) {
 				version_break(&folio->version);
 				memset((char *)folio->data + done, 0, bytes - done);
 			}
-			done -= done < bytes ? done : bytes;
 			fill_good(inode, folio);
 		}
-		if (i > 0 || !keep || error) {
+		done -= done < bytes ? done : bytes;
+		if (i == 0)
+			first = r;
+		if (i > 0 || !keep || r) {
 			folio_put(folio);
-			evict_busy_end(&cache->evict);
+			evict_busy_end(&inode->cache->evict);
 		}
 	}
-	return error;
+	return first;
 }
 
 /* On a thread of the backend. */
@@ -286,7 +340,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 		if (!fill->count) {
 			free(fill);
 			/* -EEXIST: somebody was faster; look again. */
-			if (r == -ENOMEM)
+			if (r != -EEXIST)
 				break;
 			continue;
 		}
@@ -308,15 +362,17 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	struct folio_cache *cache = inode->cache;
 	struct fill fill;
 	ssize_t result;
-	int r;
+	int r, tries = 3;
 
 	fill_init(&fill, inode, index);
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
-	r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard);
+	/* Nodes that have left a tree count until their grace period is over, and with many misses there are many. */
+	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS && tries-- > 0)
+		grace_barrier();
 	if (r)
-		return r;
+		return r == -ENOBUFS ? -ENOMEM : r;
 	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
 	stats_add(shard, STAT_FILLS, 1);
 	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);

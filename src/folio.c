@@ -171,6 +171,8 @@ int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *
 	folio_u32_store_relaxed(&taken->flags, FOLIO_UPTODATE);
 	folio_u64_fetch_add_relaxed(&cache->pages_private, UINT64_C(1) << order);
 	folio_ref_unfreeze(&taken->ref, 1);
+	/* From here on it is the program that is busy with it. */
+	evict_busy_end(&cache->evict);
 	*folio = taken;
 	return 0;
 }

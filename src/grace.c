@@ -2,16 +2,16 @@
 /*
  * grace.c - threads become known by themselves, and fork leaves a child that works.
  *
- * liburcu keeps a list of the threads whose sections it waits for. A thread gets into it at its first
- * call of the library (grace_thread_attach) and out of it by the destructor of a thread key. A thread
- * that somebody else has registered with the same flavour (the program itself, or liburcu's own thread
- * that runs the callbacks) is taken as it is, and is left registered.
+ * liburcu keeps a list of the threads whose sections it waits for. A thread gets into it at its
+ * first call of the library (grace_thread_attach) and out of it by the destructor of a thread key.
+ * A thread that somebody else has registered with the same flavour (the program itself, or
+ * liburcu's own thread that runs the callbacks) is taken as it is, and is left registered.
  *
- * fork: the child has one thread, but inherits the list of all of them. Their entries lie in thread-local
- * memory that the child's next threads are given again, and one that stood in a section would
- * hold up the child's grace periods for ever. So attached threads are also on a list of our own, and the
- * child takes all but itself off liburcu's. liburcu's list must be whole at the moment of the fork; it
- * is changed
+ * fork: the child has one thread, but inherits the list of all of them. Their entries lie in
+ * thread-local memory that the child's next threads are given again, and one that stood in a
+ * section would hold up the child's grace periods for ever. So attached threads are also on a list
+ * of our own, and the child takes all but itself off liburcu's. liburcu's list must be whole at the
+ * moment of the fork; it is changed
  *
  *   - by threads that attach and detach: they hold attach_lock, and so does the fork;
  *   - by grace periods, which shuffle it: liburcu's thread stands still across the fork, see
@@ -29,7 +29,9 @@
 
 #include <urcu/list.h>
 
-/* A thread that this file has registered. In the thread's own memory; on the list while attached. */
+/*
+ * A thread that this file has registered. In the thread's own memory; on the list while attached.
+ */
 struct attachment {
 	struct cds_list_head link;  /* guarded by attach_lock */
 	struct urcu_reader *reader; /* liburcu's entry */
@@ -48,7 +50,10 @@ static pthread_key_t detach_key;
 #ifdef GRACE_TSAN
 char grace_tsan_tag;
 
-/* TSan's own: memory allocated between the two may be freed by another thread that it knows no order with. */
+/*
+ * TSan's own: memory allocated between the two may be freed by another thread that it knows no
+ * order with.
+ */
 void AnnotateIgnoreWritesBegin(const char *file, int line);
 void AnnotateIgnoreWritesEnd(const char *file, int line);
 #endif
@@ -67,8 +72,8 @@ static void detach(void *value)
 }
 
 /*
- * The thread that forks is in no section, or liburcu's thread could be waiting for it to leave while
- * it waits here for liburcu's thread.
+ * The thread that forks is in no section, or liburcu's thread could be waiting for it to leave
+ * while it waits here for liburcu's thread.
  */
 static void before_fork(void)
 {
@@ -84,14 +89,17 @@ static void after_fork_parent(void)
 }
 
 /*
- * Order: the dead threads' entries go first, since liburcu starts a new thread for the callbacks, which
- * may be given the memory of one of them.
+ * Order: the dead threads' entries go first, since liburcu starts a new thread for the callbacks,
+ * which may be given the memory of one of them.
  */
 static void after_fork_child(void)
 {
-	struct attachment *other, *next;
+	struct cds_list_head *link, *next;
+	struct attachment *other;
 
-	cds_list_for_each_entry_safe (other, next, &attachments, link) {
+	for (link = attachments.next; link != &attachments; link = next) {
+		next = link->next;
+		other = caa_container_of(link, struct attachment, link);
 		if (other == &self)
 			continue;
 		cds_list_del(&other->reader->node);
@@ -115,8 +123,8 @@ int grace_thread_attach(void)
 	if (URCU_TLS(urcu_memb_reader).registered)
 		return 0;
 	/*
-	 * What fails is a thread key or a few bytes for it. Too many keys in the process is, like too
-	 * little memory, nothing that the caller can mend.
+	 * What fails is a thread key or a few bytes for it. Too many keys in the process is, like
+	 * too little memory, nothing that the caller can mend.
 	 */
 	pthread_once(&set_up_once, set_up);
 	/* With a value, or the destructor would not be called. */

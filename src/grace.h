@@ -2,10 +2,10 @@
 /*
  * grace.h - read-side sections, for the memory that is not type-stable: tree nodes and files.
  *
- * The only room that knows liburcu. The flavour is memb: a section is two stores to the thread's own
- * line and no fence (the side that waits pays, with membarrier(2)); qsbr would be cheaper still, but
- * an idle thread that nobody told would hold up every grace period, and no thread has to register
- * here. Nobody ever waits for a grace period on the way of a read: freeing is deferred.
+ * The only room that knows liburcu. The flavour is memb: a section is two stores to the thread's
+ * own line and no fence (the side that waits pays, with membarrier(2)); qsbr would be cheaper
+ * still, but an idle thread that nobody told would hold up every grace period, and no thread has to
+ * register here. Nobody ever waits for a grace period on the way of a read: freeing is deferred.
  *
  *   call                  thread attached   inside a section   blocks
  *   grace_thread_attach   -                 yes                no
@@ -24,11 +24,12 @@
 #include <stdbool.h>
 
 /*
- * TSan does not see into liburcu, and is kept from looking at the pieces that are inlined otherwise: they
- * share words with what it does not see. It is told what a grace period promises: what was done in a section,
- * and before a defer, happens before the callbacks; and the callbacks before the end of a barrier. One
- * tag stands for all grace periods, which tells it more order than there is between unrelated
- * threads, but none between a section and the memory that it still reads.
+ * TSan does not see into liburcu, and is kept from looking at the pieces that are inlined
+ * otherwise: they share words with what it does not see. It is told what a grace period promises:
+ * what was done in a section, and before a defer, happens before the callbacks; and the callbacks
+ * before the end of a barrier. One tag stands for all grace periods, which tells it more order than
+ * there is between unrelated threads, but none between a section and the memory that it still
+ * reads.
  */
 #if defined(__SANITIZE_THREAD__)
 #define GRACE_TSAN 1
@@ -49,7 +50,9 @@ extern char grace_tsan_tag;
 #undef _LGPL_SOURCE
 #include <urcu/static/urcu-memb.h>
 
-/* In what is to be freed after a grace period. Its content is nobody's business before the defer. */
+/*
+ * In what is to be freed after a grace period. Its content is nobody's business before the defer.
+ */
 struct grace_head {
 	struct rcu_head rcu;
 	void (*free_fn)(struct grace_head *head);
@@ -73,14 +76,14 @@ static inline void grace_read_unlock(void)
 }
 
 /*
- * The same section for a hit: without the question whether the system has membarrier(2), which is answered once
- * for the thread (grace_is_cheap), and without a call in the middle of the caller, so that a hit is a leaf
- * function. grace_hit_end returns true when a grace period waits for a word from us: the caller then calls
- * grace_hit_wake. Nests with the others.
+ * The same section for a hit: without the question whether the system has membarrier(2), which is
+ * answered once for the thread (grace_is_cheap), and without a call in the middle of the caller, so
+ * that a hit is a leaf function. grace_hit_end returns true when a grace period waits for a word
+ * from us: the caller then calls grace_hit_wake. Nests with the others.
  *
- * The thread's word is reached by a pointer that the caller keeps, not by liburcu's thread-local name: that
- * would put all of liburcu's thread-local memory into the small room that the system has for
- * libraries loaded late, and a program could not dlopen a plugin that uses this library.
+ * The thread's word is reached by a pointer that the caller keeps, not by liburcu's thread-local
+ * name: that would put all of liburcu's thread-local memory into the small room that the system has
+ * for libraries loaded late, and a program could not dlopen a plugin that uses this library.
  */
 static inline unsigned long *grace_word(void)
 {
@@ -117,8 +120,9 @@ static inline void grace_hit_begin(unsigned long *word)
 
 static inline bool grace_hit_end(unsigned long *word)
 {
+	/* Plain, between barriers: one instruction where a volatile would make three. */
 	cmm_barrier();
-	_CMM_STORE_SHARED(*word, *word - URCU_GP_COUNT);
+	*word -= URCU_GP_COUNT;
 	cmm_barrier();
 	return caa_unlikely(CMM_LOAD_SHARED(urcu_memb_gp.futex) == -1);
 }

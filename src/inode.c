@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cache.h"
+#include "pause.h"
 
 void inode_erase_locked(struct inode *inode, struct folio *folio)
 {
@@ -26,6 +27,8 @@ void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct
 
 	do {
 		n = 0;
+		/* Between the queue and the pool the pages are in our hands. */
+		evict_busy_begin(&inode->cache->evict);
 		tree_lock(&inode->tree);
 		while (n < DROP_BATCH && (entry = tree_next(&inode->tree, &index, last))) {
 			struct folio *folio = entry_folio(entry);
@@ -42,8 +45,13 @@ void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct
 		 * R4: out of the tree before the reference goes. The release of put orders the erase before
 		 * whatever a late getter sees, so its second look fails. Whoever pins the folio keeps it.
 		 */
+		FOLIO_PAUSE(drop_erased, NULL);
 		for (i = 0; i < n; i++)
 			folio_put(dropped[i]);
+		if (n)
+			evict_busy_end(&inode->cache->evict);
+		else
+			evict_busy_cancel(&inode->cache->evict);
 	} while (n == DROP_BATCH);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
 }
@@ -64,12 +72,11 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 	changed = attr.size != inode->attr_size;
 	if (changed && growth_only && attr.size > inode->attr_size) {
 		/*
-		 * The page that had the end reads as zero behind it: it goes before the new size is seen. Pairs
-		 * with the acquire of who reads the size before he looks a page up.
+		 * The page that had the end reads as zero behind it: it goes before the new size is seen, and so does
+		 * whatever a fill that began before the file shrank may have put behind the end. Pairs with the
+		 * acquire of who reads the size before he looks a page up, or looks it up again.
 		 */
-		if (inode->attr_size & (FOLIO_PAGE_SIZE - 1))
-			inode_invalidate(inode, inode->attr_size >> FOLIO_PAGE_SHIFT,
-				inode->attr_size >> FOLIO_PAGE_SHIFT, shard);
+		inode_invalidate(inode, inode->attr_size >> FOLIO_PAGE_SHIFT, UINT64_MAX, shard);
 		inode->attr_size = attr.size;
 		folio_u64_store_release(&inode->size, attr.size);
 	} else if (!growth_only || attr.size < inode->attr_size) {
@@ -79,6 +86,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 			/* A smaller size first, so that nobody fills behind the end; a larger one after. */
 			if (attr.size < inode->attr_size)
 				folio_u64_store_release(&inode->size, attr.size);
+			FOLIO_PAUSE(drop_sized, NULL);
 			inode_invalidate(inode, 0, UINT64_MAX, shard);
 			folio_u64_store_release(&inode->size, attr.size);
 		}
@@ -198,6 +206,7 @@ void inode_put(struct inode *inode, struct stats_shard *shard)
 		at = &(*at)->next;
 	*at = inode->next;
 	drain(inode);
+	FOLIO_PAUSE(drop_drained, NULL);
 	inode_invalidate(inode, 0, UINT64_MAX, shard);
 	cache->io->close(cache->io_context, inode->handle);
 	/* An evictor may still stand on the tree's lock; a last fill may still say goodbye. */

@@ -2,8 +2,8 @@
 /*
  * io-threads.c - a backend: a pool of threads that call preadv. Works everywhere.
  *
- * Threads are started when a request finds nobody idle, up to THREADS_MAX; they take requests in the order
- * of submission.
+ * Threads are started when a request finds nobody idle, up to THREADS_MAX; they take requests in
+ * the order of submission.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,8 +49,8 @@ static void *run(void *arg)
 			threads->last = &threads->first;
 		pthread_mutex_unlock(&threads->lock);
 
-		result = io_file_read(
-			threads, request->handle, request->iov, request->iov_count, request->offset);
+		result = io_file_read(threads, request->handle, request->iov, request->iov_count,
+			request->offset);
 		request->complete(request, result);
 
 		pthread_mutex_lock(&threads->lock);
@@ -88,7 +88,7 @@ static void threads_submit(void *context, struct folio_io_request **requests, un
 		*threads->last = requests[i];
 		threads->last = &requests[i]->next;
 		threads->in_flight++;
-		/* Idle threads may have been signalled already and not have run yet: in_flight tells. */
+		/* Idle threads may have been signalled and not have run yet: in_flight tells. */
 		if (threads->in_flight > threads->count && threads->count < threads->max)
 			start_thread_locked(threads);
 		if (threads->idle)

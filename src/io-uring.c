@@ -2,11 +2,11 @@
 /*
  * io-uring.c - a backend: io_uring, with one thread that owns the ring.
  *
- * Nobody but that thread touches the ring. Callers put requests into a list and wake it if it sleeps;
- * it submits what it finds, waits, and completes. A caller could enter the ring by itself and save the
- * wake-up, but then the kernel does the work of completing on the caller's thread: its epoll_wait
- * and nanosleep would end early with EINTR for no signal, and reads that were put off would end with
- * ECANCELED when it exits. With one owner the kernel, too, can leave out locks and interrupts
+ * Nobody but that thread touches the ring. Callers put requests into a list and wake it if it
+ * sleeps; it submits what it finds, waits, and completes. A caller could enter the ring by itself
+ * and save the wake-up, but then the kernel does the work of completing on the caller's thread: its
+ * epoll_wait would end early with EINTR for no signal, and reads that were put off would fail when
+ * it exits. With one owner the kernel, too, can leave out locks and interrupts
  * (IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN).
  *
  * The two sides of falling asleep, both under the lock:
@@ -14,14 +14,14 @@
  *   thread                                     caller
  *   1. takes the list and sets asleep          A. appends to the list
  *   2. enters the ring, waits for one          B. if asleep: clears it and
- *   3. clears asleep                           C. writes the eventfd, of which a read is always in the ring
+ *   3. clears asleep                           C. writes the eventfd, which the ring reads
  *
- * A before 1: it is taken. A after 1: C ends the wait of 2, also when it comes before 2. Between 3 and
- * 1 nobody writes: the thread looks at the list by itself.
+ * A before 1: it is taken. A after 1: C ends the wait of 2, also when it comes before 2. Between 3
+ * and 1 nobody writes: the thread looks at the list by itself.
  *
- * A device should not idle while the processor prepares its work, so the thread hands over what callers
- * submit in answer to one completion before it goes on to the next, and begins a long list with short
- * batches.
+ * A device should not idle while the processor prepares its work, so the thread hands over what
+ * callers submit in answer to one completion before it goes on to the next, and begins a long list
+ * with short batches.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -33,10 +33,10 @@
 #include "io.h"
 
 /* The kernel's limit of entries is 32768; one is for the eventfd. */
-#define DEPTH_MAX 32767
+#define DEPTH_MAX      32767
 
 /* Of one read; a longer one comes back short and is continued. */
-#define READ_MAX (1u << 30)
+#define READ_MAX       (1u << 30)
 
 /* cookie[0] of a request: bytes read so far. cookie[1]: how the attempt in flight was made. */
 #define ATTEMPT_DIRECT 1u
@@ -44,7 +44,7 @@
 
 struct uring {
 	unsigned depth; /* set at creation, never changed */
-	unsigned batch; /* so is this: callers that wait for room are woken when there is that much */
+	unsigned batch; /* so is this: the room for which waiting callers are woken */
 	int event;
 	pthread_t thread;
 
@@ -88,7 +88,8 @@ static void prepare(struct uring *uring, struct folio_io_request *request)
 }
 
 /*
- * Judge what the kernel answered. Returns true when the request is finished; cookie[0] is the result then.
+ * Judge what the kernel answered. Returns true when the request is finished; cookie[0] is the
+ * result then.
  */
 static bool finish(struct uring *uring, struct folio_io_request *request, int answer)
 {
@@ -109,8 +110,8 @@ static bool finish(struct uring *uring, struct folio_io_request *request, int an
 }
 
 /*
- * Start what callers have submitted. @asleep: the caller is going to wait in the ring, and has to be
- * woken from now on. Returns true when the thread is to end.
+ * Start what callers have submitted. @asleep: the caller is going to wait in the ring, and has to
+ * be woken from now on. Returns true when the thread is to end.
  */
 static bool take(struct uring *uring, bool asleep)
 {
@@ -148,7 +149,8 @@ static void reap(struct uring *uring)
 	unsigned head, seen = 0, count = 0;
 	bool room;
 
-	io_uring_for_each_cqe (&uring->ring, head, cqe) {
+	io_uring_for_each_cqe(&uring->ring, head, cqe)
+	{
 		seen++;
 		request = io_uring_cqe_get_data(cqe);
 		if (!request) {
@@ -209,11 +211,13 @@ static int setup(struct uring *uring)
 	if (!probe || !io_uring_opcode_supported(probe, IORING_OP_READ))
 		error = -ENOSYS;
 	io_uring_free_probe(probe);
-	if (error)
+	if (error) {
 		io_uring_queue_exit(&uring->ring);
-	else
-		io_uring_register_ring_fd(&uring->ring); /* saves a look-up; does not matter if refused */
-	return error;
+		return error;
+	}
+	/* Saves the kernel a look-up. It does not matter if it refuses. */
+	io_uring_register_ring_fd(&uring->ring);
+	return 0;
 }
 
 static void *run(void *arg)
@@ -229,14 +233,17 @@ static void *run(void *arg)
 	if (error)
 		return NULL;
 
-	/* The eventfd's read must have ended before the ring goes: the kernel writes what it read to memory. */
+	/*
+	 * The eventfd's read must have ended before the ring goes: the kernel writes what it read
+	 * to memory.
+	 */
 	while (!take(uring, true) || uring->event_armed) {
 		if (!uring->event_armed)
 			arm_event(uring);
 		/*
-		 * The kernel may be out of memory for a moment. What it did not take is still in the ring and is
-		 * offered again. Nothing else goes wrong here, unless the program denies itself the call
-		 * after it opened the cache.
+		 * The kernel may be out of memory for a moment. What it did not take is still in
+		 * the ring and is offered again. Nothing else goes wrong here, unless the program
+		 * denies itself the call after it opened the cache.
 		 */
 		error = io_uring_submit_and_wait(&uring->ring, 1);
 		if (error < 0 && error != -EINTR && !io_uring_cq_ready(&uring->ring))

@@ -13,13 +13,17 @@
 
 #include "io.h"
 
-/* Does the file system say that direct I/O of IO_ALIGN will not work? Where it says nothing, a read will tell. */
+/*
+ * Does the file system say that direct I/O of IO_ALIGN will not work? Where it says nothing, a read
+ * will tell.
+ */
 static bool direct_refused(int fd)
 {
 #ifdef STATX_DIOALIGN
 	struct statx stx;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && stx.stx_mask & STATX_DIOALIGN)
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+		stx.stx_mask & STATX_DIOALIGN)
 		return stx.stx_dio_offset_align == 0 || stx.stx_dio_offset_align > IO_ALIGN ||
 		       stx.stx_dio_mem_align > IO_ALIGN;
 #endif
@@ -27,16 +31,16 @@ static bool direct_refused(int fd)
 }
 
 /*
- * The flag goes on after open, not with it: an open that creates the file and then fails because the file
- * system has no direct I/O could not be repeated with O_EXCL.
+ * The flag goes on after open, not with it: an open that creates the file and then fails because
+ * the file system has no direct I/O could not be repeated with O_EXCL.
  */
 static bool set_direct(int fd, int flags)
 {
 	return !direct_refused(fd) && fcntl(fd, F_SETFL, (flags & ~O_NONBLOCK) | O_DIRECT) == 0;
 }
 
-int io_file_open(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
-	void **handle)
+int io_file_open(
+	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
 {
 	struct io_file *file;
 	struct stat st;
@@ -44,8 +48,8 @@ int io_file_open(void *context, const char *path, int flags, mode_t mode, unsign
 	bool direct = false;
 
 	/*
-	 * O_NONBLOCK: a FIFO is not waited for, it is refused below. A file that somebody holds a lease on
-	 * answers EAGAIN; leases are for regular files only, so there it is right to wait.
+	 * O_NONBLOCK: a FIFO is not waited for, it is refused below. A file that somebody holds a
+	 * lease on answers EAGAIN; leases are for regular files only, so there it is right to wait.
 	 */
 	fd = open(path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, mode);
 	if (fd < 0 && errno == EAGAIN)
@@ -113,8 +117,8 @@ int io_file_getattr(void *context, void *handle, struct folio_io_attr *attr)
 	};
 	if (file->block) {
 		/*
-		 * All nodes of a device are one file, whose inode number is one that no file system on that
-		 * device gives. The position that lseek sets is used by nobody.
+		 * All nodes of a device are one file, whose inode number is one that no file system
+		 * on that device gives. The position that lseek sets is used by nobody.
 		 */
 		size = lseek(file->fd, 0, SEEK_END);
 		if (size < 0)
@@ -154,8 +158,9 @@ bool io_file_repeat(struct io_file *file, uint64_t offset, size_t wanted, bool d
 		return false;
 	}
 	/*
-	 * A direct read that stops inside a block has met the end of the file, as a rule, and cannot be
-	 * continued from there. If the file does not end there (it grew just now), a buffered read can.
+	 * A direct read that stops inside a block has met the end of the file, as a rule, and
+	 * cannot be continued from there. If the file does not end there (it grew just now), a
+	 * buffered read can.
 	 */
 	if (direct && *done % IO_ALIGN) {
 		if (io_file_getattr(NULL, file, &attr) == 0 && offset + *done >= attr.size) {
@@ -197,8 +202,8 @@ void io_rest(struct io_rest *rest, const struct iovec *iov, unsigned count, size
 	}
 }
 
-ssize_t io_file_read(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
-	uint64_t offset)
+ssize_t io_file_read(
+	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
 {
 	struct io_file *file = handle;
 	size_t wanted = io_length(iov, iov_count), done = 0;
@@ -209,8 +214,8 @@ ssize_t io_file_read(void *context, void *handle, const struct iovec *iov, unsig
 	do {
 		direct = io_file_direct(file);
 		io_rest(&rest, iov, iov_count, done);
-		result = preadv(file->fd, rest.iov, rest.count < IOV_MAX ? (int)rest.count : IOV_MAX,
-			(off_t)(offset + done));
+		result = preadv(file->fd, rest.iov,
+			rest.count < IOV_MAX ? (int)rest.count : IOV_MAX, (off_t)(offset + done));
 		if (result < 0)
 			result = -errno;
 	} while (io_file_repeat(file, offset, wanted, direct, &done, &result));

@@ -2,10 +2,10 @@
 /*
  * io.h - what the library's own backends share.
  *
- * A handle is one descriptor, read by offset only. It is opened for direct I/O where the file allows and
- * falls back to buffered I/O, for all threads at once and for ever, when that turns out not to work: the
- * flag is taken off the descriptor, so that nothing has to be opened again by a name that may
- * have changed its meaning.
+ * A handle is one descriptor, read by offset only. It is opened for direct I/O where the file
+ * allows and falls back to buffered I/O, for all threads at once and for ever, when that turns out
+ * not to work: the flag is taken off the descriptor, so that nothing has to be opened again by a
+ * name that may have changed its meaning.
  */
 #ifndef FOLIO_SRC_IO_H
 #define FOLIO_SRC_IO_H
@@ -25,18 +25,19 @@ struct io_file {
 };
 
 /* The four functions of the table that have nothing to do with how requests are run. */
-int io_file_open(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
-	void **handle);
+int io_file_open(
+	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle);
 void io_file_close(void *context, void *handle);
 int io_file_getattr(void *context, void *handle, struct folio_io_attr *attr);
-ssize_t io_file_read(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
-	uint64_t offset);
+ssize_t io_file_read(
+	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset);
 
 /*
- * How an attempt to read is to be made. Loaded before each attempt; what the attempt came to is judged
- * by it, since another thread may have taken the file to buffered I/O meanwhile.
+ * How an attempt to read is to be made. Loaded before each attempt; what the attempt came to is
+ * judged by it, since another thread may have taken the file to buffered I/O meanwhile.
  *
- * acquire: pairs with the release in io_file_repeat; an attempt that was begun as buffered finds O_DIRECT gone.
+ * acquire: pairs with the release in io_file_repeat; an attempt that was begun as buffered finds
+ * O_DIRECT gone.
  */
 static inline bool io_file_direct(struct io_file *file)
 {
@@ -46,8 +47,8 @@ static inline bool io_file_direct(struct io_file *file)
 /*
  * Judge one attempt to read @wanted bytes at @offset, of which @done were there before.
  * @direct: what io_file_direct said before the attempt.
- * @result: in: what the attempt came to, bytes or -errno; out, if false is returned: what the whole read
- * came to. An error after some bytes is an error: a page read by half is worth nothing.
+ * @result: in: what the attempt came to, bytes or -errno; out, if false is returned: what the whole
+ * read came to. An error after some bytes is an error: a page read by half is worth nothing.
  *
  * Returns true when the rest is to be read, from the @done that is now stored.
  */
@@ -63,7 +64,7 @@ struct io_rest {
 
 size_t io_length(const struct iovec *iov, unsigned count);
 
-/* The rest after @done bytes. Repeated until nothing is left it covers everything, and needs no memory. */
+/* What is left after @done bytes. Repeated until the end it covers all, and needs no memory. */
 void io_rest(struct io_rest *rest, const struct iovec *iov, unsigned count, size_t done);
 
 /* Start a thread that takes no signals. Returns 0 or -errno. */

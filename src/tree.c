@@ -1,50 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tree.c - the side of the tree that stores: growth, shrinking, marks, shadows, and the walk of a range.
+ * tree.c - the side of the tree that stores: growth, shrinking, marks, shadows, and the walk of a
+ * range.
  *
  * The life of a node:
  *
  *   charged, allocated     by a store that found out how many it needs, before it changes anything
  *   linked                 published with a release store in its parent's slot, or as the root
- *   live <-> queued        live: a folio is stored somewhere below. When the last one goes and shadows
- *                          are left, the node joins the queue of the tree's shadow nodes; a store
- *                          below takes it out again
- *   unlinked               its last slot became empty, or a store put a large entry in its place, or it
- *                          was a root whose only child takes over
+ *   live <-> queued        live: a folio is stored somewhere below. When the last one goes and
+ *                          shadows are left, the node joins the queue of the tree's shadow nodes; a
+ *                          store below takes it out again
+ *   unlinked               its last slot became empty, or a store put a large entry in its place,
+ *                          or it was a root whose only child takes over
  *   freed, uncharged       after a grace period
  *
- * What a reader may see. Nothing keeps a reader from standing in a node while the tree around it changes,
- * or while the node itself leaves the tree. Three facts make that harmless:
+ * What holds whenever nobody has the lock:
+ *
+ *   I1  No node is empty, and the root leads somewhere else than to a node in slot 0 alone: there
+ *       are as few nodes as the content needs, and the same content makes the same tree.
+ *   I2  count, live and the marks of a node follow from its slots and its children; a node is
+ *       queued exactly when live is 0.
+ *   I3  A queued node is younger in the queue than each of its children.
+ *   I4  The budget's shadow nodes are within their limit, or this tree has none of them.
+ *
+ * What a reader may see. Nothing keeps a reader from standing in a node while the tree around it
+ * changes, or while the node itself leaves the tree. Three facts make that harmless:
  *
  *   1. A node stands for the same indexes as long as anybody can reach it: growth puts nodes above
- *      the root and shrinking takes them away there; neither moves anything, and shift and offset are never
- *      changed. So whatever way led a reader to a slot, the slot is the one for his index.
+ *      the root and shrinking takes them away there; neither moves anything, and shift and offset
+ *      are never changed. So whatever way led a reader to a slot, it is the slot for his index.
  *
- *   2. An entry is in the slots of one node, from its store to its erase: nodes are shared by the old and
- *      the new root, never copied. So erase, which clears these slots before it returns, clears the entry
- *      wherever any reader can have found it, and the reader's second look at the same slot notices.
+ *   2. An entry is in the slots of one node, from its store to its erase: nodes are shared by the
+ *      old and the new root, never copied. So erase, which clears these slots before it returns,
+ *      clears the entry wherever any reader can have found it, and the reader's second look at the
+ *      same slot notices.
  *
  *   3. A node that has left is empty and stays so, since stores start at the root; a reader in it
- *      finds nothing, which was true after he had set out. The one exception is a root that shrinking
- *      replaced: its slot 0 still leads to the child, which is part of the tree, so that readers who are on
- *      their way through it miss nothing that is stored. When the child leaves the tree later, they are
- *      still in the section in which they loaded the old root, and the child's grace period waits for them.
+ *      finds nothing, which was true after he had set out. The one exception is a root that
+ *      shrinking replaced: its slot 0 still leads to the child, which is part of the tree, so that
+ *      readers who are on their way through it miss nothing that is stored. When the child leaves
+ *      the tree later, they are still in the section in which they loaded the old root, and the
+ *      child's grace period waits for them.
+ *
+ *     reader at index 0            writer
+ *     loads the root: R
+ *                                  erases the far page: R leads to slot 0 alone
+ *                                  the child C becomes the root, R waits for its grace period
+ *     loads R's slot 0: C          (an empty slot here would be a page lost that is stored)
+ *                                  erases page 0: C is empty and leaves, too
+ *     loads C's slot: empty        C is freed when the reader has left his section, not before
  *
  * A reader thus sees, for his index, what was stored there at some moment since he loaded the root.
  *
- * Order: every store to a slot or to the root is a release. It pairs with the acquire of each step of
- * tree_walk: for a node's word, its shift and its slots; for a folio's word, the folio as the storing
- * thread set it up. That an erase is seen before the drop of the tree's reference is the business of
- * the counter (ref.h, R4).
+ * Order: every store to a slot or to the root is a release. It pairs with the acquire of each step
+ * of tree_walk: for a node's word, its slots; for a folio's word, the folio as the storing thread
+ * set it up. Stores of NULL publish nothing and would do with less; one rule is easier to keep than
+ * two. That an erase is seen before the drop of the tree's reference is the business of the counter
+ * (ref.h, R4).
  *
- * Shadow nodes. A node with live == 0 is there for shadows alone: it costs as much as the shadows of 64
- * pages are worth and nobody evicts it. They are counted in the budget, whatever their level, and each tree keeps
- * its own in a queue by age, oldest first. A parent becomes such a node after the last of its children did, and
- * stops being one before any of them can become one again; so a parent is always younger than its children
- * in the queue, the oldest node has only shadows in its slots, and dropping it is emptying one node.
+ * Shadow nodes. A node with live == 0 is there for shadows alone: it costs as much as 9 descriptors
+ * and nobody evicts it. They are counted in the budget, whatever their level, and each tree keeps
+ * its own in a queue by age, oldest first. A parent becomes such a node after the last of its
+ * children did, and stops being one before any of them can become one again: that is I3. Hence the
+ * oldest node has only shadows in its slots, and dropping it is emptying one node.
  *
- * Lock order: tree->lock is all there is here; grace_defer under it takes no lock that anybody waits
- * for. The budget is shared by trees under different locks, and atomic.
+ * Lock order: tree->lock is all there is here; grace_defer under it takes no lock that anybody
+ * waits for. The budget is shared by trees under different locks, and atomic.
  */
 #include "tree.h"
 
@@ -55,11 +76,14 @@
 #include <string.h>
 
 _Static_assert(TREE_SHIFT >= 1 && TREE_SHIFT <= 8, "count and live are 16 bits wide, slots beside");
-_Static_assert(offsetof(struct tree_node, slot) == 64 || TREE_SHIFT > 6, "one line before the slots");
+_Static_assert(
+	offsetof(struct tree_node, slot) == 64 || TREE_SHIFT > 6, "one line before the slots");
 
 #define LAST_OFFSET (TREE_SLOTS - 1)
 
-/* Of the level where entries of @order live: what a slot is worth, and how many of them one fills. */
+/*
+ * Of the level where entries of @order live: what a slot is worth, and how many of them one fills.
+ */
 static unsigned order_shift(unsigned order)
 {
 	return order / TREE_SHIFT * TREE_SHIFT;
@@ -75,12 +99,13 @@ static unsigned offset_of(uint64_t index, unsigned shift)
 	return (index >> shift) & LAST_OFFSET;
 }
 
+/* Does the tree below this root reach that far? The index may be any, also past TREE_INDEX_MAX. */
 static bool covers(const struct tree_node *root, uint64_t index)
 {
 	return !(index >> root->shift >> TREE_SHIFT);
 }
 
-/* For the holder of the lock, who reads what he or a former holder stored. */
+/* relaxed: for the holder of the lock, who reads what he or a former holder stored. */
 static void *slot_entry(struct tree_node *node, unsigned offset)
 {
 	return folio_ptr_load_relaxed(&node->slot[offset]);
@@ -111,11 +136,14 @@ static void replace(struct tree *tree, struct tree_node *node, void *entry)
 		slot_store(node->parent, node->offset, entry);
 	else
 		/* release: as in slot_store */
-		folio_ptr_store_release(&tree->root, entry ? tree_root_word(tree_to_node(entry)) : NULL);
+		folio_ptr_store_release(
+			&tree->root, entry ? tree_root_word(tree_to_node(entry)) : NULL);
 }
 
 /*
- * Marks: one bit a slot. A node's bit in its parent is set exactly when any bit of the node is.
+ * Marks: one bit a slot. A node's bit in its parent is set exactly when any bit of the node is, so
+ * a search for marked entries goes down only where it will find one. Never read without the lock:
+ * what is dirty is asked by those who are about to change it.
  */
 
 static bool mark_get(const struct tree_node *node, enum tree_mark mark, unsigned offset)
@@ -152,6 +180,9 @@ static bool mark_any(const struct tree_node *node, enum tree_mark mark)
 	return mark_next(node, mark, 0) < TREE_SLOTS;
 }
 
+/*
+ * Up to the first node that has the mark already: what is above has it, too.
+ */
 static void mark_set(struct tree_node *node, enum tree_mark mark, unsigned offset, unsigned slots)
 {
 	unsigned i;
@@ -162,6 +193,10 @@ static void mark_set(struct tree_node *node, enum tree_mark mark, unsigned offse
 		mark_put(node->parent, mark, node->offset, true);
 }
 
+/*
+ * Up to the first node that keeps the mark for another slot. A node that is about to leave the tree
+ * has cleared its marks in this way before, so unlinking has none to clear.
+ */
 static void mark_clear(struct tree_node *node, enum tree_mark mark, unsigned offset, unsigned slots)
 {
 	unsigned i;
@@ -193,7 +228,10 @@ static void node_free_deferred(struct grace_head *head)
 
 static struct tree_node *node_alloc(struct tree_budget *budget)
 {
-	/* Aligned to a line: the low bits of the word are free, and 8 slots share a line. */
+	/*
+	 * Aligned to a line: the low bits of the word are free, and 8 slots share a line. Under the
+	 * lock, as all of a store: a second look after an allocation without it would cost more.
+	 */
 	struct tree_node *node = aligned_alloc(_Alignof(struct tree_node), sizeof(*node));
 
 	if (!node)
@@ -204,8 +242,8 @@ static struct tree_node *node_alloc(struct tree_budget *budget)
 }
 
 /*
- * @needed nodes, chained by their parent fields: a store changes the tree when it has all that it needs,
- * so that a failure has nothing to undo. Charged first, so that trees side by side do not
+ * @needed nodes, chained by their parent fields: a store changes the tree when it has all that it
+ * needs, so that a failure has nothing to undo. Charged first, so that trees side by side do not
  * pass the limit together.
  */
 static int nodes_reserve(struct tree_budget *budget, unsigned needed, struct tree_node **spare)
@@ -216,6 +254,7 @@ static int nodes_reserve(struct tree_budget *budget, unsigned needed, struct tre
 	*spare = NULL;
 	if (!needed)
 		return 0;
+	/* relaxed: the count is exact whatever the order, and says nothing about other memory. */
 	if (folio_u64_fetch_add_relaxed(&budget->nodes, needed) + needed > budget->nodes_max) {
 		folio_u64_fetch_sub_relaxed(&budget->nodes, needed);
 		return -ENOMEM;
@@ -238,6 +277,9 @@ static int nodes_reserve(struct tree_budget *budget, unsigned needed, struct tre
 	return -ENOMEM;
 }
 
+/*
+ * A root has no parent and offset 0, which is how the node was allocated; others are placed later.
+ */
 static struct tree_node *spare_take(struct tree_node **spare, unsigned shift)
 {
 	struct tree_node *node = *spare;
@@ -248,6 +290,7 @@ static struct tree_node *spare_take(struct tree_node **spare, unsigned shift)
 	return node;
 }
 
+/* At the young end. Its children are in the queue already (I3). */
 static void queue_add(struct tree *tree, struct tree_node *node)
 {
 	node->queued = true;
@@ -283,7 +326,7 @@ static void retire(struct tree *tree, struct tree_node *node)
 	grace_defer(&node->grace, node_free_deferred);
 }
 
-/* Take an empty node out. What is above may be empty after that. */
+/* Take an empty node out. What is above may be empty after that: see prune. */
 static void unlink_node(struct tree *tree, struct tree_node *node)
 {
 	assert(!node->count && !node->live);
@@ -293,7 +336,9 @@ static void unlink_node(struct tree *tree, struct tree_node *node)
 	retire(tree, node);
 }
 
-/* Take @node and what is above it out, as far as it is empty. */
+/*
+ * Take @node and what is above it out, as far as it is empty: from the bottom up, each by itself.
+ */
 static void prune(struct tree *tree, struct tree_node *node)
 {
 	struct tree_node *parent;
@@ -305,8 +350,8 @@ static void prune(struct tree *tree, struct tree_node *node)
 }
 
 /*
- * While the root leads to slot 0 and nowhere else, the child is root enough. The old root keeps its slot for the
- * readers that are in it (fact 3 above).
+ * While the root leads to slot 0 and nowhere else, the child is root enough. The old root keeps its
+ * slot for the readers that are in it (fact 3 above).
  */
 static void shrink(struct tree *tree)
 {
@@ -324,8 +369,9 @@ static void shrink(struct tree *tree)
 }
 
 /*
- * Free a sub-tree of nothing but shadows that a store has just put an entry in place of. The slots are
- * cleared for the readers in it: they find nothing rather than what was remembered of another time.
+ * Free a sub-tree of nothing but shadows that a store has just put an entry in place of. The slots
+ * are cleared for the readers in it: they find nothing rather than what was remembered of another
+ * time.
  */
 static void retire_shadows(struct tree *tree, struct tree_node *node)
 {
@@ -337,6 +383,7 @@ static void retire_shadows(struct tree *tree, struct tree_node *node)
 		entry = slot_entry(node, offset);
 		if (!entry)
 			continue;
+		/* Before the child's own grace period begins: nobody comes to it by this way. */
 		slot_store(node, offset, NULL);
 		if (tree_is_node(entry))
 			retire_shadows(tree, tree_to_node(entry));
@@ -344,7 +391,9 @@ static void retire_shadows(struct tree *tree, struct tree_node *node)
 	retire(tree, node);
 }
 
-/* Forget the oldest shadows. Their node has no children, being older than any parent in the queue. */
+/*
+ * Forget the oldest shadows. Their node has no children, being older than any parent in the queue.
+ */
 static void drop_oldest(struct tree *tree)
 {
 	struct tree_node *node = tree->shadow_oldest;
@@ -356,28 +405,34 @@ static void drop_oldest(struct tree *tree)
 		assert(tree_is_shadow(slot_entry(node, offset)));
 		slot_store(node, offset, NULL);
 	}
+	/* What is above was there for more than this node, or is younger and empty now. */
 	node->count = 0;
 	prune(tree, node);
 	shrink(tree);
 }
 
 /*
- * After a change that may have made shadow nodes. What this change has left goes last; where the tree has nothing
- * older, it is that. The load may miss what another tree does at the same moment: that tree looks
- * after its own.
+ * After a change that may have made shadow nodes. What this change has left goes last; where the
+ * tree has nothing older, it is that. The load may miss what another tree does at the same moment:
+ * that tree looks after its own.
  */
 static void limit_shadows(struct tree *tree)
 {
 	struct tree_budget *budget = tree->budget;
 
-	while (tree->shadow_oldest && folio_u64_load_relaxed(&budget->nodes_shadow) > budget->nodes_shadow_max)
+	while (tree->shadow_oldest &&
+		folio_u64_load_relaxed(&budget->nodes_shadow) > budget->nodes_shadow_max)
 		drop_oldest(tree);
 }
 
 /*
- * Near the limit, give the tree's oldest shadow nodes back, as many as are about to be taken. They count until
- * their grace period is over; the last eighth of the budget is what goes on being handed out meanwhile.
- * Returns true when the tree has changed.
+ * The limit is a hard one: nodes that wait for their grace period are memory like the others, and
+ * how long they wait is up to readers. So dropping shadows gives nothing at once to the store that
+ * finds the budget used up, and it is done before that point.
+ *
+ * Near the limit, give the tree's oldest shadow nodes back, as many as are about to be taken. They
+ * count until their grace period is over; the last eighth of the budget is what goes on being
+ * handed out meanwhile. Returns true when the tree has changed.
  */
 static bool make_room(struct tree *tree, unsigned needed)
 {
@@ -402,6 +457,10 @@ int tree_init(struct tree *tree, struct tree_budget *budget)
 	return -pthread_mutex_init(&tree->lock, NULL);
 }
 
+/*
+ * No grace period: nobody is on his way. Nodes unlinked before are not found here and wait for
+ * theirs.
+ */
 static void destroy_below(struct tree *tree, struct tree_node *node)
 {
 	unsigned offset;
@@ -427,7 +486,8 @@ void tree_destroy(struct tree *tree)
 }
 
 /*
- * Storing: look, reserve, change.
+ * Storing: look (plan), reserve (make_room, nodes_reserve), change (grow, descend, and the slots).
+ * Only the last part changes what is stored, and it cannot fail.
  */
 
 /* The lowest level at which a root reaches @last. */
@@ -440,7 +500,10 @@ static unsigned root_shift(uint64_t last)
 	return shift;
 }
 
-/* For a store of @order at @index: what level the root has to have, at least. */
+/*
+ * For a store of @order at @index: what level the root has to have, at least. Aligned as it is, the
+ * entry lies in the root's slot 0 only when its index is 0 or the root is higher than its level.
+ */
 static unsigned top_shift(uint64_t index, unsigned order)
 {
 	unsigned reach = root_shift(index + (UINT64_C(1) << order) - 1);
@@ -450,9 +513,18 @@ static unsigned top_shift(uint64_t index, unsigned order)
 }
 
 /*
- * May an entry be stored, and how many nodes are missing on the way to its level? A tree that is too low
- * grows from its root up to @top; the way down from there is new, too, unless the entry lies over the
- * old root: then slot 0 leads all the way.
+ * May an entry be stored, and how many nodes are missing on the way to its level? One of:
+ *
+ *   no tree yet            a node for each level from the root's down to the entry's
+ *   the root is too low    it grows, a node a level. An entry at index 0 then lies over all of the
+ *                          old tree, on the new root's own level; any other lies beside it, in a
+ *                          slot of the new root that is empty, and needs a way down from there
+ *   a way that ends early  a node for each level below the end, be it empty or a shadow; a folio at
+ *                          the end covers the index: -EEXIST
+ *   a way that is whole    none, when the slots hold no folio and no node with one below
+ *
+ * Only live is asked about what is below, so the answer costs no more for large entries than for
+ * small ones.
  */
 static int plan(struct tree *tree, uint64_t index, unsigned order, unsigned *needed)
 {
@@ -483,7 +555,8 @@ static int plan(struct tree *tree, uint64_t index, unsigned order, unsigned *nee
 	}
 	for (i = 0; i < order_slots(order); i++) {
 		entry = slot_entry(node, offset_of(index, level) + i);
-		if (tree_is_node(entry) ? tree_to_node(entry)->live > 0 : entry && !tree_is_shadow(entry))
+		if (tree_is_node(entry) ? tree_to_node(entry)->live > 0
+					: entry && !tree_is_shadow(entry))
 			return -EEXIST;
 	}
 	return 0;
@@ -500,7 +573,8 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 
 	if (!root) {
 		root = spare_take(spare, top);
-		folio_ptr_store_release(&tree->root, tree_root_word(root)); /* release: as in slot_store */
+		/* release: as in slot_store */
+		folio_ptr_store_release(&tree->root, tree_root_word(root));
 	}
 	while (root->shift < top) {
 		above = spare_take(spare, root->shift + TREE_SHIFT);
@@ -509,18 +583,26 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 		above->live = root->live > 0;
 		for (mark = 0; mark < TREE_MARKS; mark++)
 			mark_put(above, mark, 0, mark_any(root, mark));
-		/* Those of them that the entry comes to lie under leave the queue again, see add_live. */
+		/*
+		 * Those of them that the entry comes to lie under leave the queue again, see
+		 * add_live.
+		 */
 		if (!above->live)
 			queue_add(tree, above);
 		root->parent = above;
-		folio_ptr_store_release(&tree->root, tree_root_word(above)); /* release: as in slot_store */
+		/* release: as in slot_store; after it, readers arrive through the new root. */
+		folio_ptr_store_release(&tree->root, tree_root_word(above));
 		root = above;
 	}
 	return root;
 }
 
-/* Go down from @node to the level at @index, building what is missing. A shadow in the way is dropped. */
-static struct tree_node *descend(struct tree_node *node, uint64_t index, unsigned level, struct tree_node **spare)
+/*
+ * Go down from @node to the level at @index, building what is missing. A shadow in the way is
+ * dropped.
+ */
+static struct tree_node *descend(
+	struct tree_node *node, uint64_t index, unsigned level, struct tree_node **spare)
 {
 	struct tree_node *child;
 	unsigned offset;
@@ -543,7 +625,10 @@ static struct tree_node *descend(struct tree_node *node, uint64_t index, unsigne
 	return node;
 }
 
-/* @slots of @node have got a folio: tell those above for whom it is the first. */
+/*
+ * @slots of @node have got a folio: tell those above for whom it is the first. They leave the
+ * queue, the entry's node first; those that were just built are in no queue.
+ */
 static void add_live(struct tree *tree, struct tree_node *node, unsigned slots)
 {
 	bool first;
@@ -565,11 +650,16 @@ int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *e
 	void *old;
 	int err;
 
-	if (order > TREE_ORDER_MAX || index > TREE_INDEX_MAX || index & ((UINT64_C(1) << order) - 1))
+	if (order > TREE_ORDER_MAX || index > TREE_INDEX_MAX ||
+		index & ((UINT64_C(1) << order) - 1))
 		return -EINVAL;
-	assert(entry && !tree_is_node(entry) && !tree_is_shadow(entry) && tree_order(entry) == order);
+	assert(entry && !tree_is_node(entry) && !tree_is_shadow(entry) &&
+		tree_order(entry) == order);
 	err = plan(tree, index, order, &needed);
-	/* Making room may take away nodes that were counted on; it takes no folios, so only the number changes. */
+	/*
+	 * Making room may take away nodes that were counted on; it takes no folios, so only the
+	 * number changes.
+	 */
 	if (!err && needed && make_room(tree, needed))
 		err = plan(tree, index, order, &needed);
 	if (!err)
@@ -583,6 +673,9 @@ int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *e
 	offset = offset_of(index, node->shift);
 	for (i = 0; i < order_slots(order); i++) {
 		old = slot_entry(node, offset + i);
+		/*
+		 * The new word first, so that a sub-tree is retired when no new reader comes to it.
+		 */
 		slot_store(node, offset + i, entry);
 		if (!old)
 			node->count++;
@@ -591,11 +684,15 @@ int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *e
 	}
 	add_live(tree, node, order_slots(order));
 	tree->entries++;
+	/* Growth over a tree of shadows has made a queued node on each level in between. */
 	limit_shadows(tree);
 	return 0;
 }
 
-/* The node on @level that has the slot for @index; NULL where the tree does not reach. */
+/*
+ * The node on @level that has the slot for @index; NULL where the tree does not reach. For what the
+ * caller knows to be there: the order tells the level, so nothing has to be looked at on the way.
+ */
 static struct tree_node *find_node(struct tree *tree, uint64_t index, unsigned level)
 {
 	struct tree_node *node = root_of(tree);
@@ -613,8 +710,8 @@ static struct tree_node *find_node(struct tree *tree, uint64_t index, unsigned l
 }
 
 /*
- * @slots of @node have lost their folio. Up the path, as long as it was the last one: what is empty leaves the tree,
- * what has shadows left is queued, children before parents.
+ * @slots of @node have lost their folio. Up the path, as long as it was the last one: what is empty
+ * leaves the tree, what has shadows left is queued, children before parents.
  */
 static void sub_live(struct tree *tree, struct tree_node *node, unsigned slots)
 {
@@ -634,17 +731,24 @@ static void sub_live(struct tree *tree, struct tree_node *node, unsigned slots)
 	} while (last && node);
 }
 
+/* Nothing but the words: the marks, the counts and the way here are those of the slots. */
 void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry)
 {
 	struct tree_node *node = find_node(tree, index, order_shift(order));
 	unsigned offset, i;
 
-	assert(node && !tree_is_node(entry) && !tree_is_shadow(entry) && tree_order(entry) == order);
+	assert(node && !tree_is_node(entry) && !tree_is_shadow(entry) &&
+		tree_order(entry) == order);
 	offset = offset_of(index, node->shift);
 	for (i = 0; i < order_slots(order); i++)
 		slot_store(node, offset + i, entry);
 }
 
+/*
+ * The slots are cleared before anything else happens to the node, so that fact 2 holds also when
+ * the node stays, and fact 3 when it goes. The shadow is one of those stores: a reader finds the
+ * entry, the shadow or nothing.
+ */
 void tree_erase_locked(struct tree *tree, uint64_t index, unsigned order, void *shadow)
 {
 	struct tree_node *node = find_node(tree, index, order_shift(order));
@@ -663,14 +767,16 @@ void tree_erase_locked(struct tree *tree, uint64_t index, unsigned order, void *
 	node->count -= shadow ? slots - 1 : slots;
 	tree->entries--;
 	sub_live(tree, node, slots);
+	/* May drop the very shadow that was stored above. */
 	limit_shadows(tree);
 	shrink(tree);
 }
 
 /*
- * No way up is needed, and none could be used: parent pointers are the lock's. At the end of a node the walk starts
- * again at the root, with an index that is larger. So it ends, whatever happens beside it; and
- * where the tree has become lower than the index, nothing is stored there.
+ * No way up is needed, and none could be used: parent pointers are the lock's. At the end of a node
+ * the walk starts again at the root, with an index that is larger. So it ends, whatever happens
+ * beside it; and where the tree has become lower than the index, nothing is stored there. That also
+ * keeps the index far from overflow, up to a @last of UINT64_MAX.
  */
 void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 {
@@ -679,9 +785,6 @@ void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 	unsigned shift, offset;
 	void *entry;
 
-	/* Below the limit no sum overflows. */
-	if (last > TREE_INDEX_MAX)
-		last = TREE_INDEX_MAX;
 	while (i <= last) {
 		/* acquire, here and below: as in tree_walk. */
 		entry = folio_ptr_load_acquire(&tree->root);
@@ -703,6 +806,7 @@ void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 				*index = i;
 				return entry;
 			}
+			/* To the next slot: of a high node, a long way. */
 			i = ((i >> shift) + 1) << shift;
 			if (offset == LAST_OFFSET || i > last)
 				break;
@@ -711,8 +815,12 @@ void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
 	return NULL;
 }
 
-/* The node and the first slot of the folio's entry that covers @index. Returns its slots, 0 for no entry. */
-static unsigned find_entry(struct tree *tree, uint64_t index, struct tree_node **found, unsigned *offset)
+/*
+ * The node and the first slot of the folio's entry that covers @index. Returns its slots, 0 for no
+ * entry.
+ */
+static unsigned find_entry(
+	struct tree *tree, uint64_t index, struct tree_node **found, unsigned *offset)
 {
 	struct tree_node *node = root_of(tree);
 	unsigned slots;
@@ -761,25 +869,30 @@ bool tree_mark_test_locked(struct tree *tree, uint64_t index, enum tree_mark mar
 	return find_entry(tree, index, &node, &offset) && mark_get(node, mark, offset);
 }
 
-void *tree_next_marked_locked(struct tree *tree, uint64_t *index, uint64_t last, enum tree_mark mark)
+/*
+ * As tree_next, but from mark to mark: a node without a marked slot is not visited. The way from
+ * the root down is taken once for each node with marked entries.
+ */
+void *tree_next_marked_locked(
+	struct tree *tree, uint64_t *index, uint64_t last, enum tree_mark mark)
 {
 	struct tree_node *node;
 	uint64_t i = *index;
 	unsigned offset;
 	void *entry;
 
-	if (last > TREE_INDEX_MAX)
-		last = TREE_INDEX_MAX;
 	while (i <= last && (node = root_of(tree)) && covers(node, i)) {
 		/* A marked slot leads to a marked entry, unless that lies before i. */
 		for (;;) {
 			offset = mark_next(node, mark, offset_of(i, node->shift));
 			if (offset == TREE_SLOTS) {
-				i = ((i >> node->shift >> TREE_SHIFT) + 1) << TREE_SHIFT << node->shift;
+				i = ((i >> node->shift >> TREE_SHIFT) + 1)
+				    << TREE_SHIFT << node->shift;
 				break;
 			}
 			if (offset != offset_of(i, node->shift))
-				i = ((i >> node->shift & ~(uint64_t)LAST_OFFSET) + offset) << node->shift;
+				i = ((i >> node->shift & ~(uint64_t)LAST_OFFSET) + offset)
+				    << node->shift;
 			if (i > last)
 				return NULL;
 			entry = slot_entry(node, offset);
@@ -793,7 +906,11 @@ void *tree_next_marked_locked(struct tree *tree, uint64_t *index, uint64_t last,
 	return NULL;
 }
 
-/* Of @node, which begins at @base: drop the shadows of index .. last, and the nodes that become empty. */
+/*
+ * Of @node, which begins at @base: drop the shadows of index .. last, and the nodes below that
+ * become empty. Live counts do not change: nothing that is taken away was live. The depth of the
+ * calls is that of the tree.
+ */
 static void erase_shadows_below(
 	struct tree *tree, struct tree_node *node, uint64_t base, uint64_t index, uint64_t last)
 {
@@ -807,9 +924,10 @@ static void erase_shadows_below(
 		entry = slot_entry(node, offset);
 		if (tree_is_node(entry)) {
 			child = tree_to_node(entry);
-			erase_shadows_below(tree, child, base + ((uint64_t)offset << node->shift), index, last);
+			erase_shadows_below(
+				tree, child, base + ((uint64_t)offset << node->shift), index, last);
 			if (!child->count)
-				unlink_node(tree, child);
+				unlink_node(tree, child); /* and out of the queue */
 		} else if (tree_is_shadow(entry)) {
 			slot_store(node, offset, NULL);
 			node->count--;
@@ -817,6 +935,7 @@ static void erase_shadows_below(
 	}
 }
 
+/* A shadow goes when any index that it is found for is in the range: it stands for all of them. */
 void tree_erase_shadows_locked(struct tree *tree, uint64_t index, uint64_t last)
 {
 	struct tree_node *root = root_of(tree);

@@ -5,25 +5,28 @@
  * Entries are words with a tag in the low bits:
  *
  *   0                       empty
- *   folio | order << 2      a folio (descriptors are 64-byte aligned, so bits 0..5 are free); the order stands
- *                           in the word so that a reader finds the data without the descriptor
+ *   folio | order << 2      a folio (descriptors are 64-byte aligned, so bits 0..5 are free); the
+ *                           order stands in the word so that a reader finds the data without the
+ *                           descriptor
  *   value << 2 | 2          a shadow: what eviction wants to remember of a page that left
  *   node | 1                inside the tree only
  *
  * An entry of order o sits at the level where a slot is worth 64^(o/6) pages and fills 2^(o%6)
- * neighbouring slots of it, each with the same word: a look-up of any page of the folio finds it with no
- * indirection, and the level tells nothing that the word does not.
+ * neighbouring slots of it, each with the same word: a look-up of any page of the folio finds it
+ * with no indirection, and the level tells nothing that the word does not.
  *
  *   order 0       one slot of a leaf            order 6       one slot one level up, worth 64 pages
  *   order 1..5    2..32 slots of a leaf         order 7..11   2..32 such slots
  *
- * Readers (tree_load, tree_walk, tree_next) run inside a grace section beside anything. What they see of a
- * multi-slot entry that is being stored or erased may be part of it; who needs more holds the lock.
- * Functions named _locked: the caller holds tree->lock, and is attached (grace.h), since nodes are freed
- * after a grace period. What a reader finds in a node that has left the tree: see tree.c.
+ * Readers (tree_load, tree_walk, tree_next) run inside a grace section beside anything. What they
+ * see of a multi-slot entry that is being stored or erased may be part of it; who needs more holds
+ * the lock. Functions named _locked: the caller holds tree->lock, and is attached (grace.h), since
+ * nodes are freed after a grace period. What a reader finds in a node that has left the tree: see
+ * tree.c.
  *
- * Memory: every node is charged to a tree_budget. Nodes under which only shadows are left are counted apart
- * and are bounded: past the limit the oldest of the same tree are dropped, or the shadow is not stored.
+ * Memory: every node is charged to a tree_budget. Nodes under which only shadows are left are
+ * counted apart and are bounded: past the limit the oldest of the same tree are dropped, or the
+ * shadow is not stored.
  */
 #ifndef FOLIO_SRC_TREE_H
 #define FOLIO_SRC_TREE_H
@@ -40,15 +43,15 @@
 #ifndef TREE_SHIFT
 #define TREE_SHIFT 6
 #endif
-#define TREE_SLOTS (1u << TREE_SHIFT)
+#define TREE_SLOTS     (1u << TREE_SHIFT)
 
 /* The largest index: files of 2^52 pages, which is more bytes than a uint64_t counts. */
 #define TREE_INDEX_MAX ((UINT64_C(1) << 52) - 1)
 /* As many orders as the word has room for. */
 #define TREE_ORDER_MAX 15
 
-#define TREE_NODE   1u
-#define TREE_SHADOW 2u
+#define TREE_NODE      1u
+#define TREE_SHADOW    2u
 
 enum tree_mark { TREE_DIRTY, TREE_WRITEBACK, TREE_MARKS };
 
@@ -63,8 +66,8 @@ struct tree_budget {
 
 struct tree_node {
 	/*
-	 * Set before the node is published, never changed while readers can reach it. (The offset of a
-	 * root is 0, and stays so when the root gets a parent or becomes root again.)
+	 * Set before the node is published, never changed while readers can reach it. (The offset
+	 * of a root is 0, and stays so when the root gets a parent or becomes root again.)
 	 */
 	uint8_t shift;  /* a slot is worth 2^shift pages */
 	uint8_t offset; /* slot in the parent */
@@ -83,8 +86,8 @@ struct tree_node {
 	/* Set at creation. */
 	struct tree_budget *budget;
 	/*
-	 * Stored under the lock, release; loaded by anybody, acquire. On lines of their own: a look-up
-	 * reads nothing but slots.
+	 * Stored under the lock, release; loaded by anybody, acquire. On lines of their own: a
+	 * look-up reads nothing but slots.
 	 */
 	folio_ptr slot[TREE_SLOTS] __attribute__((aligned(64)));
 };
@@ -124,8 +127,8 @@ static inline struct tree_node *tree_to_node(const void *entry)
 }
 
 /*
- * The root's word has the root's shift in its top bits: a look-up needs it at once, and has it without a load
- * that would have to wait for the word. (No address of a program has these bits.)
+ * The root's word has the root's shift in its top bits: a look-up needs it at once, and has it
+ * without a load that would have to wait for the word. (No address of a program has these bits.)
  */
 #define TREE_ROOT_SHIFT 58
 
@@ -151,15 +154,16 @@ static inline unsigned tree_order(const void *entry)
 }
 
 /*
- * Find the entry that covers @index and the slot that it was found in (NULL when the tree does not reach that
- * far), for looking again. Inside a grace section. Returns the entry: NULL, a folio's word or a shadow.
+ * Find the entry that covers @index and the slot that it was found in (NULL when the tree does not
+ * reach that far), for looking again. Inside a grace section. Returns the entry: NULL, a folio's
+ * word or a shadow.
  *
- * acquire, at each step: pairs with the release of the store that published the node or the
- * entry; without it the node's shift and slots, or the folio behind the entry, could be read from before
+ * acquire, at each step: pairs with the release of the store that published the node or the entry;
+ * without it the node's shift and slots, or the folio behind the entry, could be read from before
  * they were set up.
  *
- * Each level's shift follows from the one above: the walk does not read the header of a node, whose line
- * belongs to those who store.
+ * Each level's shift follows from the one above: the walk does not read the header of a node, whose
+ * line belongs to those who store.
  */
 static inline void *tree_walk(struct tree *tree, uint64_t index, folio_ptr **slot)
 {
@@ -208,53 +212,57 @@ static inline void tree_unlock(struct tree *tree)
 }
 
 /*
- * Store @entry, a folio's word of @order, for the 2^order pages from @index, which is a multiple of 2^order.
- * Shadows that are there are overwritten, sub-trees of nothing but shadows are freed.
+ * Store @entry, a folio's word of @order, for the 2^order pages from @index, which is a multiple of
+ * 2^order. Shadows that are there are overwritten, sub-trees of nothing but shadows are freed.
  *
- * Returns 0; -EEXIST when a folio is in the range (the tree is unchanged); -ENOMEM when a node cannot be
- * had (entries and marks are unchanged; old shadows may have been dropped to make room, and that memory comes
- * free after a grace period: who can wait for one may try again); -EINVAL for an index past
- * TREE_INDEX_MAX or not a multiple, or an order past TREE_ORDER_MAX.
+ * Returns 0; -EEXIST when a folio is in the range (the tree is unchanged); -ENOMEM when a node
+ * cannot be had (entries and marks are unchanged; old shadows may have been dropped to make room,
+ * and that memory comes free after a grace period: who can wait for one may try again); -EINVAL for
+ * an index past TREE_INDEX_MAX or not a multiple, or an order past TREE_ORDER_MAX.
  */
 int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
 
 /*
- * Store @entry in place of one of the same order that is there at @index. Marks stay. Readers see the one or the
- * other.
+ * Store @entry in place of one of the same order that is there at @index. Marks stay. Readers see
+ * the one or the other.
  */
 void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
 
 /*
- * Erase the entry of 2^order pages at @index, exactly as it was stored, and leave @shadow (NULL: nothing) in its
- * place, in its first slot only. Marks are cleared. Nodes that become empty are unlinked and freed after a grace
- * period, the tree shrinks. Cannot fail: a shadow for which the budget has no room is dropped.
+ * Erase the entry of 2^order pages at @index, exactly as it was stored, and leave @shadow (NULL:
+ * nothing) in its place, in its first slot only. Marks are cleared. Nodes that become empty are
+ * unlinked and freed after a grace period, the tree shrinks. Cannot fail: a shadow for which the
+ * budget has no room is dropped.
  *
  * Afterwards no slot in which any reader can have found the entry holds it.
  */
 void tree_erase_locked(struct tree *tree, uint64_t index, unsigned order, void *shadow);
 
 /*
- * The next folio's entry that covers @*index or lies after it, up to @last: walks a range. Inside a grace
- * section or under the lock. On a find sets @*index to the first page asked for that the entry covers
- * (>= the old value). Returns NULL at the end. Entries present throughout are not missed.
+ * The next folio's entry that covers @*index or lies after it, up to @last: walks a range. Inside a
+ * grace section or under the lock. On a find sets @*index to the first page asked for that the
+ * entry covers (>= the old value). Returns NULL at the end. Entries present throughout are not
+ * missed.
  *
  * To go on, continue after the entry: (*index | ((1 << tree_order(entry)) - 1)) + 1.
  */
 void *tree_next(struct tree *tree, uint64_t *index, uint64_t last);
 
 /*
- * Marks of the entry that covers @index, on all of its slots and, as long as any is set below, on the path to
- * it. Where there is no folio's entry nothing is set, and the test says no.
+ * Marks of the entry that covers @index, on all of its slots and, as long as any is set below, on
+ * the path to it. Where there is no folio's entry nothing is set, and the test says no.
  */
 void tree_mark_set_locked(struct tree *tree, uint64_t index, enum tree_mark mark);
 void tree_mark_clear_locked(struct tree *tree, uint64_t index, enum tree_mark mark);
 bool tree_mark_test_locked(struct tree *tree, uint64_t index, enum tree_mark mark);
 /* As tree_next, over entries that have the mark. Under the lock. */
-void *tree_next_marked_locked(struct tree *tree, uint64_t *index, uint64_t last, enum tree_mark mark);
+void *tree_next_marked_locked(
+	struct tree *tree, uint64_t *index, uint64_t last, enum tree_mark mark);
 
 /*
- * Drop every shadow of the range (the file was truncated, invalidated or closed): all that tree_load finds
- * for any of its indexes. The effort is that of the nodes that there are, not of the range.
+ * Drop every shadow of the range (the file was truncated, invalidated or closed): all that
+ * tree_load finds for any of its indexes. The effort is that of the nodes that there are, not of
+ * the range.
  */
 void tree_erase_shadows_locked(struct tree *tree, uint64_t index, uint64_t last);
 

@@ -10,22 +10,22 @@
 
 #include "io-fault.h"
 
-#define THREADS_MAX 16
-#define FILES_MAX   255
+#define THREADS_MAX    16
+#define FILES_MAX      255
 
 /* What a failed or short read leaves in the memory. */
-#define GARBAGE 0xdb
+#define GARBAGE        0xdb
 
 /*
- * The name of a page in one word, which io_fault_word spreads over all bytes in a way that can be undone:
- * file << 56 | generation << 32 | page.
+ * The name of a page in one word, which io_fault_word spreads over all bytes in a way that can be
+ * undone: file << 56 | generation << 32 | page.
  */
 #define GENERATION_MAX ((1u << 24) - 1)
 #define SIZE_MAX_BYTES ((uint64_t)FOLIO_PAGE_SIZE << 32)
 
-#define SPREAD_1 0xd6e8feb86659fd93u
-#define SPREAD_2 0xa3b195354a39b70du
-#define STEP     0x9e3779b97f4a7c15u
+#define SPREAD_1       0xd6e8feb86659fd93u
+#define SPREAD_2       0xa3b195354a39b70du
+#define STEP           0x9e3779b97f4a7c15u
 
 struct io_fault_file {
 	struct io_fault *io;
@@ -117,7 +117,10 @@ static uint64_t spread(uint64_t x)
 	return x ^ x >> 32;
 }
 
-/* The inverse of an odd number: each step doubles the number of right bits, of which 3 are right at first. */
+/*
+ * The inverse of an odd number: each step doubles the number of right bits, of which 3 are right at
+ * first.
+ */
 static uint64_t inverse(uint64_t odd)
 {
 	uint64_t x = odd;
@@ -209,8 +212,9 @@ bool io_fault_check(struct io_fault_file *file, uint64_t offset, const void *dat
 		if (!generation && end - begin < 15) {
 			/* No whole word to tell it. */
 			generation = now;
-			while (generation > 1 && !matches(file, generation, offset / FOLIO_PAGE_SIZE,
-							 begin, end, part))
+			while (generation > 1 &&
+				!matches(file, generation, offset / FOLIO_PAGE_SIZE, begin, end,
+					part))
 				generation--;
 		}
 		right = generation >= 1 && generation <= now &&
@@ -275,7 +279,8 @@ struct io_fault_file *io_fault_add_bytes(
 
 void io_fault_resize(struct io_fault_file *file, uint64_t size)
 {
-	must(size <= SIZE_MAX_BYTES && (!file->bytes || size <= file->capacity), "a size too large");
+	must(size <= SIZE_MAX_BYTES && (!file->bytes || size <= file->capacity),
+		"a size too large");
 	pthread_mutex_lock(&file->io->lock);
 	file->size = size;
 	file->changes++;
@@ -370,8 +375,8 @@ static size_t length(const struct folio_io_request *request)
 }
 
 /*
- * cookie[0] of a request: the errno to fail with, decided when it came. cookie[1]: bytes after which it is to end,
- * likewise; of a caller of read as of submit.
+ * cookie[0] of a request: the errno to fail with, decided when it came. cookie[1]: bytes after
+ * which it is to end, likewise; of a caller of read as of submit.
  */
 static void arrive_locked(struct io_fault *io, struct folio_io_request *request)
 {
@@ -413,10 +418,12 @@ static ssize_t perform(struct io_fault *io, struct folio_io_request *request)
 		to = request->iov[i].iov_base;
 		good = 0;
 		if (offset < end)
-			good = end - offset < request->iov[i].iov_len ? end - offset : request->iov[i].iov_len;
+			good = end - offset < request->iov[i].iov_len ? end - offset
+								      : request->iov[i].iov_len;
 		for (skip = 0; skip < good; skip += part) {
 			place = (offset + skip) % FOLIO_PAGE_SIZE;
-			part = FOLIO_PAGE_SIZE - place < good - skip ? FOLIO_PAGE_SIZE - place : good - skip;
+			part = FOLIO_PAGE_SIZE - place < good - skip ? FOLIO_PAGE_SIZE - place
+								     : good - skip;
 			if (file->bytes)
 				memcpy(to + skip, file->bytes + offset + skip, part);
 			else
@@ -495,8 +502,8 @@ static void enqueue_locked(struct io_fault *io, struct folio_io_request *request
 	pthread_cond_broadcast(&io->event);
 }
 
-static ssize_t fault_read(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
-	uint64_t offset)
+static ssize_t fault_read(
+	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
 {
 	struct io_fault *io = context;
 	struct waiter waiter = {
@@ -636,8 +643,8 @@ unsigned io_fault_opens(struct io_fault *io)
 
 /* ---- the table ---- */
 
-static int fault_open(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
-	void **handle)
+static int fault_open(
+	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
 {
 	struct io_fault *io = context;
 	struct handle *opened = NULL;
@@ -698,7 +705,10 @@ static void fault_destroy(void *context)
 	unsigned i;
 
 	pthread_mutex_lock(&io->lock);
-	must(!io->waiting && !io->running && !io->opens, "destroyed while it is in use");
+	/* Its request has completed, but the call of complete need not have returned to us yet. */
+	while (io->running)
+		pthread_cond_wait(&io->event, &io->lock);
+	must(!io->waiting && !io->opens, "destroyed while it is in use");
 	io->stop = true;
 	pthread_cond_broadcast(&io->work);
 	pthread_mutex_unlock(&io->lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * io-fault.h - a backend for tests: files that need no disk, and reads that fail, come late, come in any
- * order or come short on command.
+ * io-fault.h - a backend for tests: files that need no disk, and reads that fail, come late, come
+ * in any order or come short on command.
  *
  *	struct io_fault *io = io_fault_new(seed, 2);
  *	struct io_fault_file *file = io_fault_add(io, "a", 10 * FOLIO_PAGE_SIZE);
@@ -13,8 +13,8 @@
  *	assert_int_equal(folio_file_read(f, buf, 64, 0), 64);
  *	assert_true(io_fault_check(file, 0, buf, 64, NULL, NULL));
  *
- * The struct io_fault outlives the caches that use it, one after the other. Every function may be called from any
- * thread at any time, io_fault_free excepted.
+ * The struct io_fault outlives the caches that use it, one after the other. Every function may be
+ * called from any thread at any time, io_fault_free excepted.
  */
 #ifndef FOLIO_TESTS_IO_FAULT_H
 #define FOLIO_TESTS_IO_FAULT_H
@@ -28,8 +28,9 @@ struct io_fault_file;
 
 /*
  * @seed: of the order of completion and of random failures.
- * @threads: that run the reads, from create to destroy, each taking any one of those that wait. 0: reads run on
- * the calling thread at once, submitted ones complete before submit returns, and nothing can be held.
+ * @threads: that run the reads, from create to destroy, each taking any one of those that wait. 0:
+ * reads run on the calling thread at once, submitted ones complete before submit returns, and
+ * nothing can be held.
  */
 struct io_fault *io_fault_new(uint64_t seed, unsigned threads);
 void io_fault_free(struct io_fault *io);
@@ -37,10 +38,10 @@ void io_fault_free(struct io_fault *io);
 /* ---- files ---- */
 
 /*
- * A file under a name. Its contents are a function of the file, its generation (1 at first), the page and the
- * place in the page, so that a reader can tell of each byte whether it is right, and a file of
- * 2^44 bytes costs nothing. A name that was there before now means the new file, with another inode; who
- * has the old one open keeps it. At most 255 files.
+ * A file under a name. Its contents are a function of the file, its generation (1 at first), the
+ * page and the place in the page, so that a reader can tell of each byte whether it is right, and a
+ * file of 2^44 bytes costs nothing. A name that was there before now means the new file, with
+ * another inode; who has the old one open keeps it. At most 255 files.
  */
 struct io_fault_file *io_fault_add(struct io_fault *io, const char *path, uint64_t size);
 
@@ -48,7 +49,10 @@ struct io_fault_file *io_fault_add(struct io_fault *io, const char *path, uint64
 struct io_fault_file *io_fault_add_bytes(
 	struct io_fault *io, const char *path, const void *bytes, uint64_t size);
 
-/* A new size (of io_fault_add_bytes: no more than it had at first) and time of change, the same contents. */
+/*
+ * A new size (of io_fault_add_bytes: no more than it had at first) and time of change, the same
+ * contents.
+ */
 void io_fault_resize(struct io_fault_file *file, uint64_t size);
 /* New contents and a new time of change. Returns the new generation. At most 2^24 - 1. */
 uint64_t io_fault_change(struct io_fault_file *file);
@@ -58,8 +62,9 @@ uint64_t io_fault_generation(struct io_fault_file *file);
 uint64_t io_fault_word(const struct io_fault_file *file, uint64_t generation, uint64_t offset);
 
 /*
- * Is every byte of @data what the file had at @offset in some generation, each page of one? Does not look at
- * the size. @oldest, @newest (may be NULL): the generations found; oldest > newest when @len is 0.
+ * Is every byte of @data what the file had at @offset in some generation, each page of one? Does
+ * not look at the size. @oldest, @newest (may be NULL): the generations found; oldest > newest when
+ * @len is 0.
  */
 bool io_fault_check(struct io_fault_file *file, uint64_t offset, const void *data, size_t len,
 	uint64_t *oldest, uint64_t *newest);
@@ -75,8 +80,9 @@ enum io_fault_op {
 };
 
 /*
- * Let the @nth call from now on (1: the next) return -@error, once. A new order replaces the old; nth 0
- * calls it off. A read that fails leaves garbage in the memory, as does a short one behind what it read.
+ * Let the @nth call from now on (1: the next) return -@error, once. A new order replaces the old;
+ * nth 0 calls it off. A read that fails leaves garbage in the memory, as does a short one behind
+ * what it read.
  */
 void io_fault_fail(struct io_fault *io, enum io_fault_op op, uint64_t nth, int error);
 /* Let the @nth read from now on end after @bytes, as if the file had just been truncated there. */
@@ -88,9 +94,14 @@ void io_fault_fail_range(struct io_fault_file *file, uint64_t offset, uint64_t l
 
 /* ---- order ---- */
 
-/* Let no read go on until it is released. Callers of read wait, submitted requests stay in flight. */
+/*
+ * Let no read go on until it is released. Callers of read wait, submitted requests stay in flight.
+ */
 void io_fault_hold(struct io_fault *io);
-/* Let @count of the reads that wait, or of the next ones, go on, chosen at random. UINT64_MAX: all, and the hold ends. */
+/*
+ * Let @count of the reads that wait, or of the next ones, go on, chosen at random. UINT64_MAX: all,
+ * and the hold ends.
+ */
 void io_fault_release(struct io_fault *io, uint64_t count);
 /* Wait until at least @count reads are held. */
 void io_fault_wait_held(struct io_fault *io, unsigned count);

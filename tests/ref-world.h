@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref-world.h - objects under the counter, users that keep the rules R1-R5 of folio/ref.h, and the bookkeeping
- * that notices when something goes wrong. Shared by tests/unit/ref.c (32 bits) and
+ * ref-world.h - objects under the counter, users that keep the rules R1-R5 of folio/ref.h, and the
+ * bookkeeping that notices when something goes wrong. Shared by tests/unit/ref.c (32 bits) and
  * tests/unit/ref-narrow.c (8 bits). Defines the pause hook of ref.h, so it comes before any other
  * header that includes it.
  *
- * The bookkeeping is relaxed atomics, and what an object carries is plain memory: so TSan, when the tests are
- * built with it, checks that the counter alone orders the object's data.
+ * The bookkeeping is relaxed atomics, and what an object carries is plain memory: so TSan, when
+ * the tests are built with it, checks that the counter alone orders the object's data.
  */
 #ifndef FOLIO_TESTS_REF_WORLD_H
 #define FOLIO_TESTS_REF_WORLD_H
@@ -78,11 +78,11 @@ static struct {
 	uint32_t revivals;   /* ... and did not freeze */
 	uint32_t reuse_wins; /* ... and froze another life than the one that they had put */
 	uint32_t
-		foreign_wins; /* ... and froze a zero that another thread had left (known under schedule.h only) */
-	uint32_t frozen;    /* freezes that succeeded */
-	uint32_t validated; /* look-ups that succeeded */
-	uint32_t refused;   /* gets that failed */
-	uint32_t resets;    /* passes of the loop that wipes junk */
+		foreign_wins; /* ... and froze a zero left by another thread; under schedule.h only */
+	uint32_t frozen;      /* freezes that succeeded */
+	uint32_t validated;   /* look-ups that succeeded */
+	uint32_t refused;     /* gets that failed */
+	uint32_t resets;      /* passes of the loop that wipes junk */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* What the test at hand does at a named point, on this thread. */
@@ -169,7 +169,9 @@ static void world_forget(void)
 	world.frozen = world.validated = world.refused = world.resets = 0;
 }
 
-/* The caller has the object frozen and nobody else knows of it: a new life with @count references. */
+/*
+ * The caller has the object frozen and nobody else knows of it: a new life with @count references.
+ */
 static void world_born(struct world_object *object, enum world_type type, uint32_t count)
 {
 	unsigned i;
@@ -187,7 +189,10 @@ static void world_born(struct world_object *object, enum world_type type, uint32
 	folio_ref_unfreeze(&object->ref, count);
 }
 
-/* By the one whose put returned true. @believed: what the caller took the object for; R2 says to ignore it. */
+/*
+ * By the one whose put returned true. @believed: what the caller took the object for; R2 says to
+ * ignore it.
+ */
 static void world_release(struct world_object *object, enum world_type believed)
 {
 	enum world_type type;
@@ -250,7 +255,9 @@ static void world_drop(struct world_object *object, enum world_type believed, ui
 		world_release(object, believed);
 }
 
-/* A validated reference: the object is what the slot is for, whole, and nobody has it to himself. */
+/*
+ * A validated reference: the object is what the slot is for, whole, and nobody has it to himself.
+ */
 static void world_check_held(struct world_object *object, enum world_type type)
 {
 	uint32_t first;
@@ -273,7 +280,10 @@ static bool world_get(struct world_slot *slot, struct world_object *object, uint
 		ghost_count(&world.refused);
 		return false;
 	}
-	/* R3: it may be gone, or be something else. acquire: sees what the one who stored it set up. */
+	/*
+	 * R3: it may be gone, or be something else. acquire: sees what the one who stored it set
+	 * up.
+	 */
 	if (folio_ptr_load_acquire(&slot->object) != object) {
 		world_drop(object, slot->type, n);
 		return false;
@@ -291,7 +301,9 @@ static struct world_object *world_lookup(struct world_slot *slot, uint32_t n)
 	return NULL;
 }
 
-/* The reference that the slot has is one of those that the caller owns. False: the slot is taken. */
+/*
+ * The reference that the slot has is one of those that the caller owns. False: the slot is taken.
+ */
 static bool world_publish(struct world_slot *slot, struct world_object *object)
 {
 	void *empty = NULL;
@@ -343,7 +355,9 @@ static bool world_carried(struct world_object *object)
 	return ghost_load(&object->ref.word) & ~range;
 }
 
-/* Nobody is at work any more and nobody owns anything but the slots: each life was released once. */
+/*
+ * Nobody is at work any more and nobody owns anything but the slots: each life was released once.
+ */
 static void world_end(void)
 {
 	unsigned i;
@@ -372,8 +386,8 @@ static void world_end_plan(void)
 }
 
 /*
- * The stress test: threads look up, hold, freeze, insert, erase and get by stale pointers, on so few objects that
- * each is reused all the time.
+ * The stress test: threads look up, hold, freeze, insert, erase and get by stale pointers, on so
+ * few objects that each is reused all the time.
  */
 
 #define STRESS_THREADS 4

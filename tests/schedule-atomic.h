@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * schedule-atomic.h - a schedule_point() before each operation of folio/atomic.h on a 32-bit word or a pointer. Included before the
- * header under test.
+ * schedule-atomic.h - a schedule_point() before each operation of folio/atomic.h on a 32-bit word
+ * or a pointer. Included before the header under test.
  */
 #ifndef FOLIO_TESTS_SCHEDULE_ATOMIC_H
 #define FOLIO_TESTS_SCHEDULE_ATOMIC_H

@@ -2,18 +2,20 @@
 /*
  * schedule.h - every interleaving of a few short threads, one after the other, with the real code.
  *
- * A plan is a handful of functions, each to be run by a thread of its own, on a small world that begin() sets up
- * and end() looks over. Only one thread runs at a time; at each schedule_point() it decides whether to
- * go on or to hand over, and over all runs every sequence of decisions is tried once (depth first,
- * the last decision changed first). schedule-atomic.h puts a point before each operation of
- * folio/atomic.h, so what is explored is the shipped header, at the grain of its atomic operations.
+ * A plan is a handful of functions, each to be run by a thread of its own, on a small world that
+ * begin() sets up and end() looks over. Only one thread runs at a time; at each schedule_point()
+ * it decides whether to go on or to hand over, and over all runs every sequence of decisions is
+ * tried once (depth first, the last decision changed first). schedule-atomic.h puts a point before
+ * each operation of folio/atomic.h, so what is explored is the shipped header, at the grain of its
+ * atomic operations.
  *
- * What this shows is sequentially consistent. Weaker orders are for models/relacy; but the handing over is hidden from
- * TSan, which therefore knows only the order that the code under test makes itself, and reports a plain
- * access that an acquire or release too few leaves unordered, in whichever interleaving it needs.
+ * What this shows is sequentially consistent. Weaker orders are for models/relacy; but the handing
+ * over is hidden from TSan, which therefore knows only the order that the code under test makes
+ * itself, and reports a plain access that an acquire or release too few leaves unordered, in
+ * whichever interleaving it needs.
  *
- * All threads of a plan run on one processor: a change of thread is then a switch, not a wake-up across cores.
- * Include once in a program, before any macro that renames atomics.
+ * All threads of a plan run on one processor: a change of thread is then a switch, not a wake-up
+ * across cores. Include once in a program, before any macro that renames atomics.
  */
 #ifndef FOLIO_TESTS_SCHEDULE_H
 #define FOLIO_TESTS_SCHEDULE_H
@@ -67,7 +69,10 @@ static struct {
 
 static __thread struct schedule_seat *schedule_self;
 
-/* GCC leaves functions with this out of TSan altogether: their atomics make no order that TSan knows. */
+/*
+ * GCC leaves functions with this out of TSan altogether: their atomics make no order that TSan
+ * knows.
+ */
 #define SCHEDULE_HIDDEN __attribute__((noinline, no_sanitize("thread")))
 
 SCHEDULE_HIDDEN static void schedule_wait_turn(struct schedule_seat *seat)
@@ -213,7 +218,10 @@ SCHEDULE_HIDDEN static void schedule_quit(void)
 		schedule_give_turn(&schedule.seat[i]);
 }
 
-/* Returns how many interleavings there are, each tried once, or 0 after the first in which something is wrong. */
+/*
+ * Returns how many interleavings there are, each tried once, or 0 after the first in which
+ * something is wrong.
+ */
 static uint64_t schedule_explore(const struct schedule_plan *plan)
 {
 	cpu_set_t before, one;

@@ -2,14 +2,14 @@
 /*
  * tree-suite.h - the tests of the tree, for any fan-out.
  *
- * Compiled twice: by unit/tree.c against the tree as it is, and by unit/tree-small.c with -DTREE_SHIFT=2
- * against a tree compiled likewise, in which a few dozen entries cross as many borders of nodes as millions do in
- * the real one.
+ * Compiled twice: by unit/tree.c against the tree as it is, and by unit/tree-small.c with
+ * -DTREE_SHIFT=2 against a tree compiled likewise, in which a few dozen entries cross as many
+ * borders of nodes as millions do in the real one.
  *
- * The random tests compare the tree with a model that cannot be wrong: a flat array with the entry, the
- * shadow and the marks of every page. The model also tells how many nodes there have to be: those on the way to
- * something, and no other. Whatever the tree keeps beside (counts, queue, marks of inner nodes) is recomputed from its
- * slots by survey().
+ * The random tests compare the tree with a model that cannot be wrong: a flat array with the entry,
+ * the shadow and the marks of every page. The model also tells how many nodes there have to be:
+ * those on the way to something, and no other. Whatever the tree keeps beside (counts, queue, marks
+ * of inner nodes) is recomputed from its slots by survey().
  *
  * Entries are words with no folio behind them: the tree never looks.
  */
@@ -30,12 +30,29 @@
 
 #include <cmocka.h>
 
+#include <folio/atomic.h>
+
+/*
+ * Before each load of a look-up (tree_walk is inline, so its loads are compiled here) a test may do
+ * something: what another thread would do while this one is held up. See test_held_up.
+ */
+static __thread unsigned step_countdown; /* 0: nothing is to be done any more */
+static void (*step_do)(void);
+
+static inline void step(void)
+{
+	if (__builtin_expect(step_countdown != 0, 0) && --step_countdown == 0)
+		step_do();
+}
+
+#define folio_ptr_load_acquire(p) (step(), folio_ptr_load_acquire(p))
+
 #include "grace.h"
 #include "tree.h"
 
 /*
- * Three windows of pages, in which everything happens: at both ends of the range, and one between. Numbers that
- * tests pass around count through all three.
+ * Three windows of pages, in which everything happens: at both ends of the range, and one between.
+ * Numbers that tests pass around count through all three.
  */
 #define WINDOW_PAGES 4096u
 #define WINDOWS      3u
@@ -124,7 +141,8 @@ static void alloc_fail(uint64_t nth, uint64_t every)
 }
 
 /*
- * What a tree is made of, counted from its slots; and all that it keeps beside its slots must agree.
+ * What a tree is made of, counted from its slots; and all that it keeps beside its slots must
+ * agree.
  */
 struct survey {
 	uint64_t nodes, shadow_nodes;
@@ -179,8 +197,8 @@ static struct survey survey(struct tree *tree)
 	uint64_t queued = 0;
 
 	if (root) {
-		assert_true(tree_is_node(root));
-		node = tree_to_node(root);
+		node = tree_root_node(root);
+		assert_int_equal(tree_root_shift(root), node->shift);
 		assert_null(node->parent);
 		assert_int_equal(node->offset, 0);
 		survey_below(node, &found);
@@ -302,7 +320,10 @@ static void test_empty(void **state)
 	fixture_destroy(&f);
 }
 
-/* An entry of every order, alone, at both ends of the range and between: found on all its pages and no other. */
+/*
+ * An entry of every order, alone, at both ends of the range and between: found on all its pages and
+ * no other.
+ */
 static void test_orders(void **state)
 {
 	struct fixture f;
@@ -333,7 +354,10 @@ static void test_orders(void **state)
 			at = entry_end(at, entry);
 			assert_int_equal(at, index + pages);
 			assert_null(tree_next(&f.tree, &at, UINT64_MAX));
-			/* One node a level, from the one that the order needs to the one that reaches. */
+			/*
+			 * One node a level, from the one that the order needs to the one that
+			 * reaches.
+			 */
 			top = top > level ? top : level;
 			assert_int_equal(survey(&f.tree).nodes, (top - level) / TREE_SHIFT + 1);
 			tree_erase_locked(&f.tree, index, order, NULL);
@@ -408,13 +432,13 @@ static void test_grow_and_shrink(void **state)
 	fixture_init(&f, UINT64_MAX, UINT64_MAX);
 	assert_int_equal(tree_store_locked(&f.tree, 0, 0, near), 0);
 	tree_mark_set_locked(&f.tree, 0, TREE_WRITEBACK);
-	leaf = tree_to_node(folio_ptr_load_relaxed(&f.tree.root));
+	leaf = tree_root_node(folio_ptr_load_relaxed(&f.tree.root));
 	for (bit = TREE_SHIFT; bit < 52; bit++) {
 		uint64_t index = UINT64_C(1) << bit, at = 1;
 		unsigned top = reach_shift(index);
 
 		assert_int_equal(tree_store_locked(&f.tree, index, 0, far), 0);
-		assert_int_equal(tree_to_node(folio_ptr_load_relaxed(&f.tree.root))->shift, top);
+		assert_int_equal(tree_root_node(folio_ptr_load_relaxed(&f.tree.root))->shift, top);
 		assert_int_equal(survey(&f.tree).nodes, 1 + top / TREE_SHIFT * 2);
 		assert_ptr_equal(load(&f, 0), near);
 		assert_ptr_equal(load(&f, index), far);
@@ -425,7 +449,7 @@ static void test_grow_and_shrink(void **state)
 		assert_ptr_equal(
 			tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK), near);
 		tree_erase_locked(&f.tree, index, 0, NULL);
-		assert_ptr_equal(tree_to_node(folio_ptr_load_relaxed(&f.tree.root)), leaf);
+		assert_ptr_equal(tree_root_node(folio_ptr_load_relaxed(&f.tree.root)), leaf);
 		assert_ptr_equal(load(&f, 0), near);
 		assert_null(load(&f, index));
 	}
@@ -532,6 +556,34 @@ static void test_marks(void **state)
 	fixture_destroy(&f);
 }
 
+/* Another word for the same pages, on all slots, and no mark is lost. */
+static void test_replace(void **state)
+{
+	struct fixture f;
+	unsigned order, i;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (order = 0; order <= TREE_ORDER_MAX; order++) {
+		uint64_t index = UINT64_C(3) << 30;
+		void *old = entry_make(1, order, 1), *new = entry_make(1, order, 2);
+
+		assert_int_equal(tree_store_locked(&f.tree, index, order, old), 0);
+		tree_mark_set_locked(&f.tree, index, TREE_WRITEBACK);
+		tree_replace_locked(&f.tree, index, order, new);
+		for (i = 0; i < 1u << order; i += i / 2 + 1)
+			assert_ptr_equal(load(&f, index + i), new);
+		assert_ptr_equal(load(&f, index + (1u << order) - 1), new);
+		assert_null(load(&f, index + (1u << order)));
+		assert_true(tree_mark_test_locked(&f.tree, index, TREE_WRITEBACK));
+		assert_false(tree_mark_test_locked(&f.tree, index, TREE_DIRTY));
+		assert_int_equal(f.tree.entries, 1);
+		survey(&f.tree);
+		tree_erase_locked(&f.tree, index, order, NULL);
+	}
+	assert_int_equal(fixture_nodes(&f), 0);
+	fixture_destroy(&f);
+}
+
 static void test_shadows(void **state)
 {
 	uint64_t base = UINT64_C(1) << 30, at = 0;
@@ -554,7 +606,10 @@ static void test_shadows(void **state)
 		assert_int_equal(f.tree.entries, 0);
 		/* Nothing but a shadow in the whole tree. */
 		assert_int_equal(survey(&f.tree).shadow_nodes, survey(&f.tree).nodes);
-		/* What is stored next, on a higher level or on the same, takes its place with its nodes. */
+		/*
+		 * What is stored next, on a higher level or on the same, takes its place with its
+		 * nodes.
+		 */
 	}
 	/* A store below the shadow's level drops it. */
 	assert_int_equal(tree_store_locked(&f.tree, base, ORDERS, entry_make(1, ORDERS, 1)), 0);
@@ -686,7 +741,8 @@ static void test_shadow_limit(void **state)
 }
 
 /*
- * A store that needs n nodes, with 0 .. n-1 of them to be had; first by the budget, then by the allocator.
+ * A store that needs n nodes, with 0 .. n-1 of them to be had; first by the budget, then by the
+ * allocator.
  */
 static void test_no_memory(void **state)
 {
@@ -726,6 +782,7 @@ static void test_no_memory(void **state)
 			if (!err)
 				break;
 			failed++;
+			assert_true(failed < 2 * 53);
 			assert_int_equal(err, -ENOMEM);
 			assert_int_equal(survey(&f.tree).nodes, nodes);
 			assert_int_equal(folio_u64_load_relaxed(&f.budget.nodes), nodes);
@@ -744,7 +801,10 @@ static void test_no_memory(void **state)
 	}
 }
 
-/* Shadow nodes give way to folios, oldest first, before the budget is used up; and after, with a grace period. */
+/*
+ * Shadow nodes give way to folios, oldest first, before the budget is used up; and after, with a
+ * grace period.
+ */
 static void test_shadows_give_way(void **state)
 {
 	uint64_t nodes, index = UINT64_C(1) << 30;
@@ -762,7 +822,10 @@ static void test_shadows_give_way(void **state)
 	assert_int_equal(fixture_nodes(&f), nodes);
 
 	f.budget.nodes_max = UINT64_MAX;
-	/* The way to this page: two nodes a level from the old root up, less the top, which they share. */
+	/*
+	 * The way to this page: two nodes a level from the old root up, less the top, which they
+	 * share.
+	 */
 	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), 0);
 	nodes = fixture_nodes(&f) - nodes;
 	tree_erase_locked(&f.tree, index, 0, NULL);
@@ -777,6 +840,171 @@ static void test_shadows_give_way(void **state)
 	assert_ptr_equal(load(&f, index), entry);
 	assert_true(folio_u64_load_relaxed(&f.budget.nodes) <= f.budget.nodes_max);
 	fixture_destroy(&f);
+}
+
+/* Making room takes away nodes that the store had counted on. */
+static void test_room_from_under_foot(void **state)
+{
+	uint64_t base = UINT64_C(1) << 40, way = 2 * (52 / TREE_SHIFT + 1), nodes;
+	struct fixture f;
+	unsigned i;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (i = 0; i < 20 * way; i++)
+		assert_int_equal(tree_store_locked(
+					 &f.tree, (uint64_t)i * TREE_SLOTS, 0, entry_make(i, 0, 1)),
+			0);
+	assert_int_equal(tree_store_locked(&f.tree, base, 0, entry_make(1, 0, 1)), 0);
+	tree_erase_locked(&f.tree, base, 0, tree_shadow(1));
+	nodes = fixture_nodes(&f);
+	f.budget.nodes_max = nodes + way;
+	/*
+	 * A neighbouring leaf: one node is missing, until the shadow's leaf and all above it have
+	 * gone.
+	 */
+	assert_int_equal(tree_store_locked(&f.tree, base + TREE_SLOTS, 0, entry_make(1, 0, 1)), 0);
+	assert_null(load(&f, base));
+	assert_ptr_equal(load(&f, base + TREE_SLOTS), entry_make(1, 0, 1));
+	assert_int_equal(fixture_nodes(&f), nodes);
+	fixture_destroy(&f);
+}
+
+/*
+ * A reader is held up before each load of its look-up in turn, while a writer does all that it has
+ * to do. No threads are needed for that: step() has the writer's work done between the reader's
+ * loads.
+ */
+static struct {
+	struct fixture f;
+	void *near, *far, *large;
+	unsigned scene;
+} held;
+
+#define HELD_FAR (UINT64_C(1) << 40)
+
+enum { SHRINK, GROW, ERASE, REBUILD, COVER, REPLACE, SCENES };
+
+static void held_setup(void)
+{
+	struct tree *tree = &held.f.tree;
+
+	assert_int_equal(tree_store_locked(tree, 0, 0, held.near), 0);
+	if (held.scene != GROW)
+		assert_int_equal(tree_store_locked(tree, HELD_FAR, 0, held.far), 0);
+	if (held.scene == COVER)
+		tree_erase_locked(tree, HELD_FAR, 0, tree_shadow(1));
+}
+
+static void held_writer(void)
+{
+	struct tree *tree = &held.f.tree;
+
+	switch (held.scene) {
+	case SHRINK:
+	case ERASE:
+		tree_erase_locked(tree, HELD_FAR, 0, NULL);
+		break;
+	case GROW:
+		assert_int_equal(tree_store_locked(tree, HELD_FAR, 0, held.far), 0);
+		break;
+	case REBUILD:
+		/* Down to nothing, and up again with other nodes. */
+		tree_erase_locked(tree, HELD_FAR, 0, NULL);
+		tree_erase_locked(tree, 0, 0, NULL);
+		assert_int_equal(tree_store_locked(tree, HELD_FAR, 5, held.large), 0);
+		break;
+	case COVER:
+		/* ORDERS is some levels up, or at least many slots: the shadow's nodes go. */
+		assert_int_equal(tree_store_locked(tree, HELD_FAR, ORDERS, held.large), 0);
+		break;
+	case REPLACE:
+		tree_replace_locked(tree, HELD_FAR, 0, held.large);
+		break;
+	}
+}
+
+/*
+ * What the look-up may find when the writer did everything just before its @at-th load. When that
+ * was the first, the new state; later, the new state or what was true when it set out, as far as
+ * the writer did not undo it.
+ */
+static void held_check(unsigned at, void *entry, folio_ptr *slot)
+{
+	bool before = at == 1; /* the writer was first: no choice */
+
+	switch (held.scene) {
+	case SHRINK:
+	case GROW:
+		assert_ptr_equal(entry, held.near);
+		break;
+	case ERASE:
+		assert_null(entry);
+		break;
+	case REBUILD:
+	case COVER:
+		if (before || entry)
+			assert_ptr_equal(entry, held.large);
+		break;
+	case REPLACE:
+		assert_ptr_equal(entry, held.large);
+		break;
+	}
+	/* The second look finds the same: nothing has happened since the first. */
+	if (entry)
+		assert_ptr_equal(folio_ptr_load_relaxed(slot), entry);
+}
+
+static void held_clear(void)
+{
+	struct tree *tree = &held.f.tree;
+	uint64_t at = 0;
+	void *entry;
+
+	for (; (entry = tree_next(tree, &at, UINT64_MAX)); at = 0)
+		tree_erase_locked(tree, at, tree_order(entry), NULL);
+	tree_erase_shadows_locked(tree, 0, UINT64_MAX);
+}
+
+static void test_held_up(void **state)
+{
+	folio_ptr *slot;
+	unsigned at;
+	void *entry;
+	bool done;
+
+	step_do = held_writer;
+	for (held.scene = 0; held.scene < SCENES; held.scene++) {
+		unsigned order = held.scene == COVER ? ORDERS : held.scene == REBUILD ? 5 : 0;
+		uint64_t index = held.scene == SHRINK || held.scene == GROW ? 0 : HELD_FAR;
+
+		held.near = entry_make(1, 0, 1);
+		held.far = entry_make(2, 0, 1);
+		held.large = entry_make(3, order, 1);
+		fixture_init(&held.f, UINT64_MAX, UINT64_MAX);
+		for (at = 1, done = false; !done; at++) {
+			held_setup();
+			grace_read_lock();
+			step_countdown = at;
+			entry = tree_walk(&held.f.tree, index, &slot);
+			done = step_countdown > 0;
+			step_countdown = 0;
+			if (!done) {
+				held_check(at, entry, slot);
+			} else if (held.scene == ERASE || held.scene == REBUILD ||
+				   held.scene == REPLACE) {
+				/* Held up between the first look and the second. */
+				assert_ptr_equal(entry, held.far);
+				held_writer();
+				assert_ptr_not_equal(folio_ptr_load_relaxed(slot), held.far);
+			}
+			grace_read_unlock();
+			held_clear();
+		}
+		/* It was held up at least in front of the root, and of a slot. */
+		assert_true(at > 3);
+		assert_int_equal(fixture_nodes(&held.f), 0);
+		fixture_destroy(&held.f);
+	}
 }
 
 /* A tree that is dropped with all that is in it. */
@@ -865,7 +1093,10 @@ static int model_level(const struct page *page)
 	return page->shadow ? (int)page->shadow_shift : -1;
 }
 
-/* The nodes that the content needs: on every level up to the root's, one for each range that has something. */
+/*
+ * The nodes that the content needs: on every level up to the root's, one for each range that has
+ * something.
+ */
 static struct survey model_survey(struct model *m)
 {
 	unsigned top = 0, shift, i, reach;
@@ -973,7 +1204,14 @@ static void model_step(struct model *m, unsigned fullness)
 		page = entry_page(entry);
 		tree_erase_locked(&m->f.tree, index_of(page), tree_order(entry), shadow);
 		model_erase(m, page, tree_order(entry), shadow);
-	} else if (what < 60) {
+	} else if (what < 65 && entry) {
+		page = entry_page(entry);
+		order = tree_order(entry);
+		entry = entry_make(page, order, ++m->generation);
+		tree_replace_locked(&m->f.tree, index_of(page), order, entry);
+		for (i = page; i < page + (1u << order); i++)
+			m->page[i].entry = entry;
+	} else if (what < 65) {
 		int err;
 
 		/* Small ones mostly, or the first large ones leave no room. */
@@ -1074,13 +1312,13 @@ static void test_model_failing_allocator(void **state)
 }
 
 /*
- * Readers beside a writer. Some entries stay, everything else comes and goes, the root rises and comes down. Readers
- * count what must not be, and the main thread demands zero.
+ * Readers beside a writer. Some entries stay, everything else comes and goes, the root rises and
+ * comes down. Readers count what must not be, and the main thread demands zero.
  */
 enum violation {
 	LOST,      /* an entry that stayed was not found */
 	FOREIGN,   /* found for a page where it was never stored, or never existed */
-	STALE,     /* still in its slot after its erase had returned */
+	STALE,     /* still in its slot after its erase or replacement had returned */
 	BACKWARDS, /* a walk of a range that does not go forward */
 	VIOLATIONS
 };
@@ -1090,7 +1328,7 @@ struct race {
 	unsigned
 		stay_step; /* every stay_step-th page of the first window has an entry that stays */
 	folio_u64 generation[PAGES]; /* newest entry stored with this first page */
-	folio_u64 dead[PAGES];       /* newest entry erased: the erase has returned */
+	folio_u64 dead[PAGES];       /* newest entry erased or replaced: the call has returned */
 	folio_u64 violations[VIOLATIONS];
 	folio_u64 rounds;
 	folio_u32 stop;
@@ -1120,12 +1358,15 @@ static void race_check(struct race *race, unsigned page, void *entry)
 		violated(race, FOREIGN);
 		return;
 	}
-	/* relaxed is enough: the store of the entry was a release, the load that found it an acquire. */
+	/*
+	 * relaxed is enough: the store of the entry was a release, the load that found it an
+	 * acquire.
+	 */
 	if (entry_generation(entry) > folio_u64_load_relaxed(&race->generation[entry_page(entry)]))
 		violated(race, FOREIGN);
 }
 
-/* The two looks of a look-up, with a pause between, in which the writer may erase. */
+/* The two looks of a look-up, with a pause between, in which the writer may erase or replace. */
 static void race_look_twice(struct race *race, unsigned page)
 {
 	folio_ptr *slot;
@@ -1223,6 +1464,26 @@ static int race_store(struct race *race, void **stored, unsigned page, unsigned 
 	return 0;
 }
 
+/*
+ * Another word in place of one that is there: who looks twice finds out, who looks once finds
+ * either.
+ */
+static void race_replace(struct race *race, void **stored, void *old)
+{
+	unsigned page = entry_page(old), order = tree_order(old), i;
+	uint64_t generation = entry_generation(old) + 1;
+	void *entry = entry_make(page, order, generation);
+
+	folio_u64_store_relaxed(&race->generation[page], generation);
+	tree_lock(&race->f.tree);
+	tree_replace_locked(&race->f.tree, index_of(page), order, entry);
+	tree_unlock(&race->f.tree);
+	/* release: pairs with the acquire of race_look_twice. */
+	folio_u64_store_release(&race->dead[page], generation - 1);
+	for (i = page; i < page + (1u << order); i++)
+		stored[i] = entry;
+}
+
 static void race_erase(struct race *race, void **stored, void *entry, void *shadow)
 {
 	unsigned page = entry_page(entry), i;
@@ -1260,9 +1521,9 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 		/* Now and then empty or fill a stretch, so that nodes and levels come and go. */
 		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES)
 						: WINDOW_PAGES + random_below(&random, RACE_PAGES);
-		if (stays(race, page))
-			continue;
-		if (stored[page]) {
+		if (stored[page] && (stays(race, page) || random_below(&random, 8) == 0)) {
+			race_replace(race, stored, stored[page]);
+		} else if (stored[page]) {
 			race_erase(race, stored, stored[page],
 				random_below(&random, 2) ? tree_shadow(1) : NULL);
 		} else {
@@ -1308,7 +1569,58 @@ static void test_race_sparse(void **state)
 }
 
 /*
- * Two trees of one budget, each under its own lock: together they stay within it, and nothing is lost.
+ * Nothing but growth and shrinking, as fast as can be, beside look-ups of a page that stays.
+ */
+static void *root_reader(void *argument)
+{
+	struct race *race = argument;
+
+	if (grace_thread_attach()) {
+		violated(race, LOST);
+		return NULL;
+	}
+	while (!folio_u32_load_acquire(&race->stop)) {
+		unsigned i;
+
+		grace_read_lock();
+		for (i = 0; i < 100; i++)
+			if (tree_load(&race->f.tree, 0) != entry_make(0, 0, 1))
+				violated(race, LOST);
+		grace_read_unlock();
+		folio_u64_fetch_add_relaxed(&race->rounds, 1);
+	}
+	return NULL;
+}
+
+static void test_race_root(void **state)
+{
+	struct race *race = calloc(1, sizeof(*race));
+	unsigned i, steps = scaled(5000);
+	pthread_t reader[2];
+
+	assert_non_null(race);
+	fixture_init(&race->f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&race->f.tree, 0, 0, entry_make(0, 0, 1)), 0);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&reader[i], NULL, root_reader, race), 0);
+	for (i = 0; i < steps || folio_u64_load_relaxed(&race->rounds) < 1000; i++) {
+		uint64_t far = UINT64_C(1) << (TREE_SHIFT + i % (52 - TREE_SHIFT));
+
+		assert_int_equal(tree_store_locked(&race->f.tree, far, 0, entry_make(1, 0, 1)), 0);
+		tree_erase_locked(&race->f.tree, far, 0, NULL);
+	}
+	folio_u32_store_release(&race->stop, 1);
+	for (i = 0; i < 2; i++)
+		pthread_join(reader[i], NULL);
+	assert_int_equal(folio_u64_load_relaxed(&race->violations[LOST]), 0);
+	assert_int_equal(fixture_nodes(&race->f), 1);
+	fixture_destroy(&race->f);
+	free(race);
+}
+
+/*
+ * Two trees of one budget, each under its own lock: together they stay within it, and nothing is
+ * lost.
  */
 struct sharer {
 	pthread_t thread;
@@ -1381,11 +1693,14 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_grow_and_shrink),
 		cmocka_unit_test(test_next),
 		cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_shadows),
 		cmocka_unit_test(test_erase_shadows),
 		cmocka_unit_test(test_shadow_limit),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_shadows_give_way),
+		cmocka_unit_test(test_room_from_under_foot),
+		cmocka_unit_test(test_held_up),
 		cmocka_unit_test(test_destroy),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_model_few_shadows),
@@ -1393,13 +1708,14 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_model_failing_allocator),
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_race_sparse),
+		cmocka_unit_test(test_race_root),
 		cmocka_unit_test(test_shared_budget),
 	};
 	const char *given = getenv("FOLIO_SEED");
 
 	seed = given ? strtoull(given, NULL, 0)
 		     : (uint64_t)time(NULL) * 1000003 + (uint64_t)clock();
-	printf("%s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS,
+	printf("# %s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS,
 		(unsigned long long)seed);
 	fflush(stdout);
 	if (grace_thread_attach())

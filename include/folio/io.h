@@ -36,8 +36,8 @@ struct folio_io_attr {
 #define FOLIO_IO_IOV_MAX 64
 
 /*
- * One read of a contiguous range of a file into memory. The caller owns the request and its iov until
- * complete is called; the backend owns the fields below the line from submit to complete.
+ * One read of a contiguous range of a file into memory. The caller owns the request and its iov
+ * until complete is called; the backend owns the fields below the line from submit to complete.
  */
 struct folio_io_request {
 	void *handle;    /* what open gave */
@@ -46,8 +46,11 @@ struct folio_io_request {
 	uint32_t iov_count;      /* 1 .. FOLIO_IO_IOV_MAX */
 	uint32_t reserved;
 	/*
-	 * Called once per request, on any thread, perhaps before submit returns. result: bytes read
-	 * (fewer than asked only where the file ends), or -errno. The request may be freed in it.
+	 * Called once per request, on any thread, perhaps before submit returns, in any order.
+	 * result: bytes read (fewer than asked only where the file ends; the memory behind them is
+	 * undefined), or -errno (all of it is). The request may be freed in it. It may run on the
+	 * only thread that completes any: it must not wait for another request, and of the
+	 * backend's functions may call getattr alone.
 	 */
 	void (*complete)(struct folio_io_request *request, ssize_t result);
 	/* ---- */
@@ -56,8 +59,9 @@ struct folio_io_request {
 };
 
 /*
- * The table. Every function may be called from any threads beside each other, except that close comes
- * after all else on the same handle and destroy after all else. Results are 0 or a count, or -errno.
+ * The table. Every function may be called from any threads beside each other, except that close
+ * comes after all else on the same handle and destroy after all else. Results are 0 or a count, or
+ * -errno.
  */
 struct folio_io_ops {
 	size_t size;      /* sizeof(struct folio_io_ops) */
@@ -72,33 +76,38 @@ struct folio_io_ops {
 	void (*destroy)(void *context);
 
 	/*
-	 * Open a file. flags and mode as open(2); FOLIO_IO_BUFFERED in io_flags asks for no O_DIRECT.
-	 * Without it a backend uses direct I/O where the file allows and buffered I/O otherwise.
+	 * Open a file. flags and mode as open(2); FOLIO_IO_BUFFERED in io_flags asks for no
+	 * O_DIRECT. Without it a backend uses direct I/O where the file allows and buffered I/O
+	 * otherwise. -EISDIR for a directory, -EINVAL for what is neither a regular file nor a
+	 * block device.
 	 */
 	int (*open)(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
 		void **handle);
 	void (*close)(void *context, void *handle);
-	/* Size and times as they are now. */
+	/* Size and times as they are now. A block device is one file by whatever node. */
 	int (*getattr)(void *context, void *handle, struct folio_io_attr *attr);
 
 	/*
 	 * Read on the calling thread. As preadv, but returns fewer bytes than asked only where the
-	 * file ends; interrupted and short reads are repeated inside.
+	 * file ends; interrupted and short reads are repeated inside. Memory, lengths and offset as
+	 * in a request; iov_count up to FOLIO_IO_IOV_MAX.
 	 */
 	ssize_t (*read)(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
 		uint64_t offset);
 
 	/*
-	 * Start count requests, in one system call where that is possible. Cannot fail: what cannot be started
-	 * completes with -errno. Does not wait for the device, but may wait for room when more than depth
-	 * requests are in flight. Short reads are repeated inside.
+	 * Start count requests, in one system call where that is possible. Cannot fail: what cannot
+	 * be started completes with -errno. Does not wait for the device, but may wait for room
+	 * when more than depth requests are in flight: the caller holds no lock that a complete
+	 * takes. Short reads are repeated inside. The array is the caller's again when it returns,
+	 * the requests when they complete.
 	 */
 	void (*submit)(void *context, struct folio_io_request **requests, unsigned count);
 };
 
 #define FOLIO_IO_BUFFERED 1u
 
-/** folio_io_uring - io_uring, one completion thread. create fails where the system denies io_uring. */
+/** folio_io_uring - io_uring, owned by one thread. create fails where the system denies it. */
 extern const struct folio_io_ops folio_io_uring;
 /** folio_io_threads - a pool of threads that call preadv. Works everywhere. */
 extern const struct folio_io_ops folio_io_threads;

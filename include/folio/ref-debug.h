@@ -3,9 +3,9 @@
  * ref-debug.h - what ref.h adds when FOLIO_REF_DEBUG is defined. Included by ref.h alone.
  *
  * Each operation becomes a macro that passes its file and line. A table, shared by the whole
- * program and addressed by the word's address, remembers the last changes of each word; words whose
- * addresses collide share a line of it, so every change carries the word's address. The table is written
- * without order, on purpose: it must not hide the races that it is there to show.
+ * program and addressed by the word's address, remembers the last changes of each word; words
+ * whose addresses collide share a line of it, so every change carries the word's address. The
+ * table is written without order, on purpose: it must not hide the races that it is there to show.
  */
 #ifndef FOLIO_REF_DEBUG_H
 #define FOLIO_REF_DEBUG_H
@@ -74,8 +74,8 @@ static inline void folio_ref_print_history(const struct folio_ref *ref)
 			&history->change[(next + i) % FOLIO_REF_HISTORY_CHANGES];
 
 		if (change->ref == (const void *)ref)
-			fprintf(stderr, "  %s:%d: %s %u, the word was 0x%08x\n", change->file, change->line,
-				name[change->op], change->count, change->before);
+			fprintf(stderr, "  %s:%d: %s %u, the word was 0x%08x\n", change->file,
+				change->line, name[change->op], change->count, change->before);
 	}
 }
 
@@ -97,9 +97,8 @@ typedef void folio_ref_misuse_fn(
 __attribute__((weak)) folio_ref_misuse_fn *folio_ref_on_misuse = folio_ref_misuse_default_;
 
 FOLIO_REF_NO_TSAN_
-static inline void
-folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n, uint32_t before,
-	const char *file, int line)
+static inline void folio_ref_note_(const struct folio_ref *ref, enum folio_ref_op op, uint32_t n,
+	uint32_t before, const char *file, int line)
 {
 	struct folio_ref_history *history = folio_ref_history_of_(ref);
 	uint32_t at = folio_u32_fetch_add_relaxed(&history->next, 1) % FOLIO_REF_HISTORY_CHANGES;

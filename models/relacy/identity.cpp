@@ -44,6 +44,7 @@ struct identity : rl::test_suite<identity, 3> {
 		if (index == 0) {
 			PLAIN_STORE(type, X);
 			folio_ref_unfreeze(&ref, 1);
+			CLAIM(PLAIN_LOAD(type) == X, "released from under its first holder");
 			put();
 		} else if (folio_ref_try_get(&ref)) {
 			CLAIM(PLAIN_LOAD(type) == X, "a getter holds what is free");

@@ -7,8 +7,8 @@
  * again and again, before, during and after a life that another thread gives the object; the life starts
  * with as many references as are allowed, so gets are refused there as well.
  *
- * Full search with two getters, six tries each, and no life; with two, two tries each, and a life. All executions
- * with at most four preemptions with two getters, five tries each, and a life. Random: three getters.
+ * Full search with two getters: two tries each and a life; six tries each and no life. All executions with at most
+ * four preemptions with two getters, five tries each and a life. Random: three getters, four tries each.
  */
 #define FOLIO_REF_BITS 4
 #include "model.h"
@@ -85,8 +85,8 @@ int main()
 {
 	model m("junk");
 
-	m.full<struct junk<2, 6, 0>>();
 	m.full<struct junk<2, 2, 1>>();
+	m.full<struct junk<2, 6, 0>>();
 	m.bound<struct junk<2, 5, 1>>(4);
 	m.random<struct junk<3, 4, 1>>(200000);
 	return m.result();

@@ -3,9 +3,9 @@
  * tree - does a reader who walks the tree while it grows, shrinks and loses nodes find what is stored, nothing that is
  * not his, and nothing any more once an erase is over; and does no node go while he may stand in it?
  *
- * This is src/tree.c itself and tree_walk of src/tree.h, with two slots a node, so that three entries make
- * the tree grow and shrink by two levels. Index 0 is stored before the readers start and stays. One thread stores and
- * erases others; readers walk to any index, inside a grace section, and look at the slot that they
+ * This is src/tree.c itself and tree_walk of src/tree.h, with two slots a node, so that two entries make
+ * the tree grow and shrink by two levels. Index 0 is stored before the readers start and stays. One thread stores
+ * another, replaces its word when its contents are good, and erases it; readers walk to any index, inside a grace section, and look at the slot that they
  * found a second time, as a look-up does, after they may have been told that the erase is over.
  *
  * A grace period here begins when a node is deferred: sections that are open then are waited for, later ones
@@ -19,6 +19,7 @@
 #define FOLIO_SRC_GRACE_H
 
 static scenario stored("a reader found an entry that was stored beside him");
+static scenario replaced("a reader found the word that replaced the entry");
 static scenario erased("a reader saw the slot of an entry change");
 static scenario over("a reader knew of an erase");
 static scenario waited("a node waited for a reader");
@@ -126,10 +127,10 @@ static void node_delete(struct tree_node *node)
 	node->~tree_node();
 }
 
-/* Entries are words: an index in place of an address. */
-static void *entry_at(uint64_t index)
+/* Entries are words: an index in place of an address; and whether the page is good. */
+static void *entry_at(uint64_t index, bool good)
 {
-	return (void *)(uintptr_t)((index + 1) << 6);
+	return (void *)(uintptr_t)((index + 1) << 7 | good << 6);
 }
 
 template <int readers>
@@ -139,7 +140,8 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 	struct tree tree;
 	struct tree_budget budget;
 	folio_u32 grace;
-	folio_u32 erased_all; /* the thread that stores tells that it is done */
+	folio_u32 erased_all;  /* the thread that stores tells that it is done */
+	rl::var<int> contents; /* of the page that is stored and erased */
 
 	void before()
 	{
@@ -153,19 +155,22 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 		folio_u64_store_relaxed(&budget.nodes_shadow, 0);
 		budget.nodes_max = UINT64_MAX;
 		budget.nodes_shadow_max = UINT64_MAX;
+		PLAIN_STORE(contents, 0);
 		CLAIM(!tree_init(&tree, &budget), "no lock");
-		store(0);
+		store(0, true);
 	}
 
-	void store(uint64_t index)
+	void store(uint64_t index, bool good)
 	{
-		CLAIM(!tree_store_locked(&tree, index, 0, entry_at(index)), "not stored");
+		CLAIM(!tree_store_locked(&tree, index, 0, entry_at(index, good)), "not stored");
 	}
 
 	void write()
 	{
 		tree_lock(&tree);
-		store(LAST);
+		store(LAST, false);
+		PLAIN_STORE(contents, 1);
+		tree_replace_locked(&tree, LAST, 0, entry_at(LAST, true));
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
 		folio_u32_store_release(&erased_all, 1);
@@ -173,13 +178,19 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 
 	void read(uint64_t index)
 	{
+		void *good = entry_at(index, true);
 		folio_ptr *slot;
 		void *entry;
 
 		grace_read_lock();
 		entry = tree_walk(&tree, index, &slot);
-		CLAIM(!entry || entry == entry_at(index), "found the entry of another index");
+		CLAIM(!entry || entry == good || entry == entry_at(index, false),
+			"found the entry of another index");
 		CLAIM(entry || index, "what is stored is not found");
+		if (index && entry == good) {
+			replaced.reached();
+			CLAIM(PLAIN_LOAD(contents) == 1, "good, and not the contents");
+		}
 		if (index && entry) {
 			bool is_over = folio_u32_load_acquire(&erased_all);
 			void *again = folio_ptr_load_relaxed(slot);
@@ -189,7 +200,7 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 				over.reached();
 			if (again != entry)
 				erased.reached();
-			CLAIM(!is_over || !again, "an erase is over and the slot has the entry");
+			CLAIM(!is_over || again != entry, "an erase is over and the slot has the entry");
 		}
 		grace_read_unlock();
 	}

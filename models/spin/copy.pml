@@ -8,16 +8,16 @@
  * One file of two pages. The contents of a page are two halves, each says which page of the file it is, and in which
  * state of the device. The device changes under the writer, who then invalidates, as folio_file_invalidate asks.
  *
- * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run two-copiers: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=2 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run two-copiers: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=2 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Copies go wrong, and are not believed: torn by a refill; of another page.
- * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn
- * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign
+ * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn
+ * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign
  * A copy of a page that was invalidated meanwhile is believed: the reading began before the invalidation was over.
- * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DPINNERS=0 -DREACH_OLD; cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
+ * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_OLD; cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
  */
 #include "ref.inc"
 
@@ -313,7 +313,11 @@ init {
 		run filler();
 		run evictor();
 		run writer();
-		run scribbler();
+		do
+		:: n < SCRIBBLERS -> run scribbler(); n++
+		:: else -> break
+		od;
+		n = 0;
 		do
 		:: n < PINNERS -> run pinner(); n++
 		:: else -> break

@@ -129,11 +129,12 @@ def copy_needs(catcher_name, catcher, folder):
 
 
 def shell(command, folder, env, limit):
-    """Run a command in its own process group. Returns (status, output); status None: out of time."""
+    """Run a command in its own process group. Returns (status or None when out of time, output)."""
     # Output goes to a file: a program that fills a pipe while nobody reads looks like a hang. The
     # outer timeout(1) ends what would go on for ever when this script itself is killed.
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(["timeout", "-s", "KILL", str(limit + 5), "/bin/sh", "-c", command],
+        process = subprocess.Popen(["timeout", "-s", "KILL", str(limit + 5),
+                                    "/bin/sh", "-c", command],
                                    cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)
         try:
@@ -243,7 +244,8 @@ def tail(text, lines=20):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", metavar="GLOB", help="rows with such a name")
-    parser.add_argument("--table", action="append", metavar="FILE", type=Path, help="this table only")
+    parser.add_argument("--table", action="append", metavar="FILE", type=Path,
+                        help="this table only")
     parser.add_argument("--list", action="store_true", help="print the rows, build nothing")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="at once (2)")
     parser.add_argument("--build-dir", type=Path, metavar="DIR", help="where to build")

@@ -258,6 +258,9 @@ static void check_held(const struct kept *kept, const char *when)
 		violation(VIOLATION_HELD_CHANGED, "object %ld %s: life %lu.%lu was %lu.%lu, type %u",
 			of - object, when, (unsigned long)of->born, (unsigned long)of->change,
 			(unsigned long)kept->born, (unsigned long)kept->change, of->type);
+	if (folio_ref_is_frozen(&of->ref))
+		violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu %s: counter %#x", of - object,
+			(unsigned long)kept->born, when, folio_u32_load_relaxed(&of->ref.word));
 }
 
 /* The caller has a reference and has looked again, or got it from somebody who had. */

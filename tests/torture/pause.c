@@ -60,6 +60,11 @@ static struct pauser *pauser(void)
 	return &self;
 }
 
+struct rng *pause_rng(void)
+{
+	return &pauser()->rng;
+}
+
 void pause_begin(const struct mode *mode)
 {
 	unsigned i;
@@ -228,6 +233,17 @@ void pause_here(const void *object)
 		come_late(object);
 }
 
+void pause_often(void)
+{
+	uint64_t choice;
+
+	if (!folio_u32_load_relaxed(&on))
+		return;
+	choice = rng_next(pause_rng());
+	if (choice & 1)
+		yield(1 + (choice >> 8) % 4);
+}
+
 /* How often at each of the library's points, one time in so many; 0: never. */
 static const struct {
 	uint16_t yield, late;
@@ -244,6 +260,7 @@ static const struct {
 	[FOLIO_PAUSE_evict_requeued] = {.yield = 4},
 	[FOLIO_PAUSE_fill_unfrozen] = {.yield = 16},
 	[FOLIO_PAUSE_fill_settled] = {.yield = 16},
+	[FOLIO_PAUSE_fill_replaced] = {.yield = 16},
 	[FOLIO_PAUSE_fill_unlocked] = {.yield = 8},
 	[FOLIO_PAUSE_fill_erased] = {.yield = 4},
 	[FOLIO_PAUSE_drop_erased] = {.yield = 4},

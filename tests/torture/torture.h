@@ -184,8 +184,14 @@ void pause_end(void);
 /* The calling thread decides from this seed. Threads of the library, which do not call it, get one by themselves. */
 void pause_seed(uint64_t seed);
 
+/* The decisions of the calling thread that depend on how the threads are scheduled. */
+struct rng *pause_rng(void);
+
 /* A point in the test itself: now and then yield, or wait until @object (NULL: nothing) has begun another life. */
 void pause_here(const void *object);
+
+/* A point where others should often come between: every other time a few yields. */
+void pause_often(void);
 
 /*
  * The result of a put that the calling thread has just done, for the account of reuse races: a put whose CAS comes

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Read-side sections: what is deferred waits for them, threads come and go by themselves, and a child
- * of fork can use all of it.
+ * Read-side sections: what is deferred waits for them, threads come and go by themselves, and a
+ * child of fork can use all of it.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -79,7 +79,10 @@ static void test_attach_is_idempotent(void **state)
 	grace_read_unlock();
 }
 
-/* Everything deferred before has been called when the barrier returns; what a callback defers itself, at the next. */
+/*
+ * Everything deferred before has been called when the barrier returns; what a callback defers
+ * itself, at the next.
+ */
 static void defer_again(struct grace_head *head)
 {
 	grace_defer(head, object_free);
@@ -114,8 +117,9 @@ static void test_barrier(void **state)
 }
 
 /*
- * A section in this thread, nested; a callback has every chance to come too early: another thread defers it and
- * waits at a barrier, while this one looks at the object all the time until the other stands there.
+ * A section in this thread, nested; a callback has every chance to come too early: another thread
+ * defers it and waits at a barrier, while this one looks at the object all the time until the other
+ * stands there.
  */
 struct waiter {
 	struct object *object;
@@ -163,7 +167,10 @@ static void test_section_holds_up(void **state)
 	objects_drop(waiter.object);
 }
 
-/* A short section of the kind that a hit opens protects as well, and ends grace periods that wait for it. */
+/*
+ * A short section of the kind that a hit opens protects as well, and ends grace periods that wait
+ * for it.
+ */
 static void test_hit_section(void **state)
 {
 	struct waiter waiter = {.object = object_new(NULL)};
@@ -192,8 +199,8 @@ static void test_hit_section(void **state)
 }
 
 /*
- * Readers follow a pointer that a writer keeps replacing; what they found stays as it was until the end of
- * their section.
+ * Readers follow a pointer that a writer keeps replacing; what they found stays as it was until the
+ * end of their section.
  */
 struct race {
 	folio_ptr current;
@@ -254,9 +261,9 @@ static void test_race(void **state)
 }
 
 /*
- * A thread leaves liburcu's list when it ends, and again when another key's destructor has used the library
- * after that. Destructors run in rounds, for the keys that have a value; a destructor that sets its own value again
- * runs in the next round, too.
+ * A thread leaves liburcu's list when it ends, and again when another key's destructor has used the
+ * library after that. Destructors run in rounds, for the keys that have a value; a destructor that
+ * sets its own value again runs in the next round, too.
  */
 static pthread_key_t late_key;
 /* Atomic: to TSan the thread has ended before its destructors run. */
@@ -342,7 +349,10 @@ static void test_many_threads(void **state)
 	objects_drop(objects);
 }
 
-/* A thread that is registered with liburcu by somebody else is not registered again, and is left as it was. */
+/*
+ * A thread that is registered with liburcu by somebody else is not registered again, and is left as
+ * it was.
+ */
 static void *foreign(void *argument)
 {
 	urcu_memb_register_thread();
@@ -366,8 +376,8 @@ static void test_registered_by_others(void **state)
 }
 
 /*
- * fork, with a thread in a section and one that is attached only. Neither exists in the child, which opens sections,
- * starts threads (in the memory of those two) and waits for grace periods.
+ * fork, with a thread in a section and one that is attached only. Neither exists in the child,
+ * which opens sections, starts threads (in the memory of those two) and waits for grace periods.
  */
 struct bystander {
 	pthread_t thread;
@@ -426,13 +436,16 @@ static void test_fork(void **state)
 	skip();
 #endif
 	for (round = 0; round < 3; round++) {
-		/* Nothing is being called back while the section is open: fork would wait for it. */
+		/*
+		 * Nothing is being called back while the section is open: fork would wait for it.
+		 */
 		grace_barrier();
 		for (i = 0; i < 2; i++) {
 			sem_init(&bystander[i].ready, 0, 0);
 			sem_init(&bystander[i].leave, 0, 0);
-			assert_int_equal(
-				pthread_create(&bystander[i].thread, NULL, bystander_run, &bystander[i]), 0);
+			assert_int_equal(pthread_create(&bystander[i].thread, NULL, bystander_run,
+						 &bystander[i]),
+				0);
 			while (sem_wait(&bystander[i].ready))
 				;
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The backend that other tests rely on: that it fails what it is told to, holds what it is told to, and that its
- * check of contents finds every byte that is wrong.
+ * The backend that other tests rely on: that it fails what it is told to, holds what it is told to,
+ * and that its check of contents finds every byte that is wrong.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 
 #include "io-fault.h"
 
-#define PAGE FOLIO_PAGE_SIZE
+#define PAGE  FOLIO_PAGE_SIZE
 #define PAGES 8
 
 static uint64_t seed = 1;
@@ -46,7 +46,8 @@ static struct world *open_world(unsigned threads, unsigned depth)
 	memset(world->memory, 0xaa, PAGES * PAGE);
 	world->file = io_fault_add(world->io, "file", FILE_SIZE);
 	assert_int_equal(io_fault_ops.create(&world->context, depth), 0);
-	assert_int_equal(io_fault_ops.open(world->context, "file", O_RDONLY, 0, 0, &world->handle), 0);
+	assert_int_equal(
+		io_fault_ops.open(world->context, "file", O_RDONLY, 0, 0, &world->handle), 0);
 	return world;
 }
 
@@ -66,7 +67,8 @@ static ssize_t read_pages(struct world *world, uint64_t page, unsigned pages)
 {
 	struct iovec iov[2] = {{world->memory, PAGE}, {world->memory + PAGE, (pages - 1) * PAGE}};
 
-	return io_fault_ops.read(world->context, world->handle, iov, pages > 1 ? 2 : 1, page * PAGE);
+	return io_fault_ops.read(
+		world->context, world->handle, iov, pages > 1 ? 2 : 1, page * PAGE);
 }
 
 struct request {
@@ -84,7 +86,13 @@ struct log {
 	struct request *order[256];
 };
 
-#define LOG_INIT {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {NULL}}
+#define LOG_INIT                                                        \
+	{                                                               \
+		PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, \
+		{                                                       \
+			NULL                                            \
+		}                                                       \
+	}
 
 static void completed(struct folio_io_request *base, ssize_t result)
 {
@@ -153,11 +161,12 @@ static void test_contents(void **state)
 
 		if (begin + len > 4 * PAGE)
 			len = 4 * PAGE - begin;
-		assert_true(io_fault_check(world->file, 3 * PAGE + begin, memory + begin, len, NULL, NULL));
+		assert_true(io_fault_check(
+			world->file, 3 * PAGE + begin, memory + begin, len, NULL, NULL));
 		before = memory[i];
 		memory[i] ^= 1 << i % 8;
-		assert_int_equal(
-			io_fault_check(world->file, 3 * PAGE + begin, memory + begin, len, NULL, NULL),
+		assert_int_equal(io_fault_check(world->file, 3 * PAGE + begin, memory + begin, len,
+					 NULL, NULL),
 			i < begin || i >= begin + len);
 		memory[i] = before;
 	}
@@ -250,7 +259,8 @@ static void test_names(void **state)
 	struct io_fault_file *file;
 	void *handle;
 
-	assert_int_equal(io_fault_ops.open(world->context, "none", O_RDONLY, 0, 0, &handle), -ENOENT);
+	assert_int_equal(
+		io_fault_ops.open(world->context, "none", O_RDONLY, 0, 0, &handle), -ENOENT);
 	file = io_fault_add(world->io, "file", PAGE);
 	assert_int_equal(io_fault_ops.open(world->context, "file", O_RDONLY, 0, 0, &handle), 0);
 	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &old), 0);
@@ -294,7 +304,8 @@ static void test_failures(void **state)
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
 
 	io_fault_fail(world->io, IO_FAULT_OPEN, 1, EMFILE);
-	assert_int_equal(io_fault_ops.open(world->context, "file", O_RDONLY, 0, 0, &handle), -EMFILE);
+	assert_int_equal(
+		io_fault_ops.open(world->context, "file", O_RDONLY, 0, 0, &handle), -EMFILE);
 	io_fault_fail(world->io, IO_FAULT_GETATTR, 2, ESTALE);
 	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &attr), 0);
 	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &attr), -ESTALE);

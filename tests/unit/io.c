@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The library's own backends, each put through the same tests on real files. What is right is what pread of
- * the same range answers. Files lie in TMPDIR, or /var/tmp, where direct I/O works as a rule.
+ * The library's own backends, each put through the same tests on real files. What is right is what
+ * pread of the same range answers. Files lie in TMPDIR, or /var/tmp, where direct I/O works as a
+ * rule.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -35,6 +37,10 @@
 static char directory[256];
 static uint64_t seed = 1;
 static unsigned scale = 1;
+
+/* The beginning of every file of make_file, as right_byte says. */
+#define RANDOM_SIZE (3 * 1024 * 1024 + 777)
+static unsigned char right[RANDOM_SIZE];
 
 static uint64_t draw(uint64_t *state, uint64_t below)
 {
@@ -72,16 +78,12 @@ static void fill_right(unsigned char *data, uint64_t offset, size_t len)
 /* A file of @size bytes, each as right_byte says. */
 static void make_file(const char *name, size_t size)
 {
-	unsigned char *data = malloc(size + 1);
 	int fd = open(path_of(name), O_RDWR | O_CREAT | O_TRUNC, 0600);
 
-	assert_non_null(data);
-	fill_right(data, 0, size);
 	assert_true(fd >= 0);
-	assert_int_equal(write(fd, data, size), size);
+	assert_int_equal(write(fd, right, size), size);
 	assert_int_equal(fsync(fd), 0);
 	close(fd);
-	free(data);
 }
 
 static unsigned count_fds(void)
@@ -104,7 +106,10 @@ struct group {
 	unsigned pending;
 };
 
-#define GROUP_INIT {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}
+#define GROUP_INIT                                                     \
+	{                                                              \
+		PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 \
+	}
 
 /* A request with memory of its own. completed must go from 0 to 1 once. */
 struct read {
@@ -181,22 +186,24 @@ static void read_free(struct read *read)
 	free(read);
 }
 
-/* Check the bytes of a read of a file of make_file that has @size bytes. */
-static void check(const struct iovec *iov, uint64_t offset, size_t wanted, size_t size,
-	ssize_t result)
+/* Check the bytes of a read of a file of make_file that has @size bytes, RANDOM_SIZE at most. */
+static void check(
+	const struct iovec *iov, uint64_t offset, size_t wanted, size_t size, ssize_t result)
 {
-	size_t expected = offset < size ? size - offset : 0, done = 0, i;
+	size_t expected = offset < size ? size - offset : 0, done, part, i;
+	const unsigned char *data;
 
 	if (expected > wanted)
 		expected = wanted;
 	assert_int_equal(result, expected);
-	for (; done < expected; iov++) {
-		const unsigned char *data = iov->iov_base;
-
-		for (i = 0; i < iov->iov_len && done < expected; i++, done++) {
-			if (data[i] != right_byte(offset + done))
-				fail_msg("byte %zu is wrong", (size_t)offset + done);
-		}
+	for (done = 0; done < expected; done += part, iov++) {
+		data = iov->iov_base;
+		part = iov->iov_len < expected - done ? iov->iov_len : expected - done;
+		if (memcmp(data, right + offset + done, part) == 0)
+			continue;
+		for (i = 0; data[i] == right[offset + done + i]; i++)
+			;
+		fail_msg("byte %zu is wrong", (size_t)offset + done + i);
 	}
 }
 
@@ -259,7 +266,8 @@ static void *open_file(struct world *world, const char *name, unsigned io_flags)
 
 static void test_sizes(void **state)
 {
-	static const size_t sizes[] = {0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 12800, 70000};
+	static const size_t sizes[] = {
+		0, 1, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 12800, 70000};
 	struct world *world = *state;
 	struct folio_io_attr attr;
 	struct group group = GROUP_INIT;
@@ -306,8 +314,6 @@ static void test_nothing(void **state)
 	world->ops->close(world->context, handle);
 }
 
-#define RANDOM_SIZE (3 * 1024 * 1024 + 777)
-
 /* Random ranges in batches of random size, some past the end. */
 static void random_reads(struct world *world, void *handle, uint64_t random, unsigned rounds)
 {
@@ -322,7 +328,8 @@ static void random_reads(struct world *world, void *handle, uint64_t random, uns
 		count = 1 + (unsigned)draw(&random, BATCH);
 		for (i = 0; i < count; i++) {
 			pages = 1 + (unsigned)draw(&random, draw(&random, 8) ? 4 : 128);
-			parts = 1 + (unsigned)draw(&random, pages < FOLIO_IO_IOV_MAX ? pages : FOLIO_IO_IOV_MAX);
+			parts = 1 + (unsigned)draw(&random,
+					    pages < FOLIO_IO_IOV_MAX ? pages : FOLIO_IO_IOV_MAX);
 			offsets[i] = draw(&random, RANDOM_SIZE / PAGE + 4) * PAGE;
 			reads[i] = read_new(&group, handle, offsets[i], pages, parts, &random);
 			requests[i] = &reads[i]->request;
@@ -424,6 +431,63 @@ static void test_sparse(void **state)
 	}
 	world->ops->close(world->context, handle);
 	unlink(path_of("sparse"));
+}
+
+/*
+ * More than the kernel reads at once, so that reads come short in the middle of a vector and of an
+ * element. The memory is one piece that is mapped again and again, the file is a hole with a few
+ * bytes at its end.
+ */
+static void test_long(void **state)
+{
+	enum { PIECE = 1 << 24, PIECES = 130, ELEMENTS = 13 };
+	const size_t size = (size_t)PIECE * PIECES, tail = 3 * PAGE;
+	int memory = memfd_create("memory", MFD_CLOEXEC), fd;
+	struct iovec iov[ELEMENTS];
+	struct folio_io_request *request;
+	struct group group = GROUP_INIT;
+	struct world *world = *state;
+	struct read read;
+	unsigned char *map;
+	void *handle;
+	unsigned i;
+
+	assert_int_equal(ftruncate(memory, PIECE), 0);
+	map = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	for (i = 0; i < PIECES; i++)
+		assert_ptr_not_equal(mmap(map + (size_t)i * PIECE, PIECE, PROT_READ | PROT_WRITE,
+					     MAP_SHARED | MAP_FIXED, memory, 0),
+			MAP_FAILED);
+	for (i = 0; i < ELEMENTS; i++)
+		iov[i] = (struct iovec){map + size / ELEMENTS * i, size / ELEMENTS};
+	fd = open(path_of("long"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(pwrite(fd, right, tail, (off_t)(size - tail)), tail);
+	assert_int_equal(fsync(fd), 0);
+	close(fd);
+
+	handle = open_file(world, "long", 0);
+	for (i = 0; i < 2; i++) {
+		read = (struct read){.group = &group};
+		read.iov[0] = (struct iovec){map, size};
+		read.request = (struct folio_io_request){
+			.handle = handle,
+			.iov = i ? iov : read.iov,
+			.iov_count = i ? ELEMENTS : 1,
+			.complete = completed,
+		};
+		memset(map + size - tail, 0xaa, tail);
+		group.pending = 1;
+		request = &read.request;
+		world->ops->submit(world->context, &request, 1);
+		group_wait(&group);
+		assert_int_equal(read.result, size);
+		assert_memory_equal(map + size - tail, right, tail);
+	}
+	world->ops->close(world->context, handle);
+	unlink(path_of("long"));
+	munmap(map, size);
+	close(memory);
 }
 
 /* Bytes that are there stay right while the file grows and shrinks, and nothing hangs. */
@@ -552,7 +616,10 @@ static void test_attributes(void **state)
 	struct stat st;
 	int flags;
 
-	/* Created by the open: this must work in one go, whether the file system has direct I/O or not. */
+	/*
+	 * Created by the open: this must work in one go, whether the file system has direct I/O or
+	 * not.
+	 */
 	unlink(path_of("attributes"));
 	assert_int_equal(world->ops->open(world->context, path_of("attributes"),
 				 O_RDWR | O_CREAT | O_EXCL, 0600, 0, &handle),
@@ -617,7 +684,10 @@ static void test_no_direct(void **state)
 	world->ops->close(world->context, handle);
 }
 
-/* Memory that direct I/O refuses stands in for a file system that finds out late that it cannot do it. */
+/*
+ * Memory that direct I/O refuses stands in for a file system that finds out late that it cannot do
+ * it.
+ */
 static void test_direct_fails(void **state)
 {
 	unsigned char *memory = aligned_alloc(PAGE, 3 * PAGE);
@@ -660,8 +730,8 @@ struct gated {
 };
 
 /*
- * Nothing completes before depth requests are in: a backend that lets in fewer hangs. Then callers and
- * completions run side by side, and one that lets in more is found out.
+ * Nothing completes before depth requests are in: a backend that lets in fewer hangs. Then callers
+ * and completions run side by side, and one that lets in more is found out.
  */
 static void pass_gate(struct folio_io_request *request, ssize_t result)
 {
@@ -689,7 +759,8 @@ static void test_depth(void **state)
 
 	make_file("depth", 64 * PAGE);
 	for (d = 0; d < 3; d++) {
-		struct gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, 0};
+		struct gate gate = {
+			PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, 0};
 
 		gate.depth = depths[d];
 		assert_int_equal(world->ops->create(&context, depths[d]), 0);
@@ -812,7 +883,9 @@ static void wake(struct folio_io_request *request, ssize_t result)
 	eventfd_write(((struct waker *)request)->event, (eventfd_t)result);
 }
 
-/* A program that waits for something else while its reads are in flight is not disturbed by EINTR. */
+/*
+ * A program that waits for something else while its reads are in flight is not disturbed by EINTR.
+ */
 static void test_undisturbed(void **state)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -863,8 +936,9 @@ static void test_start_stop(void **state)
 	for (i = 0; i < 30 * scale; i++) {
 		assert_int_equal(world->ops->create(&context, 1 + i % 5), 0);
 		if (i % 3) {
-			assert_int_equal(
-				world->ops->open(context, path_of("start"), O_RDONLY, 0, 0, &handle), 0);
+			assert_int_equal(world->ops->open(context, path_of("start"), O_RDONLY, 0, 0,
+						 &handle),
+				0);
 			read = read_new(&group, handle, 0, 1, 1, &random);
 			request = &read->request;
 			world->ops->submit(context, &request, 1);
@@ -1015,7 +1089,10 @@ static void test_repeat(void **state)
 	result = -EINVAL;
 	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
 
-	/* A direct read that stops in a block before the end: the file grew, a buffered one goes on. */
+	/*
+	 * A direct read that stops in a block before the end: the file grew, a buffered one goes
+	 * on.
+	 */
 	folio_u32_store_relaxed(&file->direct, 1);
 	done = 0;
 	result = 5000;
@@ -1036,10 +1113,14 @@ static void test_rest(void **state)
 	for (done = 0; done < 157; done++) {
 		io_rest(&rest, iov, 4, done);
 		if (done == 0 || done == 100 || done == 150)
-			assert_ptr_equal(rest.iov, done == 0 ? &iov[0] : done == 100 ? &iov[2] : &iov[3]);
+			assert_ptr_equal(rest.iov, done == 0     ? &iov[0]
+						   : done == 100 ? &iov[2]
+								 : &iov[3]);
 		else
 			assert_ptr_equal(rest.iov, &rest.part);
-		expected = done < 100 ? 0x1000 + done : done < 150 ? 0x3000 + done - 100 : 0x4000 + done - 150;
+		expected = done < 100   ? 0x1000 + done
+			   : done < 150 ? 0x3000 + done - 100
+					: 0x4000 + done - 150;
 		assert_int_equal((uintptr_t)rest.iov->iov_base, expected);
 		expected = done < 100 ? 100 - done : done < 150 ? 150 - done : 157 - done;
 		assert_int_equal(rest.iov->iov_len, expected);
@@ -1064,7 +1145,7 @@ static bool deny_uring(void)
 	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
 
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 static void choose_and_read(const struct folio_io_ops *expected)
@@ -1132,27 +1213,20 @@ static void clean(void)
 	rmdir(directory);
 }
 
-#define TEST(test, start) {#test " " #start, test, start, stop, NULL}
-#define BACKEND_TESTS(start)                                                                       \
-	TEST(test_sizes, start), \
-	TEST(test_nothing, start), \
-	TEST(test_random, start), \
-	TEST(test_submitters, start), \
-	TEST(test_sparse, start), \
-	TEST(test_resized, start), \
-	TEST(test_open_errors, start), \
-	TEST(test_read_errors, start), \
-	TEST(test_attributes, start), \
-	TEST(test_no_direct, start), \
-	TEST(test_direct_fails, start), \
-	TEST(test_depth, start), \
-	TEST(test_many, start), \
-	TEST(test_leaver, start), \
-	TEST(test_undisturbed, start), \
-	TEST(test_start_stop, start), \
-	TEST(test_threads, start), \
-	TEST(test_lease, start)
-#define SHARED_TESTS                                                                               \
+#define TEST(test, start)                                 \
+	{                                                 \
+#test " " #start, test, start, stop, NULL \
+	}
+#define BACKEND_TESTS(start)                                                                    \
+	TEST(test_sizes, start), TEST(test_nothing, start), TEST(test_random, start),           \
+		TEST(test_submitters, start), TEST(test_sparse, start), TEST(test_long, start), \
+		TEST(test_resized, start), TEST(test_open_errors, start),                       \
+		TEST(test_read_errors, start), TEST(test_attributes, start),                    \
+		TEST(test_no_direct, start), TEST(test_direct_fails, start),                    \
+		TEST(test_depth, start), TEST(test_many, start), TEST(test_leaver, start),      \
+		TEST(test_undisturbed, start), TEST(test_start_stop, start),                    \
+		TEST(test_threads, start), TEST(test_lease, start)
+#define SHARED_TESTS \
 	cmocka_unit_test(test_repeat), cmocka_unit_test(test_rest), cmocka_unit_test(test_choose)
 
 int main(void)
@@ -1169,6 +1243,7 @@ int main(void)
 	given = getenv("FOLIO_TEST_SCALE");
 	scale = given && atoi(given) > 0 ? (unsigned)atoi(given) : 1;
 	printf("# FOLIO_SEED=%#llx\n", (unsigned long long)seed);
+	fill_right(right, 0, RANDOM_SIZE);
 	given = getenv("TMPDIR");
 	snprintf(directory, sizeof(directory), "%s/folio-io-XXXXXX", given ? given : "/var/tmp");
 	if (!mkdtemp(directory)) {

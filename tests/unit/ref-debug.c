@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The counter's debug build: each misuse is told once, with the file and line of the call, and the word's last changes. */
+/*
+ * The counter's debug build: each misuse is told once, with the file and line of the call, and the
+ * word's last changes.
+ */
 #ifndef FOLIO_REF_DEBUG
 #define FOLIO_REF_DEBUG
 #endif
@@ -335,7 +338,10 @@ static void misuse_aborts(void **state)
 static struct folio_ref shared;
 static folio_u32 releases;
 
-/* Who ends a life starts the next, and puts its first reference a little later; the last leaves it frozen. */
+/*
+ * Who ends a life starts the next, and puts its first reference a little later; the last leaves it
+ * frozen.
+ */
 static void *get_and_put(void *argument)
 {
 	bool owner = false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The counter scaled down to 8 bits: frozen is 0x80, junk is wiped at 0xc0, references past 0x40 are refused. What would
- * take 2^30 calls takes 64, so the two limits are reached by calls and in every interleaving.
+ * The counter scaled down to 8 bits: frozen is 0x80, junk is wiped at 0xc0, references past 0x40
+ * are refused. What would take 2^30 calls takes 64, so the two limits are reached by calls and in
+ * every interleaving.
  */
 #define FOLIO_REF_BITS 8
 
@@ -70,7 +71,10 @@ static void references_are_bounded(void **state)
 	assert_int_equal(ref.word, FOLIO_REF_FROZEN);
 }
 
-/* get cannot refuse: the room between the limit and frozen is for it, and try_get stays refused there. */
+/*
+ * get cannot refuse: the room between the limit and frozen is for it, and try_get stays refused
+ * there.
+ */
 static void holders_get_past_the_limit(void **state)
 {
 	struct folio_ref ref;
@@ -88,8 +92,8 @@ static void holders_get_past_the_limit(void **state)
 }
 
 /*
- * A getter that saw too much junk stands before its CAS while others go on: on its own thread, for the reason
- * given in unit/ref.c.
+ * A getter that saw too much junk stands before its CAS while others go on: on its own thread, for
+ * the reason given in unit/ref.c.
  */
 
 static struct folio_ref word;
@@ -253,8 +257,9 @@ static void every_reset_beside_resets(void **state)
 }
 
 /*
- * Getters past the limit of references while the others are put: a refused getter leaves nothing behind and is nobody's
- * releaser; one whose reference has become good meanwhile has it, and may be the last.
+ * Getters past the limit of references while the others are put: a refused getter leaves nothing
+ * behind and is nobody's releaser; one whose reference has become good meanwhile has it, and may
+ * be the last.
  */
 static void every_refusal_beside_puts(void **state)
 {

@@ -25,12 +25,12 @@
 #define LINES_PER_PAGE (FOLIO_PAGE_SIZE / LINE_SIZE)
 
 /* So many different places that no processor's cache holds them all: 2^23 lines are 512 MiB. */
-#define PLACES_MAX (UINT64_C(1) << 23)
-#define PLACES_MIN (UINT64_C(1) << 16)
+#define PLACES_MAX     (UINT64_C(1) << 23)
+#define PLACES_MIN     (UINT64_C(1) << 16)
 
-#define CHECKS 1000 /* whole lines that each contender is compared on before it is measured */
+#define CHECKS         1000 /* whole lines that each contender is compared on before it is measured */
 
-#define ZIPF_EXPONENT 0.99
+#define ZIPF_EXPONENT  0.99
 
 union line {
 	uint64_t word[LINE_SIZE / sizeof(uint64_t)];
@@ -60,16 +60,16 @@ struct view {
 
 #define SHORT (-1)
 
-static inline int copy_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line)
+static inline int copy_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
 {
 	ssize_t got = folio_file_read(view->file, line, LINE_SIZE, offset);
 
 	return got == LINE_SIZE ? 0 : got < 0 ? (int)-got : SHORT;
 }
 
-static inline int pin_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line)
+static inline int pin_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
@@ -83,38 +83,38 @@ static inline int pin_line(const struct view *view, const struct worker *worker,
 	return 0;
 }
 
-static inline int pread_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line)
+static inline int pread_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
 {
 	ssize_t got = pread(view->fds[worker->index], line, LINE_SIZE, (off_t)offset);
 
 	return got == LINE_SIZE ? 0 : got < 0 ? errno : SHORT;
 }
 
-static inline int mmap_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line)
+static inline int mmap_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
 {
 	memcpy(line, view->map + offset, LINE_SIZE);
 	return 0;
 }
 
-static inline int array_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line)
+static inline int array_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
 {
 	memcpy(line, view->array + offset, LINE_SIZE);
 	return 0;
 }
 
-typedef int read_line(const struct view *view, const struct worker *worker, uint64_t offset,
-	union line *line);
+typedef int read_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line);
 
 /*
  * The loop around each of them. Inlined, so that one is called directly or is inlined, too. chained: where
  * the next line is read depends on what was in this one, so that reads cannot overlap, as in a walk down a
  * search tree.
  */
-static inline __attribute__((always_inline)) uint64_t read_lines(struct worker *worker, uint64_t n,
-	bool chained, read_line *one)
+static inline __attribute__((always_inline)) uint64_t read_lines(
+	struct worker *worker, uint64_t n, bool chained, read_line *one)
 {
 	const struct view *view = worker->context;
 	const uint32_t *places = view->places;
@@ -140,14 +140,14 @@ static inline __attribute__((always_inline)) uint64_t read_lines(struct worker *
 	return n;
 }
 
-#define LOOPS(name)                                                                                \
-	static uint64_t name##_independent(struct worker *worker, uint64_t n)                      \
-	{                                                                                          \
-		return read_lines(worker, n, false, name##_line);                                  \
-	}                                                                                          \
-	static uint64_t name##_chained(struct worker *worker, uint64_t n)                          \
-	{                                                                                          \
-		return read_lines(worker, n, true, name##_line);                                   \
+#define LOOPS(name)                                                           \
+	static uint64_t name##_independent(struct worker *worker, uint64_t n) \
+	{                                                                     \
+		return read_lines(worker, n, false, name##_line);             \
+	}                                                                     \
+	static uint64_t name##_chained(struct worker *worker, uint64_t n)     \
+	{                                                                     \
+		return read_lines(worker, n, true, name##_line);              \
 	}
 
 LOOPS(copy)
@@ -282,7 +282,8 @@ static char *load_array(struct bench *bench)
 }
 
 /* Whole lines at random places, by each contender, against pread. */
-static bool check_contenders(struct bench *bench, const struct view *view, const struct places *places)
+static bool check_contenders(
+	struct bench *bench, const struct view *view, const struct places *places)
 {
 	struct worker worker = {.index = 0};
 	union line line, expected;
@@ -294,7 +295,8 @@ static bool check_contenders(struct bench *bench, const struct view *view, const
 			continue;
 		for (check = 0; check < CHECKS; check++) {
 			offset = random_below(&state, places->lines) * LINE_SIZE;
-			if (pread(bench->fds[0], &expected, LINE_SIZE, (off_t)offset) != LINE_SIZE ||
+			if (pread(bench->fds[0], &expected, LINE_SIZE, (off_t)offset) !=
+					LINE_SIZE ||
 				contenders[i].one(view, &worker, offset, &line)) {
 				complain("%s: cannot be read at offset %llu any more", bench->name,
 					(unsigned long long)offset);
@@ -302,7 +304,8 @@ static bool check_contenders(struct bench *bench, const struct view *view, const
 			}
 			if (memcmp(&line, &expected, LINE_SIZE)) {
 				complain("%s: %s gives something else than pread at offset %llu",
-					bench->name, contenders[i].name, (unsigned long long)offset);
+					bench->name, contenders[i].name,
+					(unsigned long long)offset);
 				return false;
 			}
 		}
@@ -405,7 +408,8 @@ static bool cache_part(struct bench *bench)
 		misses = bench_stats(bench).misses;
 		for (offset = 0; offset < bench->part; offset += (uint64_t)got) {
 			got = folio_file_read(bench->file, buffer,
-				bench->part - offset < block ? bench->part - offset : block, offset);
+				bench->part - offset < block ? bench->part - offset : block,
+				offset);
 			if (got <= 0)
 				break;
 		}
@@ -415,7 +419,8 @@ static bool cache_part(struct bench *bench)
 	free(buffer);
 	if (got <= 0) {
 		progress_end();
-		complain("%s: %s", bench->name, got ? strerror((int)-got) : "it has become shorter");
+		complain(
+			"%s: %s", bench->name, got ? strerror((int)-got) : "it has become shorter");
 		return false;
 	}
 	return true;
@@ -458,7 +463,8 @@ bool bench_hits(struct bench *bench, double seconds)
 	view.array = load_array(bench);
 	progress_end();
 	if (!view.array)
-		report_note(&bench->report, "No bare array: memory is too short for a copy of the file.");
+		report_note(&bench->report,
+			"No bare array: memory is too short for a copy of the file.");
 	if (!check_contenders(bench, &view, &places))
 		goto out_mapped;
 
@@ -474,7 +480,8 @@ bool bench_hits(struct bench *bench, double seconds)
 		views[i] = view;
 		views[i].places = i == HOT ? hot : i == ZIPF ? places.zipf : places.uniform;
 		views[i].mask = i == HOT ? LINES_PER_PAGE - 1 : places.count - 1;
-		count += add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
+		count +=
+			add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
 	}
 	spread_threads(bench, &places);
 
@@ -482,10 +489,9 @@ bool bench_hits(struct bench *bench, double seconds)
 	good = rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
 	bench->dense = bench_stats(bench);
 	if (good && bench->dense.misses != before.misses)
-		report_note(&bench->report,
-			"Of %llu reads by folio that were to hit, %llu missed.",
+		report_note(&bench->report, "Of %llu reads by folio that were to hit, %llu missed.",
 			(unsigned long long)(bench->dense.misses - before.misses +
-				bench->dense.hits - before.hits),
+					     bench->dense.hits - before.hits),
 			(unsigned long long)(bench->dense.misses - before.misses));
 out_mapped:
 	if (view.array)
@@ -513,15 +519,17 @@ static bool record_own(struct report *report, const struct cell *cell, const str
 	uint64_t misses = after.misses - view->before->misses;
 	uint64_t hits = after.hits - view->before->hits;
 
-	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
-		sample->rate, misses + hits ? (double)misses / (double)(misses + hits) : 0);
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role,
+		cell->threads, sample->rate,
+		misses + hits ? (double)misses / (double)(misses + hits) : 0);
 	return true;
 }
 
 bool bench_whole(struct bench *bench, double seconds)
 {
 	static const struct report_workload workload = {.name = "whole file",
-		.title = "64-byte reads anywhere in it; folio misses, while the kernel's cache may hold all",
+		.title = "64-byte reads anywhere in it; folio misses, while the kernel's cache may "
+			 "hold all",
 		.unit = "M/s",
 		.axis = "millions of reads a second",
 		.scale = 1e6,
@@ -554,7 +562,7 @@ bool bench_whole(struct bench *bench, double seconds)
 		cells[i].record = record_own;
 	}
 	good = check_contenders(bench, &view, &places) &&
-		rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
+	       rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
 	munmap((void *)view.map, bench->size);
 out:
 	free_places(&places);

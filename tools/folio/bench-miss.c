@@ -74,10 +74,10 @@ static bool good_page(const struct misses *misses, unsigned buffer, uint64_t pag
 	char *expected = misses->expected + (size_t)buffer * FOLIO_PAGE_SIZE;
 
 	return !misses->check ||
-		(pread(misses->bench->fds[0], expected, FOLIO_PAGE_SIZE,
-			 (off_t)(page * FOLIO_PAGE_SIZE)) == FOLIO_PAGE_SIZE &&
-			!memcmp(expected, misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE,
-				FOLIO_PAGE_SIZE));
+	       (pread(misses->bench->fds[0], expected, FOLIO_PAGE_SIZE,
+			(off_t)(page * FOLIO_PAGE_SIZE)) == FOLIO_PAGE_SIZE &&
+		       !memcmp(expected, misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE,
+			       FOLIO_PAGE_SIZE));
 }
 
 static void count_reads(struct misses *misses, uint64_t n)
@@ -96,8 +96,8 @@ static uint64_t read_pages_cache(struct worker *worker, uint64_t n)
 
 	for (i = 0; i < n; i++) {
 		page = page_at(misses, worker->position++, false);
-		got = folio_file_read(misses->bench->file, buffer, FOLIO_PAGE_SIZE,
-			page * FOLIO_PAGE_SIZE);
+		got = folio_file_read(
+			misses->bench->file, buffer, FOLIO_PAGE_SIZE, page * FOLIO_PAGE_SIZE);
 		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
 			worker->error = error_of(got);
 			return 0;
@@ -117,8 +117,8 @@ static uint64_t read_pages_direct(struct worker *worker, uint64_t n)
 
 	for (i = 0; i < n; i++) {
 		page = page_at(misses, worker->position++, false);
-		got = pread(misses->direct, buffer, FOLIO_PAGE_SIZE,
-			(off_t)(page * FOLIO_PAGE_SIZE));
+		got = pread(
+			misses->direct, buffer, FOLIO_PAGE_SIZE, (off_t)(page * FOLIO_PAGE_SIZE));
 		if (got != FOLIO_PAGE_SIZE || !good_page(misses, worker->index, page)) {
 			worker->error = got < 0 ? errno : 0;
 			return 0;
@@ -216,7 +216,8 @@ static uint64_t read_pages_uring(struct worker *worker, uint64_t n)
 				io_uring_cq_advance(&misses->ring, seen);
 				return 0;
 			}
-			worker->sum += *(uint64_t *)(misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE);
+			worker->sum +=
+				*(uint64_t *)(misses->buffers + (size_t)buffer * FOLIO_PAGE_SIZE);
 			ring_request(misses, buffer);
 		}
 		io_uring_cq_advance(&misses->ring, seen);
@@ -240,7 +241,8 @@ static uint64_t read_blocks_cache(struct worker *worker, uint64_t n)
 			folio_file_invalidate(misses->bench->file, 0, UINT64_MAX);
 			misses->cache_offset = 0;
 		}
-		got = folio_file_read(misses->bench->file, misses->block, BLOCK, misses->cache_offset);
+		got = folio_file_read(
+			misses->bench->file, misses->block, BLOCK, misses->cache_offset);
 		if (got != (ssize_t)BLOCK) {
 			worker->error = error_of(got);
 			return 0;
@@ -301,15 +303,15 @@ static bool record_own(struct report *report, const struct cell *cell, const str
 	struct misses *misses = cell->context;
 	double filled = (double)(bench_stats(misses->bench).fill_bytes - misses->fill_bytes);
 
-	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
-		sample->rate, filled / ((double)misses->reads * FOLIO_PAGE_SIZE));
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role,
+		cell->threads, sample->rate, filled / ((double)misses->reads * FOLIO_PAGE_SIZE));
 	return true;
 }
 
 static bool record_peer(struct report *report, const struct cell *cell, const struct sample *sample)
 {
-	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
-		sample->rate, 1);
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role,
+		cell->threads, sample->rate, 1);
 	return true;
 }
 
@@ -389,8 +391,8 @@ static void drain_ring(struct misses *misses)
 }
 
 /*
- * Fill the cache with pages that come late in the order, so that what is measured has to evict, and finds
- * nothing of what was read before. Ends early when the cache is full.
+ * Fill the cache with the pages that come first in the order, so that what is measured, which are those that
+ * come after, has to evict, and finds nothing that was read before. Ends early when the cache is full.
  */
 static bool fill_cache(struct misses *misses, double seconds)
 {
@@ -398,15 +400,12 @@ static bool fill_cache(struct misses *misses, double seconds)
 	double end = seconds_now() + seconds;
 	struct folio_cache_stats stats;
 	struct sample sample;
-	unsigned i;
 
-	for (i = 0; i < bench->depth; i++)
-		team_worker(bench->team, i)->position +=
-			misses->pages / 2 / bench->depth * bench->depth / 2;
 	folio_file_invalidate(bench->file, 0, UINT64_MAX);
 	do {
 		progress("filling the cache with other pages");
-		sample = team_measure(bench->team, bench->depth, read_pages_cache, misses, 0.01, 0.1);
+		sample = team_measure(
+			bench->team, bench->depth, read_pages_cache, misses, 0.01, 0.1);
 		if (sample.failed) {
 			progress_end();
 			complain("%s: %s", bench->name,
@@ -425,7 +424,8 @@ static bool measure(struct misses *misses, double seconds)
 	struct cell cells[WORKLOADS * 2];
 
 	snprintf(random_title, sizeof(random_title),
-		"4 KiB reads anywhere, not cached; %u threads, each waits for its own", bench->depth);
+		"4 KiB reads anywhere, not cached; %u threads, each waits for its own",
+		bench->depth);
 	snprintf(known_title, sizeof(known_title),
 		"the same by one thread that knows the next %u pages", bench->depth);
 	for (i = 0; i < WORKLOADS; i++)
@@ -492,7 +492,8 @@ bool bench_misses(struct bench *bench, double seconds)
 	misses.direct = open(bench->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (misses.direct < 0)
 		report_note(&bench->report,
-			"No comparison with direct I/O: the file system has none (%s).", strerror(errno));
+			"No comparison with direct I/O: the file system has none (%s).",
+			strerror(errno));
 	misses.ring_works = !io_uring_queue_init(bench->depth, &misses.ring, 0);
 	if (!misses.ring_works)
 		report_note(&bench->report, "No comparison with io_uring: the system denies it.");

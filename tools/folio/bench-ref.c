@@ -17,13 +17,16 @@
 #include "rounds.h"
 
 #define THREADS_MAX 512
-#define OBJECTS     256 /* that a thread sets up and releases: 16 KiB of descriptors, in its nearest cache */
+#define OBJECTS \
+	256 /* that a thread sets up and releases: 16 KiB of descriptors, in its nearest cache */
 
 static const char help[] =
 	"usage: folio bench ref [--threads N] [--seconds S] [--json | --csv] [--svg FILE]\n"
 	"\n"
-	"Measures ways to count references: on one line that all threads share, get and put, a get\n"
-	"that fails, the wiping of what failed gets leave, and freezing under readers; on objects of\n"
+	"Measures ways to count references: on one line that all threads share, get and put, a "
+	"get\n"
+	"that fails, the wiping of what failed gets leave, and freezing under readers; on objects "
+	"of\n"
 	"each thread's own, the release of the last reference.\n"
 	"\n"
 	"  --threads N    measure at 1, 2, 4 ... N threads (default: one a processor)\n"
@@ -40,8 +43,9 @@ struct counters {
 	/* Shared by all; each workload has its own. */
 	struct counter_line shared;
 	struct counter_line gone;
-	struct counter_line *own;    /* one for each thread */
-	struct counter_line *slots;  /* published pins, one for each thread: here the word is the pin */
+	struct counter_line *own; /* one for each thread */
+	struct counter_line
+		*slots; /* published pins, one for each thread: here the word is the pin */
 	struct object (*objects)[OBJECTS];
 };
 
@@ -54,18 +58,18 @@ static inline struct folio_ref *ref_of(folio_u32 *word)
 /* ---- get and put ---- */
 
 /* A failed get would be a live count taken for a dead one: then nothing measured is right. */
-#define GET_PUT(name, get, put)                                                                    \
-	static uint64_t name(struct worker *worker, uint64_t n)                                    \
-	{                                                                                          \
-		struct counters *counters = worker->context;                                       \
-		uint64_t i;                                                                        \
-                                                                                                   \
-		for (i = 0; i < n; i++) {                                                          \
-			if (!get)                                                                  \
-				return 0;                                                          \
-			put;                                                                       \
-		}                                                                                  \
-		return n;                                                                          \
+#define GET_PUT(name, get, put)                                 \
+	static uint64_t name(struct worker *worker, uint64_t n) \
+	{                                                       \
+		struct counters *counters = worker->context;    \
+		uint64_t i;                                     \
+                                                                \
+		for (i = 0; i < n; i++) {                       \
+			if (!get)                               \
+				return 0;                       \
+			put;                                    \
+		}                                               \
+		return n;                                       \
 	}
 
 GET_PUT(get_put_loop, loop_try_get(&counters->shared.word), classic_put(&counters->shared.word))
@@ -114,21 +118,21 @@ static uint64_t get_put_publish(struct worker *worker, uint64_t n)
  * As unmapping memory does: objects are set up with one reference, and later put. All are set up before the
  * first is put, so that no put waits for the store of its own object.
  */
-#define RELEASE(name, set_up, put)                                                                 \
-	static uint64_t name(struct worker *worker, uint64_t n)                                    \
-	{                                                                                          \
-		struct counters *counters = worker->context;                                       \
-		struct object *object = counters->objects[worker->index];                          \
-		uint64_t done, released = 0, i, some;                                              \
-                                                                                                   \
-		for (done = 0; done < n; done += some) {                                           \
-			some = n - done < OBJECTS ? n - done : OBJECTS;                            \
-			for (i = 0; i < some; i++)                                                 \
-				set_up;                                                            \
-			for (i = 0; i < some; i++)                                                 \
-				released += put;                                                   \
-		}                                                                                  \
-		return released == n ? n : 0;                                                      \
+#define RELEASE(name, set_up, put)                                        \
+	static uint64_t name(struct worker *worker, uint64_t n)           \
+	{                                                                 \
+		struct counters *counters = worker->context;              \
+		struct object *object = counters->objects[worker->index]; \
+		uint64_t done, released = 0, i, some;                     \
+                                                                          \
+		for (done = 0; done < n; done += some) {                  \
+			some = n - done < OBJECTS ? n - done : OBJECTS;   \
+			for (i = 0; i < some; i++)                        \
+				set_up;                                   \
+			for (i = 0; i < some; i++)                        \
+				released += put;                          \
+		}                                                         \
+		return released == n ? n : 0;                             \
 	}
 
 RELEASE(release_classic, classic_unfreeze(&object[i].ref.word, 1), classic_put(&object[i].ref.word))
@@ -136,18 +140,18 @@ RELEASE(release_bit, folio_ref_unfreeze(&object[i].ref, 1), folio_ref_put(&objec
 
 /* ---- gets that fail ---- */
 
-#define FAIL(name, prepare, get)                                                                   \
-	static uint64_t name(struct worker *worker, uint64_t n)                                    \
-	{                                                                                          \
-		struct counters *counters = worker->context;                                       \
-		uint64_t i;                                                                        \
-                                                                                                   \
-		for (i = 0; i < n; i++) {                                                          \
-			prepare;                                                                   \
-			if (get)                                                                   \
-				return 0;                                                          \
-		}                                                                                  \
-		return n;                                                                          \
+#define FAIL(name, prepare, get)                                \
+	static uint64_t name(struct worker *worker, uint64_t n) \
+	{                                                       \
+		struct counters *counters = worker->context;    \
+		uint64_t i;                                     \
+                                                                \
+		for (i = 0; i < n; i++) {                       \
+			prepare;                                \
+			if (get)                                \
+				return 0;                       \
+		}                                               \
+		return n;                                       \
 	}
 
 FAIL(fail_loop, (void)0, loop_try_get(&counters->gone.word))
@@ -166,26 +170,26 @@ FAIL(junk_reset, folio_u32_store_relaxed(&counters->gone.word, FOLIO_REF_JUNK_LI
 /* ---- freezing under readers ---- */
 
 /* Thread 0 freezes whenever it can and lets go at once; the others get and put without a pause. */
-#define FREEZE(name, try_freeze, unfreeze, get, put)                                               \
-	static uint64_t name(struct worker *worker, uint64_t n)                                    \
-	{                                                                                          \
-		struct counters *counters = worker->context;                                       \
-		uint64_t i, good = 0;                                                              \
-                                                                                                   \
-		for (i = 0; i < n; i++) {                                                          \
-			if (worker->index == 0) {                                                  \
-				if (try_freeze) {                                                  \
-					good++;                                                    \
-					unfreeze;                                                  \
-				}                                                                  \
-			} else if (get) {                                                          \
-				good++;                                                            \
-				if (put)                                                           \
-					return 0;                                                  \
-			}                                                                          \
-		}                                                                                  \
-		worker->extra += good;                                                             \
-		return n;                                                                          \
+#define FREEZE(name, try_freeze, unfreeze, get, put)            \
+	static uint64_t name(struct worker *worker, uint64_t n) \
+	{                                                       \
+		struct counters *counters = worker->context;    \
+		uint64_t i, good = 0;                           \
+                                                                \
+		for (i = 0; i < n; i++) {                       \
+			if (worker->index == 0) {               \
+				if (try_freeze) {               \
+					good++;                 \
+					unfreeze;               \
+				}                               \
+			} else if (get) {                       \
+				good++;                         \
+				if (put)                        \
+					return 0;               \
+			}                                       \
+		}                                               \
+		worker->extra += good;                          \
+		return n;                                       \
 	}
 
 FREEZE(freeze_loop, classic_try_freeze(&counters->shared.word, 1),
@@ -216,16 +220,20 @@ static const struct report_workload workloads[WORKLOADS] = {
 	[RELEASE_LAST] = {.name = "release",
 		.title = "set up with one reference and put it; objects of the thread's own",
 		.bases = {PLAIN}},
-	[FAIL_GET] = {.name = "failing get", .title = "all threads on one line that is frozen",
+	[FAIL_GET] = {.name = "failing get",
+		.title = "all threads on one line that is frozen",
 		.bases = {LOOP, GUESS}},
 	[JUNK] = {.name = "junk",
-		.title = "a store and a failing get; with the wiping of junk that comes once in 2^30",
+		.title = "a store and a failing get; with the wiping of junk that comes once in "
+			 "2^30",
 		.bases = {NO_WIPE}},
 	[FREEZE] = {.name = "freeze",
-		.title = "one thread freezes and lets go what the others get and put; those that succeed",
+		.title = "one thread freezes and lets go what the others get and put; those that "
+			 "succeed",
 		.bases = {LOOP, GUESS},
 		.extra = "succeed"},
-	[BESIDE] = {.name = "beside freeze", .title = "gets and puts of those others; those that succeed",
+	[BESIDE] = {.name = "beside freeze",
+		.title = "gets and puts of those others; those that succeed",
 		.bases = {LOOP, GUESS},
 		.extra = "succeed"},
 };
@@ -266,8 +274,8 @@ static bool record_live(struct report *report, const struct cell *cell, const st
 			folio_u32_load_relaxed(&counters->slots[i].word))
 			return false;
 	}
-	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
-		sample->rate, 0);
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role,
+		cell->threads, sample->rate, 0);
 	return true;
 }
 
@@ -276,15 +284,15 @@ static bool record_gone(struct report *report, const struct cell *cell, const st
 	struct counters *counters = cell->context;
 	uint32_t word = folio_u32_load_relaxed(&counters->gone.word);
 
-	if (word && (word < FOLIO_REF_FROZEN ||
-			    word > FOLIO_REF_JUNK_LIMIT + cell->threads))
+	if (word && (word < FOLIO_REF_FROZEN || word > FOLIO_REF_JUNK_LIMIT + cell->threads))
 		return false;
-	report_sample(&report->workloads[cell->workload], cell->contender, cell->role, cell->threads,
-		sample->rate, 0);
+	report_sample(&report->workloads[cell->workload], cell->contender, cell->role,
+		cell->threads, sample->rate, 0);
 	return true;
 }
 
-static bool record_freeze(struct report *report, const struct cell *cell, const struct sample *sample)
+static bool record_freeze(
+	struct report *report, const struct cell *cell, const struct sample *sample)
 {
 	struct counters *counters = cell->context;
 	unsigned others = cell->threads - 1;
@@ -295,8 +303,8 @@ static bool record_freeze(struct report *report, const struct cell *cell, const 
 	report_sample(&report->workloads[FREEZE], cell->contender, cell->role, cell->threads,
 		sample->leader * sample->leader_extra, sample->leader_extra);
 	if (others)
-		report_sample(&report->workloads[BESIDE], cell->contender, cell->role, cell->threads,
-			(sample->rate - sample->leader) * sample->others_extra,
+		report_sample(&report->workloads[BESIDE], cell->contender, cell->role,
+			cell->threads, (sample->rate - sample->leader) * sample->others_extra,
 			sample->others_extra);
 	return true;
 }
@@ -325,7 +333,7 @@ static const struct cell contenders[] = {
 static const char *atomics(void)
 {
 #if defined(__x86_64__)
-	return "x86-64: lock xadd, lock cmpxchg";
+	return "x86-64: lock xadd, lock sub, lock cmpxchg";
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_ATOMICS)
 	return "arm64: LSE (ldadd, cas)";
 #elif defined(__aarch64__)
@@ -386,8 +394,8 @@ static bool run(struct report *report, unsigned threads, double seconds)
 	machine_report(report);
 	report_text(report, "counters", "atomics", "%s", atomics());
 	if (threads > team_processors())
-		report_note(report,
-			"There are more threads than processors: they take turns, and wait for each other.");
+		report_note(report, "There are more threads than processors: they take turns, and "
+				    "wait for each other.");
 	for (i = 0; i < WORKLOADS; i++) {
 		struct report_workload *workload = report_workload(report, &workloads[i]);
 
@@ -395,11 +403,12 @@ static bool run(struct report *report, unsigned threads, double seconds)
 		workload->axis = "millions a second";
 		workload->scale = 1e6;
 	}
-	good = rounds_run(report, team, cells, add_cells(counters, threads, cells), seconds, "bench ref");
+	good = rounds_run(
+		report, team, cells, add_cells(counters, threads, cells), seconds, "bench ref");
 	report->workloads[BESIDE].slice = report->workloads[FREEZE].slice;
-	report_note(report,
-		"published, own counters: each thread writes a line of its own only; what not sharing "
-		"would give.");
+	report_note(report, "published, own counters: each thread writes a line of its own only; "
+			    "what not sharing "
+			    "would give.");
 out:
 	if (team)
 		team_destroy(team);

@@ -32,13 +32,15 @@ static const char help[] =
 	"       folio bench ref [--threads N] [--seconds S] [--json | --csv] [--svg FILE]\n"
 	"\n"
 	"Reads FILE through the cache, compares every byte with what the kernel reads, and then\n"
-	"measures reads of it against pread and mmap of the same file. Without FILE it makes one of\n"
+	"measures reads of it against pread and mmap of the same file. Without FILE it makes one "
+	"of\n"
 	"256 MiB in $TMPDIR or /var/tmp, which is gone when the command ends. When FILE is larger\n"
 	"than the cache, misses are measured too, against direct I/O.\n"
 	"\n"
 	"'folio bench ref' measures reference counters instead; see 'folio bench ref --help'.\n"
 	"\n"
-	"  --cache SIZE   memory for pages (default: the file and a tenth more, but at most half of\n"
+	"  --cache SIZE   memory for pages (default: the file and a tenth more, but at most half "
+	"of\n"
 	"                 the machine's memory)\n"
 	"  --threads N    measure at 1, 2, 4 ... N threads (default: one a processor)\n"
 	"  --seconds S    time for the measuring, about (default: 10)\n"
@@ -63,7 +65,8 @@ void *huge_alloc(size_t size)
 	char *memory, *aligned;
 
 	size = whole_huge_pages(size);
-	memory = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory = mmap(
+		NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return NULL;
 	/* Of one huge page too much, what lies outside the borders of huge pages is given back. */
@@ -104,8 +107,8 @@ static bool fill_own_file(int fd)
 		for (i = 0; i < VERIFY_BLOCK / sizeof(*block); i++)
 			block[i] = random_mix(++word);
 		for (i = 0; i < VERIFY_BLOCK;) {
-			ssize_t written = pwrite(fd, (char *)block + i, VERIFY_BLOCK - i,
-				(off_t)(offset + i));
+			ssize_t written = pwrite(
+				fd, (char *)block + i, VERIFY_BLOCK - i, (off_t)(offset + i));
 
 			if (written < 0 && errno == EINTR)
 				continue;
@@ -146,8 +149,8 @@ static int make_own_file(struct bench *bench)
 	}
 	if (fd < 0 || !fill_own_file(fd)) {
 		progress_end();
-		complain("cannot make a file of %s in %s: %s", size_about(OWN_FILE_BYTES), directory,
-			strerror(errno));
+		complain("cannot make a file of %s in %s: %s", size_about(OWN_FILE_BYTES),
+			directory, strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
@@ -198,8 +201,8 @@ static bool open_file(struct bench *bench)
 	}
 	bench->size = (uint64_t)end;
 	if (bench->size < LINE_SIZE) {
-		complain("%s: %" PRIu64 " bytes are too few to measure with; it takes %d", bench->name,
-			bench->size, LINE_SIZE);
+		complain("%s: %" PRIu64 " bytes are too few to measure with; it takes %d",
+			bench->name, bench->size, LINE_SIZE);
 		return false;
 	}
 	return true;
@@ -259,9 +262,8 @@ static void note_mismatch(struct verification *check, uint64_t offset)
 {
 	uint64_t lowest = __atomic_load_n(&check->mismatch, __ATOMIC_RELAXED);
 
-	while (offset < lowest &&
-		!__atomic_compare_exchange_n(&check->mismatch, &lowest, offset, false, __ATOMIC_RELAXED,
-			__ATOMIC_RELAXED))
+	while (offset < lowest && !__atomic_compare_exchange_n(&check->mismatch, &lowest, offset,
+					  false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
 }
 
@@ -294,7 +296,8 @@ static ssize_t read_fully(int fd, char *buffer, size_t len, uint64_t offset)
 }
 
 /* Both ways of reading are compared: by copy, and by pin (of pages that the copy has just brought in). */
-static bool verify_block(struct verification *check, int fd, uint64_t offset, char *ours, char *theirs)
+static bool verify_block(
+	struct verification *check, int fd, uint64_t offset, char *ours, char *theirs)
 {
 	struct bench *bench = check->bench;
 	size_t len = VERIFY_BLOCK, page;
@@ -314,13 +317,13 @@ static bool verify_block(struct verification *check, int fd, uint64_t offset, ch
 		return false;
 	}
 	if (got != expected || memcmp(ours, theirs, (size_t)got)) {
-		note_mismatch(check,
-			offset + first_difference(ours, theirs, (size_t)(got < expected ? got : expected)));
+		note_mismatch(check, offset + first_difference(ours, theirs,
+						      (size_t)(got < expected ? got : expected)));
 		return false;
 	}
 	for (page = 0; page < (size_t)got; page += FOLIO_PAGE_SIZE) {
-		result = folio_file_get_page(bench->file, (offset + page) >> FOLIO_PAGE_SHIFT, 0, &folio,
-			&pinned);
+		result = folio_file_get_page(
+			bench->file, (offset + page) >> FOLIO_PAGE_SHIFT, 0, &folio, &pinned);
 		if (result) {
 			check->reader = "folio_file_get_page";
 			check->error = result;
@@ -329,7 +332,8 @@ static bool verify_block(struct verification *check, int fd, uint64_t offset, ch
 		len = (size_t)got - page < FOLIO_PAGE_SIZE ? (size_t)got - page : FOLIO_PAGE_SIZE;
 		good = !memcmp(pinned, theirs + page, len);
 		if (!good)
-			note_mismatch(check, offset + page + first_difference(pinned, theirs + page, len));
+			note_mismatch(check,
+				offset + page + first_difference(pinned, theirs + page, len));
 		folio_put(folio);
 		if (!good)
 			return false;
@@ -354,8 +358,8 @@ static bool verify_blocks(struct worker *worker)
 			break;
 		if (worker->index == 0)
 			progress("verifying: %" PRIu64 " %%", 100 * block / check->blocks);
-		good = verify_block(check, check->bench->fds[worker->index], block * VERIFY_BLOCK, ours,
-			theirs);
+		good = verify_block(check, check->bench->fds[worker->index], block * VERIFY_BLOCK,
+			ours, theirs);
 	}
 	free(ours);
 	free(theirs);
@@ -372,7 +376,8 @@ static bool verify(struct bench *bench)
 	good = team_each(bench->team, bench->threads, verify_blocks, &check);
 	progress_end();
 	if (!good && check.mismatch != UINT64_MAX)
-		complain("%s: what the cache gives differs from what the kernel gives at offset %" PRIu64,
+		complain("%s: what the cache gives differs from what the kernel gives at offset "
+			 "%" PRIu64,
 			bench->name, check.mismatch);
 	else if (!good)
 		complain("%s: %s: %s", bench->name, check.reader, strerror(-check.error));
@@ -426,19 +431,19 @@ static bool run(struct bench *bench)
 		return false;
 	}
 	report_headline(&bench->report, "folio %s, file %s: %s, cache of %s, filled by %s",
-		folio_version(), bench->name, size_about(bench->size), size_about(bench->cache_bytes),
-		bench_stats(bench).io);
+		folio_version(), bench->name, size_about(bench->size),
+		size_about(bench->cache_bytes), bench_stats(bench).io);
 	machine_report(&bench->report);
 	if (bench->threads > team_processors())
-		report_note(&bench->report,
-			"There are more threads than processors: they take turns, and wait for each other.");
+		report_note(&bench->report, "There are more threads than processors: they take "
+					    "turns, and wait for each other.");
 	good = verify(bench);
 	if (good && bench->fits)
 		good = bench_hits(bench, bench->seconds);
 	else if (good)
 		good = bench_hits(bench, bench->seconds * 0.5) &&
-			bench_whole(bench, bench->seconds * 0.15) &&
-			bench_misses(bench, bench->seconds * 0.35);
+		       bench_whole(bench, bench->seconds * 0.15) &&
+		       bench_misses(bench, bench->seconds * 0.35);
 	if (good)
 		describe(bench);
 	team_destroy(bench->team);

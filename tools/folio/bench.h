@@ -31,8 +31,9 @@ struct bench {
 	uint64_t cache_bytes;
 	struct folio_cache *cache;
 	struct folio_file *file;
-	bool fits;     /* all of the file is cached at once */
-	uint64_t part; /* bytes from the start on in which hits are measured: such as are cached at once */
+	bool fits; /* all of the file is cached at once */
+	uint64_t
+		part; /* bytes from the start on in which hits are measured: such as are cached at once */
 	struct folio_cache_stats dense; /* when that part was cached */
 };
 

@@ -32,7 +32,7 @@
 #define COPY_SIZE   ((size_t)64 << 10)
 #define THREADS_MAX 256
 /* In a block of single pages. */
-#define PINS_MAX (BLOCK_MAX / FOLIO_PAGE_SIZE + 1)
+#define PINS_MAX    (BLOCK_MAX / FOLIO_PAGE_SIZE + 1)
 
 static const char help[] =
 	"usage: folio cat FILE [--cache SIZE] [--threads N] [--offset N] [--length N]\n"
@@ -50,7 +50,7 @@ struct cat {
 	struct folio_file *file;
 	uint64_t offset, end; /* to be written, unless the file ends before */
 	uint64_t block;       /* bytes, a multiple of the page size */
-	uint64_t next;        /* block that nobody has taken, counted from the page that offset is in */
+	uint64_t next; /* block that nobody has taken, counted from the page that offset is in */
 
 	pthread_mutex_t lock;
 	pthread_cond_t turned;
@@ -157,10 +157,11 @@ static bool copy_range(struct cat *cat, uint64_t offset, uint64_t end, int *stat
 		return false;
 	}
 	while (offset < end) {
-		got = folio_file_read(cat->file, buffer, end - offset < COPY_SIZE ? end - offset : COPY_SIZE,
-			offset);
+		got = folio_file_read(cat->file, buffer,
+			end - offset < COPY_SIZE ? end - offset : COPY_SIZE, offset);
 		if (got < 0) {
-			complain("%s: %s (at offset %" PRIu64 ")", cat->name, strerror((int)-got), offset);
+			complain("%s: %s (at offset %" PRIu64 ")", cat->name, strerror((int)-got),
+				offset);
 			*status = STATUS_FAILED;
 		}
 		if (got <= 0)
@@ -267,8 +268,7 @@ static int run(struct cat *cat, unsigned threads)
 	pthread_mutex_init(&cat->lock, NULL);
 	pthread_cond_init(&cat->turned, NULL);
 	/* With fewer threads than wanted the same bytes come, later. */
-	while (started < threads - 1 &&
-		!pthread_create(&thread[started], NULL, write_blocks, cat))
+	while (started < threads - 1 && !pthread_create(&thread[started], NULL, write_blocks, cat))
 		started++;
 	write_blocks(cat);
 	while (started)
@@ -330,7 +330,8 @@ int cat_command(int argc, char **argv)
 
 	result = folio_cache_open(&params, &cat.cache);
 	if (result) {
-		complain("cannot open a cache of %s: %s", size_about(params.bytes), strerror(-result));
+		complain("cannot open a cache of %s: %s", size_about(params.bytes),
+			strerror(-result));
 		return STATUS_FAILED;
 	}
 	result = folio_file_open(cat.cache, cat.name, O_RDONLY | O_CLOEXEC, 0, &cat.file);

@@ -116,7 +116,8 @@ void machine_report(struct report *report)
 	/* A figure taken beside other work is a figure of both. */
 	if (load > 0.5)
 		report_note(report,
-			"The machine was busy before the run began (load %.2f): the spread tells how much "
+			"The machine was busy before the run began (load %.2f): the spread tells "
+			"how much "
 			"that matters.",
 			load);
 }

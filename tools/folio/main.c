@@ -60,7 +60,8 @@ static int print_help(void)
 
 	printf("usage: folio COMMAND [ARGUMENT...]\n"
 	       "\n"
-	       "Reads files through a page cache that lives in this process, under a memory budget.\n"
+	       "Reads files through a page cache that lives in this process, under a memory "
+	       "budget.\n"
 	       "\n"
 	       "commands:\n");
 	for (command = commands; command->name; command++)

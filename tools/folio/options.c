@@ -131,8 +131,8 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 		*(unsigned *)spec->value = (unsigned)number;
 		return true;
 	case OPTION_SECONDS:
-		if (!parse_seconds(text, &seconds) || seconds <= 0 ||
-			seconds < (double)spec->min || seconds > (double)spec->max) {
+		if (!parse_seconds(text, &seconds) || seconds <= 0 || seconds < (double)spec->min ||
+			seconds > (double)spec->max) {
 			complain("%s wants a number of seconds, %s%" PRIu64 " and at most %" PRIu64
 				 ", not '%s'",
 				spec->name, spec->min ? "at least " : "more than ", spec->min,
@@ -176,7 +176,8 @@ int options_parse(const char *command, const struct option_spec *specs, const ch
 	for (i = 1; i < argc; i++) {
 		if (options_ended || argv[i][0] != '-' || !argv[i][1]) {
 			if (operand_count == operands_max) {
-				complain("'%s' is one argument too many for %s; 'folio %s --help' explains it",
+				complain("'%s' is one argument too many for %s; 'folio %s --help' "
+					 "explains it",
 					argv[i], command, command);
 				return STATUS_USAGE;
 			}

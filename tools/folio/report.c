@@ -31,7 +31,8 @@ static struct report_fact *add_fact(struct report *report, const char *group, co
 	return fact;
 }
 
-void report_text(struct report *report, const char *group, const char *name, const char *format, ...)
+void report_text(
+	struct report *report, const char *group, const char *name, const char *format, ...)
 {
 	struct report_fact *fact = add_fact(report, group, name);
 	va_list args;
@@ -68,7 +69,8 @@ void report_note(struct report *report, const char *format, ...)
 	va_end(args);
 }
 
-struct report_workload *report_workload(struct report *report, const struct report_workload *workload)
+struct report_workload *report_workload(
+	struct report *report, const struct report_workload *workload)
 {
 	report->workloads =
 		grow(report->workloads, report->workload_count, sizeof(*report->workloads));
@@ -76,8 +78,8 @@ struct report_workload *report_workload(struct report *report, const struct repo
 	return &report->workloads[report->workload_count++];
 }
 
-static struct report_row *find_row(const struct report_workload *workload, const char *contender,
-	unsigned threads)
+static struct report_row *find_row(
+	const struct report_workload *workload, const char *contender, unsigned threads)
 {
 	unsigned i;
 
@@ -89,8 +91,8 @@ static struct report_row *find_row(const struct report_workload *workload, const
 	return NULL;
 }
 
-const struct report_row *report_find(const struct report_workload *workload, const char *contender,
-	unsigned threads)
+const struct report_row *report_find(
+	const struct report_workload *workload, const char *contender, unsigned threads)
 {
 	return find_row(workload, contender, threads);
 }
@@ -101,8 +103,7 @@ void report_sample(struct report_workload *workload, const char *contender, enum
 	struct report_row *row = find_row(workload, contender, threads);
 
 	if (!row) {
-		workload->rows =
-			grow(workload->rows, workload->row_count, sizeof(*workload->rows));
+		workload->rows = grow(workload->rows, workload->row_count, sizeof(*workload->rows));
 		row = &workload->rows[workload->row_count++];
 		row->contender = contender;
 		row->role = role;
@@ -115,8 +116,8 @@ void report_sample(struct report_workload *workload, const char *contender, enum
 	row->count++;
 }
 
-static bool ratio_of_rows(const struct report_row *row, const struct report_row *base,
-	struct spread *ratio)
+static bool ratio_of_rows(
+	const struct report_row *row, const struct report_row *base, struct spread *ratio)
 {
 	if (!base || base->count != row->count)
 		return false;
@@ -124,14 +125,14 @@ static bool ratio_of_rows(const struct report_row *row, const struct report_row 
 	return true;
 }
 
-bool report_ratio(const struct report_workload *workload, const struct report_row *row, const char *base,
-	struct spread *ratio)
+bool report_ratio(const struct report_workload *workload, const struct report_row *row,
+	const char *base, struct spread *ratio)
 {
 	return ratio_of_rows(row, find_row(workload, base, row->threads), ratio);
 }
 
-bool report_scaling(const struct report_workload *workload, const struct report_row *row,
-	struct spread *ratio)
+bool report_scaling(
+	const struct report_workload *workload, const struct report_row *row, struct spread *ratio)
 {
 	return ratio_of_rows(row, find_row(workload, row->contender, 1), ratio);
 }
@@ -155,7 +156,11 @@ const char *report_three_digits(double value)
 		if (digits >= 0 && fabs(value) * pow(10, digits) >= 999.5)
 			digits--;
 	}
-	snprintf(buffer, sizeof(buffers[0]), "%.*f", digits < 0 ? 0 : digits > 6 ? 6 : digits, value);
+	snprintf(buffer, sizeof(buffers[0]), "%.*f",
+		digits < 0   ? 0
+		: digits > 6 ? 6
+			     : digits,
+		value);
 	return buffer;
 }
 
@@ -182,11 +187,11 @@ static int ratio_width(const char *base)
 {
 	int width = text_width(base) + 2;
 
-	return width < 13 ? 13 : width;
+	return width < 15 ? 15 : width;
 }
 
-static void print_row(const struct report_workload *workload, const struct report_row *row, int width,
-	bool scaling, FILE *out)
+static void print_row(const struct report_workload *workload, const struct report_row *row,
+	int width, bool scaling, FILE *out)
 {
 	struct spread rate = spread_of(row->rate, row->count), ratio;
 	char text[64];
@@ -268,10 +273,11 @@ void report_table(const struct report *report, FILE *out)
 		fprintf(out, "%s\n", report->headlines[i]);
 	for (i = 0; i < report->workload_count; i++)
 		print_workload(&report->workloads[i], out);
-	fprintf(out,
-		"\nMedians of rounds in which the contenders take turns. ns/op: of one thread. spread: "
-		"between the quartiles,\nby the median. x: rate by that of the named one in the same "
-		"round: median (spread).\n");
+	fprintf(out, "\nMedians of rounds in which the contenders take turns. ns/op: of one "
+		     "thread. spread: "
+		     "between the quartiles,\nby the median. x: rate by that of the named one in "
+		     "the same "
+		     "round: median (spread).\n");
 	for (i = 0; i < report->note_count; i++)
 		fprintf(out, "%s\n", report->notes[i]);
 }
@@ -393,7 +399,8 @@ static void json_samples(FILE *out, const double *samples, unsigned count)
 	fputc(']', out);
 }
 
-static void json_row(const struct report_workload *workload, const struct report_row *row, FILE *out)
+static void json_row(
+	const struct report_workload *workload, const struct report_row *row, FILE *out)
 {
 	struct spread rate = spread_of(row->rate, row->count), spread;
 	const char *separator = "";
@@ -526,8 +533,10 @@ void report_csv(const struct report *report, FILE *out)
 	char line[REPORT_TEXT_MAX];
 	unsigned i, r, base, fact;
 
-	fputs("workload,contender,threads,rounds,seconds_per_sample,ops_per_second,ops_low,ops_high,ops_min,ops_max,"
-	      "ns_per_op,bytes_per_op,extra_name,extra,one_thread_ratio,one_thread_low,one_thread_high",
+	fputs("workload,contender,threads,rounds,seconds_per_sample,ops_per_second,ops_low,ops_"
+	      "high,ops_min,ops_max,"
+	      "ns_per_op,bytes_per_op,extra_name,extra,one_thread_ratio,one_thread_low,one_thread_"
+	      "high",
 		out);
 	for (base = 0; base < REPORT_BASES; base++)
 		fprintf(out, ",base%u,base%u_ratio,base%u_low,base%u_high", base, base, base, base);
@@ -560,7 +569,8 @@ void report_csv(const struct report *report, FILE *out)
 				fputs(",,,", out);
 			for (base = 0; base < REPORT_BASES; base++) {
 				if (workload->bases[base] &&
-					report_ratio(workload, row, workload->bases[base], &spread)) {
+					report_ratio(
+						workload, row, workload->bases[base], &spread)) {
 					fputc(',', out);
 					csv_string(out, workload->bases[base]);
 					csv_spread(out, &spread);

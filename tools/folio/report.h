@@ -15,8 +15,8 @@
 
 #include "spread.h"
 
-#define REPORT_BASES     4
-#define REPORT_TEXT_MAX  512
+#define REPORT_BASES    4
+#define REPORT_TEXT_MAX 512
 
 /* What a contender is, for the picture. */
 enum report_role {
@@ -29,21 +29,21 @@ struct report_row {
 	const char *contender;
 	enum report_role role;
 	unsigned threads;
-	unsigned count; /* of samples */
+	unsigned count;            /* of samples */
 	double rate[SAMPLES_MAX];  /* operations a second */
 	double extra[SAMPLES_MAX]; /* shares, where the workload names one */
 };
 
 struct report_workload {
 	/* Set by the caller, static. */
-	const char *name;  /* a word */
-	const char *title; /* what is done, for people */
-	const char *unit;  /* of the table and the picture: "M/s" */
-	const char *axis;  /* the same in words: "millions of reads a second" */
-	double scale;      /* rate in that unit: rate / scale */
-	uint64_t bytes;    /* that an operation reads; 0: it reads none */
+	const char *name;                /* a word */
+	const char *title;               /* what is done, for people */
+	const char *unit;                /* of the table and the picture: "M/s" */
+	const char *axis;                /* the same in words: "millions of reads a second" */
+	double scale;                    /* rate in that unit: rate / scale */
+	uint64_t bytes;                  /* that an operation reads; 0: it reads none */
 	const char *bases[REPORT_BASES]; /* contenders that the others are measured against */
-	const char *extra; /* name of the share in the rows' extra, or NULL */
+	const char *extra;               /* name of the share in the rows' extra, or NULL */
 	/* Filled by rounds.c and report_sample. */
 	double slice; /* seconds that a sample takes */
 	struct report_row *rows;
@@ -75,8 +75,8 @@ struct report {
 };
 
 /* Facts of a group are added one after another. group and name are static. */
-void report_text(struct report *report, const char *group, const char *name, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+void report_text(struct report *report, const char *group, const char *name, const char *format,
+	...) __attribute__((format(printf, 4, 5)));
 void report_number(struct report *report, const char *group, const char *name, double number);
 void report_headline(struct report *report, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -84,24 +84,25 @@ void report_note(struct report *report, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* Add a workload; the result is good until the next one is added. */
-struct report_workload *report_workload(struct report *report, const struct report_workload *workload);
+struct report_workload *report_workload(
+	struct report *report, const struct report_workload *workload);
 
 /* Add samples of a round to the row of workload, contender and threads, which is made where it is not there. */
 void report_sample(struct report_workload *workload, const char *contender, enum report_role role,
 	unsigned threads, double rate, double extra);
 
 /* NULL when there is none. */
-const struct report_row *report_find(const struct report_workload *workload, const char *contender,
-	unsigned threads);
+const struct report_row *report_find(
+	const struct report_workload *workload, const char *contender, unsigned threads);
 
 /*
  * Quotients of the rates of row and of the contender base, round by round, at the same number of threads;
  * threads of 1 asks for the same contender's row at one thread instead. False when there is no such row.
  */
-bool report_ratio(const struct report_workload *workload, const struct report_row *row, const char *base,
-	struct spread *ratio);
-bool report_scaling(const struct report_workload *workload, const struct report_row *row,
-	struct spread *ratio);
+bool report_ratio(const struct report_workload *workload, const struct report_row *row,
+	const char *base, struct spread *ratio);
+bool report_scaling(
+	const struct report_workload *workload, const struct report_row *row, struct spread *ratio);
 
 void report_table(const struct report *report, FILE *out);
 void report_json(const struct report *report, FILE *out);

@@ -8,13 +8,13 @@
 
 #include "command.h"
 
-#define ROUNDS_MIN 5
-#define ROUNDS_MAX 25
+#define ROUNDS_MIN          5
+#define ROUNDS_MAX          25
 /* A sample shorter than this is mostly the end of the one before, in caches and clock. */
 #define SAMPLE_SECONDS_MIN  0.003
 #define SAMPLE_SECONDS_GOOD 0.030
 /* The part of a sample's time that is not measured. */
-#define WARM_UP_SHARE 0.2
+#define WARM_UP_SHARE       0.2
 
 static bool progress_shown;
 
@@ -85,8 +85,8 @@ static bool measure_cell(struct report *report, struct team *team, const struct 
 		}
 		return true;
 	}
-	report_sample(workload, cell->contender, cell->role, cell->threads, sample.rate,
-		sample.extra);
+	report_sample(
+		workload, cell->contender, cell->role, cell->threads, sample.rate, sample.extra);
 	return true;
 }
 
@@ -113,7 +113,8 @@ bool rounds_run(struct report *report, struct team *team, const struct cell *cel
 			progress("measuring: round %u of %u, %s", round + 1, rounds,
 				report->workloads[cells[first].workload].name);
 			for (i = 0; i < length; i++) {
-				if (!measure_cell(report, team, &cells[first + (i + round) % length],
+				if (!measure_cell(report, team,
+					    &cells[first + (i + round) % length],
 					    each * WARM_UP_SHARE, each * (1 - WARM_UP_SHARE),
 					    command))
 					return false;

@@ -5,18 +5,18 @@
 #include <string.h>
 
 /* Places in pixels. */
-#define WIDTH        980
-#define BARS_LEFT    250
-#define BARS_RIGHT   720 /* the rest of the width is for the values */
-#define MARGIN       24
-#define BAR_HEIGHT   13
-#define BAR_STEP     15
-#define ROW_GAP      9
-#define GROUP_GAP    18
-#define GROUP_HEAD   26
-#define AXIS_HEIGHT  52
-#define HEAD_HEIGHT  58
-#define LINE_HEIGHT  17
+#define WIDTH       980
+#define BARS_LEFT   250
+#define BARS_RIGHT  720 /* the rest of the width is for the values */
+#define MARGIN      24
+#define BAR_HEIGHT  13
+#define BAR_STEP    15
+#define ROW_GAP     9
+#define GROUP_GAP   18
+#define GROUP_HEAD  26
+#define AXIS_HEIGHT 52
+#define HEAD_HEIGHT 58
+#define LINE_HEIGHT 17
 
 static const char style[] =
 	"text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; "
@@ -52,13 +52,15 @@ struct panel {
 	int low, high; /* powers of ten that the axis begins and ends with */
 };
 
-static void text(FILE *out, double x, double y, const char *class, const char *anchor, const char *value)
+static void text(
+	FILE *out, double x, double y, const char *class, const char *anchor, const char *value)
 {
 	char clean[3 * REPORT_TEXT_MAX];
 	const char *next;
 
 	report_clean(clean, sizeof(clean), value);
-	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">", x, y, class, anchor);
+	fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">", x, y, class,
+		anchor);
 	for (next = clean; *next; next++) {
 		switch (*next) {
 		case '&':
@@ -87,7 +89,8 @@ static unsigned most_threads(const struct report_workload *workload, const char 
 	unsigned i, most = 0;
 
 	for (i = 0; i < workload->row_count; i++) {
-		if (!strcmp(workload->rows[i].contender, contender) && workload->rows[i].threads > most)
+		if (!strcmp(workload->rows[i].contender, contender) &&
+			workload->rows[i].threads > most)
 			most = workload->rows[i].threads;
 	}
 	return most;
@@ -189,8 +192,9 @@ static void draw_grid(const struct panel *panel, double top, double bottom, FILE
 
 	for (power = panel->low; power <= panel->high; power++) {
 		x = bar_end(panel, pow(10, power));
-		fprintf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", x,
-			top, x, bottom);
+		fprintf(out,
+			"<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n",
+			x, top, x, bottom);
 		if (power < 0)
 			snprintf(label, sizeof(label), "%.*f", -power, pow(10, power));
 		else
@@ -202,8 +206,8 @@ static void draw_grid(const struct panel *panel, double top, double bottom, FILE
 }
 
 /* What stands beside a bar: its value, and for our own rows how that compares. */
-static void draw_value(const struct report_workload *workload, const struct report_row *row, double x,
-	double y, FILE *out)
+static void draw_value(const struct report_workload *workload, const struct report_row *row,
+	double x, double y, FILE *out)
 {
 	char label[160];
 	struct spread ratio;
@@ -212,7 +216,8 @@ static void draw_value(const struct report_workload *workload, const struct repo
 
 	used = (size_t)snprintf(label, sizeof(label), "%s %s",
 		report_three_digits(median_rate(workload, row)), workload->unit);
-	if (row->role == ROLE_OWN && workload->bases[0] && strcmp(workload->bases[0], row->contender) &&
+	if (row->role == ROLE_OWN && workload->bases[0] &&
+		strcmp(workload->bases[0], row->contender) &&
 		report_ratio(workload, row, workload->bases[0], &ratio))
 		used += (size_t)snprintf(label + used, sizeof(label) - used, ", %s \xc3\x97 %s",
 			report_three_digits(ratio.median), workload->bases[0]);
@@ -221,8 +226,8 @@ static void draw_value(const struct report_workload *workload, const struct repo
 	if (workload->extra && extra < 0.995 && used < sizeof(label))
 		snprintf(label + used, sizeof(label) - used, ", %.1f %% %s", 100 * extra,
 			workload->extra);
-	text(out, x + 6, y + BAR_HEIGHT - 2, row->role == ROLE_OWN ? "value strong" : "value dim", "start",
-		label);
+	text(out, x + 6, y + BAR_HEIGHT - 2, row->role == ROLE_OWN ? "value strong" : "value dim",
+		"start", label);
 }
 
 static double draw_contender(const struct report_workload *workload, const char *contender,
@@ -248,7 +253,8 @@ static double draw_contender(const struct report_workload *workload, const char 
 	return y + ROW_GAP;
 }
 
-static double draw_panel(const struct report *report, const struct panel *panel, double y, FILE *out)
+static double draw_panel(
+	const struct report *report, const struct panel *panel, double y, FILE *out)
 {
 	const struct report_workload *workload;
 	char heading[2 * REPORT_TEXT_MAX];
@@ -261,14 +267,16 @@ static double draw_panel(const struct report *report, const struct panel *panel,
 			continue;
 		y += GROUP_GAP;
 		/* The heading gets the page's colour behind it, so that no grid line runs through it. */
-		fprintf(out, "<rect x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\" class=\"page\"/>\n",
+		fprintf(out,
+			"<rect x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\" class=\"page\"/>\n",
 			MARGIN, y, WIDTH - 2 * MARGIN, GROUP_HEAD - 6);
 		snprintf(heading, sizeof(heading), "%s: %s", workload->name, workload->title);
 		text(out, MARGIN, y + 14, "group", "start", heading);
 		y += GROUP_HEAD;
 		for (row = 0; row < workload->row_count; row++) {
 			if (is_first(workload, row))
-				y = draw_contender(workload, workload->rows[row].contender, panel, y, out);
+				y = draw_contender(
+					workload, workload->rows[row].contender, panel, y, out);
 		}
 	}
 	return y + AXIS_HEIGHT;
@@ -288,7 +296,8 @@ static void draw_legend(const struct report *report, double y, FILE *out)
 	for (i = 0; i < report->workload_count; i++) {
 		for (row = 0; row < report->workloads[i].row_count; row++) {
 			seen[report->workloads[i].rows[row].role] = true;
-			drawn_rows(&report->workloads[i], report->workloads[i].rows[row].contender, rows);
+			drawn_rows(&report->workloads[i], report->workloads[i].rows[row].contender,
+				rows);
 			if (rows[1] && rows[1]->threads > threads)
 				threads = rows[1]->threads;
 		}
@@ -296,15 +305,17 @@ static void draw_legend(const struct report *report, double y, FILE *out)
 	for (role = 0; role < 3; role++) {
 		if (!seen[role])
 			continue;
-		fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"%s\"/>\n", x,
-			y - 10, role_class[role]);
+		fprintf(out,
+			"<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"%s\"/>\n",
+			x, y - 10, role_class[role]);
 		text(out, x + 28, y, "name", "start", role_name[role]);
 		x += 28 + 8 * (double)strlen(role_name[role]) + 16;
 	}
 	if (threads > 1) {
 		fprintf(out,
-			"<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"own one\"/>\n", x,
-			y - 10);
+			"<rect x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"11\" class=\"own "
+			"one\"/>\n",
+			x, y - 10);
 		snprintf(label, sizeof(label), "pale: 1 thread, full: %u threads", threads);
 		text(out, x + 28, y, "name", "start", label);
 	}

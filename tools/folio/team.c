@@ -120,8 +120,8 @@ static int sibling_rank(int cpu)
 	int rank = 0, first, last;
 	FILE *file;
 
-	snprintf(path, sizeof(path),
-		"/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+		cpu);
 	file = fopen(path, "re");
 	if (!file)
 		return 0;
@@ -390,8 +390,8 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 	begin(team, threads, batch, NULL, context);
 	sleep_seconds(warm_up);
 	/* Not a plain store: a worker that failed has set it to PHASE_STOP. */
-	if (__atomic_compare_exchange_n(&team->phase, &warm, PHASE_MEASURE, false, __ATOMIC_RELAXED,
-		    __ATOMIC_RELAXED))
+	if (__atomic_compare_exchange_n(
+		    &team->phase, &warm, PHASE_MEASURE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		sleep_seconds(seconds);
 	__atomic_store_n(&team->phase, PHASE_STOP, __ATOMIC_RELAXED);
 	finish(team);
@@ -424,7 +424,8 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 	return sample;
 }
 
-bool team_each(struct team *team, unsigned threads, bool (*each)(struct worker *worker), void *context)
+bool team_each(
+	struct team *team, unsigned threads, bool (*each)(struct worker *worker), void *context)
 {
 	begin(team, threads, NULL, each, context);
 	finish(team);

@@ -24,7 +24,7 @@ struct worker {
 	uint64_t position; /* the job's own; kept from run to run */
 	uint64_t sum;      /* of what was read: makes the reads matter to the compiler */
 	uint64_t extra;    /* a count of the job's own; starts at 0 when the measuring starts */
-	int error;         /* set before returning 0 from a batch: an errno, or 0 for wrong contents */
+	int error; /* set before returning 0 from a batch: an errno, or 0 for wrong contents */
 } __attribute__((aligned(128)));
 
 /* Does up to n operations; returns how many, 0 when it failed. */
@@ -54,7 +54,8 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 	double warm_up, double seconds);
 
 /* Call work once on each of threads; false when one returned false (others may have worked on). */
-bool team_each(struct team *team, unsigned threads, bool (*work)(struct worker *worker), void *context);
+bool team_each(
+	struct team *team, unsigned threads, bool (*work)(struct worker *worker), void *context);
 
 /* Whether the job should give up because another thread failed. For work of team_each. */
 bool team_failed(const struct worker *worker);
