@@ -142,7 +142,7 @@ int folio_cache_close(struct folio_cache *cache)
 	if (!cache)
 		return -EINVAL;
 	if (!thread_enter(cache, cache->id))
-		return -ESTALE;
+		return thread_error(cache);
 	/* No other call is running, so nothing is in flight but the reaper's work. */
 	folio_reaper_drain(cache);
 	/* But for the evictor, which may hold a page that its file has let go of. */
@@ -171,7 +171,7 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 	if (!cache || !stats || stats->size < sizeof(stats->size))
 		return -EINVAL;
 	if (!thread_enter(cache, cache->id))
-		return -ESTALE;
+		return thread_error(cache);
 	thread_stats_sum(cache, count);
 	free_pages = pool_free_pages(&cache->pool);
 	private_pages = folio_u64_load_relaxed(&cache->pages_private);

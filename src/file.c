@@ -408,7 +408,7 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	if (!cache || !path || !result || flags & ~(O_CLOEXEC | O_NOFOLLOW | O_NOATIME))
 		return -EINVAL;
 	if (!shard)
-		return -ESTALE;
+		return thread_error(cache);
 	file = aligned_alloc(64, (sizeof(*file) + 63) & ~(size_t)63);
 	if (!file)
 		return -ENOMEM;
@@ -441,7 +441,7 @@ int folio_file_close(struct folio_file *file)
 	cache = file->cache;
 	shard = thread_enter(cache, cache->id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	pthread_mutex_lock(&cache->files_lock);
 	inode_put(file->inode, shard);
 	cache->files_open--;
@@ -508,7 +508,7 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 		return -EINVAL;
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	while (done < len) {
 		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
 		size_t want = len - done;
@@ -621,7 +621,7 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 		return -EINVAL;
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
 		/* -ENODATA, unless the file grew. */
 		r = inode_revalidate(file->inode, true, shard);
@@ -724,7 +724,7 @@ ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *r
 		return -EINVAL;
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
 	eof = size_pages(folio_u64_load_acquire(&file->inode->size));
 	for (i = 0; i < count; i++) {
@@ -755,7 +755,7 @@ int folio_file_advise(struct folio_file *file, enum folio_advice advice)
 			     advice != FOLIO_ADVICE_RANDOM))
 		return -EINVAL;
 	if (!thread_enter(file->cache, file->cache_id))
-		return -ESTALE;
+		return thread_error(file->cache);
 	folio_u32_store_relaxed(&file->streams.advice, advice);
 	return 0;
 }
@@ -769,7 +769,7 @@ int folio_file_invalidate(struct folio_file *file, uint64_t offset, uint64_t len
 		return -EINVAL;
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	if (!len)
 		return 0;
 	last = len == UINT64_MAX ? UINT64_MAX : (offset + len - 1) >> FOLIO_PAGE_SHIFT;
@@ -785,6 +785,6 @@ int folio_file_revalidate(struct folio_file *file)
 		return -EINVAL;
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return -ESTALE;
+		return thread_error(file->cache);
 	return inode_revalidate(file->inode, false, shard);
 }

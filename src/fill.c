@@ -14,6 +14,7 @@
  * The folio is not in a queue before it is good: eviction does not look at what is in flight.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -291,9 +292,14 @@ static void fill_complete(struct folio_io_request *request, ssize_t result)
 	struct fill *fill = (struct fill *)((char *)request - offsetof(struct fill, request));
 	struct inode *inode = fill->inode;
 	struct folio_cache *cache = inode->cache;
-	/* The process is the one that opened the cache: threads do not live on in a child. */
-	struct stats_shard *shard = thread_enter(cache, cache->id);
+	struct stats_shard *shard;
 
+	/*
+	 * Once for each thread of the backend; a process that is short of a few bytes just then has them later, and
+	 * the read must be brought to its end by somebody.
+	 */
+	while (!(shard = thread_enter(cache, cache->id)))
+		sched_yield();
 	/* The section keeps the inode while its last fill says goodbye. */
 	grace_read_lock();
 	fill_end(fill, result, false, shard);

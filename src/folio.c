@@ -121,7 +121,7 @@ int folio_type_register(struct folio_cache *cache, const struct folio_type_param
 	if (!cache || !params || !type || params->size < sizeof(*params) || !params->name || !params->release)
 		return -EINVAL;
 	if (!shard)
-		return -ESTALE;
+		return thread_error(cache);
 	pthread_mutex_lock(&cache->types_lock);
 	if (folio_u32_load_relaxed(&cache->types_count) == FOLIO_TYPES) {
 		r = -ENOSPC;
@@ -160,7 +160,7 @@ int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *
 		type >= folio_u32_load_acquire(&cache->types_count))
 		return -EINVAL;
 	if (!shard)
-		return -ESTALE;
+		return thread_error(cache);
 	taken = evict_alloc(cache, &order, false, EVICT_WAIT, shard);
 	if (!taken)
 		return -ENOMEM;

@@ -142,6 +142,11 @@ void thread_cache_unregister(struct folio_cache *cache)
 	free(cache->shard_spare);
 }
 
+int thread_error(struct folio_cache *cache)
+{
+	return cache->process == folio_u64_load_relaxed(&process_number) ? -ENOMEM : -ESTALE;
+}
+
 struct stats_shard *thread_attach(struct folio_cache *cache)
 {
 	struct thread_cache *known = &thread_caches[cache->id % THREAD_CACHES];
@@ -149,7 +154,9 @@ struct stats_shard *thread_attach(struct folio_cache *cache)
 
 	if (cache->process != folio_u64_load_relaxed(&process_number))
 		return NULL;
-	grace_thread_attach();
+	/* Fails where the process has no more thread keys, or no memory for one. */
+	if (grace_thread_attach())
+		return NULL;
 	if (thread_ending)
 		return cache->shard_spare;
 	if (known->id != cache->id) {

@@ -30,8 +30,10 @@ struct thread_last {
 
 extern _Thread_local struct thread_last thread_last __attribute__((tls_model("initial-exec")));
 
-/* Attach, or find what is known already. NULL in a child of the process that opened the cache. */
+/* Attach, or find what is known already. NULL: thread_error says why. */
 struct stats_shard *thread_attach(struct folio_cache *cache);
+/* -ESTALE in a child of the process that opened the cache, -ENOMEM where the thread cannot be made known. */
+int thread_error(struct folio_cache *cache);
 
 /* The shard of the calling thread, NULL as above. id is that of the cache. */
 static inline struct stats_shard *thread_enter(struct folio_cache *cache, uint64_t id)

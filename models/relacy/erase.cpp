@@ -11,7 +11,7 @@
  *
  * Also: a look-up that begins after an erase returned (as that thread was told) does not find the object.
  *
- * Full search; three threads.
+ * Full search with one look-up; with two: all executions with at most four preemptions.
  */
 #include "model.h"
 
@@ -20,7 +20,8 @@ static scenario late("a look-up got the object and found the slot empty");
 static scenario foreign("a look-up got a reference to the next life");
 static scenario told("a look-up began after the erase returned");
 
-struct erase : rl::test_suite<erase, 3> {
+template <int look_ups>
+struct erase : rl::test_suite<erase<look_ups>, 2 + look_ups> {
 	enum { OURS = 1, FOREIGN };
 
 	struct folio_ref ref;
@@ -90,6 +91,7 @@ int main()
 {
 	model m("erase");
 
-	m.full<struct erase>();
+	m.full<struct erase<1>>();
+	m.bound<struct erase<2>>(4);
 	return m.result();
 }

@@ -8,7 +8,7 @@
  * the page (erase under the tree's lock, unlink under the queue's, put), and a look-up by pin that reads plain
  * data, which whoever has the folio next overwrites. Again with a second look-up in place of the dropper.
  *
- * All executions with at most four preemptions, three threads; random ones beyond.
+ * All executions with at most five preemptions, three threads; random ones beyond.
  */
 #include "model.h"
 #include "version.h"
@@ -173,8 +173,8 @@ int main()
 {
 	model m("evict");
 
-	m.bound<struct evict<true>>(4);
-	m.bound<struct evict<false>>(4);
+	m.bound<struct evict<true>>(5);
+	m.bound<struct evict<false>>(5);
 	m.random<struct evict<true>>(200000);
 	return m.result();
 }

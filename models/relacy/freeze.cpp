@@ -3,10 +3,10 @@
  * freeze - does try_freeze exclude: has the freezer the object to itself, seeing what former holders did, and
  * does a getter after the unfreeze see what the freezer did?
  *
- * One freezer with a reference of its own, two getters who read the object, under a reference that they
+ * One freezer with a reference of its own, three getters who read the object, under a reference that they
  * got from nothing but the counter.
  *
- * Full search; three threads.
+ * Full search; four threads.
  */
 #include "model.h"
 
@@ -14,7 +14,7 @@ static scenario frozen("the freezer won");
 static scenario kept("a holder kept the freezer out");
 static scenario after_change("a getter read what the freezer wrote");
 
-struct freeze : rl::test_suite<freeze, 3> {
+struct freeze : rl::test_suite<freeze, 4> {
 	struct folio_ref ref;
 	rl::var<int> contents;
 	bool freezer_inside;

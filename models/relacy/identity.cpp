@@ -3,10 +3,10 @@
  * identity - does a getter of a new life see the object as it was set up for that life, and nothing of it
  * change while it holds its reference?
  *
- * Two late getters, who know the memory but not what it is, beside the one who gives it a life, uses it and puts.
+ * Three late getters, who know the memory but not what it is, beside the one who gives it a life, uses it and puts.
  * Whoever puts last releases it.
  *
- * Full search; three threads, one life.
+ * Full search; four threads, one life.
  */
 #include "model.h"
 
@@ -14,7 +14,7 @@ static scenario met("a getter met the new life");
 static scenario refused("a getter met the frozen word");
 static scenario last("a getter released it");
 
-struct identity : rl::test_suite<identity, 3> {
+struct identity : rl::test_suite<identity, 4> {
 	enum { FREE, X };
 
 	struct folio_ref ref;

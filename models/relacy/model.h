@@ -173,6 +173,87 @@ struct lock {
 };
 
 /*
+ * Random executions. Relacy's own generator repeats itself within a few steps; this one is splitmix64, seeded with the
+ * number of the execution. Each execution draws how sticky it is: a thread that runs goes on with
+ * probability 0, 1/2, 3/4 or 7/8, so that long stalls of one thread come up as well as busy switching.
+ */
+template <rl::thread_id_t threads>
+class random_search : public rl::scheduler<random_search<threads>, rl::scheduler_thread_info, threads>
+{
+      public:
+	typedef rl::scheduler<random_search<threads>, rl::scheduler_thread_info, threads> base;
+	typedef typename base::shared_context_t shared_context_t;
+
+	struct task_t {
+	};
+
+	random_search(rl::test_params &params, shared_context_t &context, rl::thread_id_t dynamic)
+		: base(params, context, dynamic)
+	{
+	}
+
+	rl::thread_id_t iteration_begin_impl()
+	{
+		state_ = this->iter_ * UINT64_C(0xd1342543de82ef95);
+		sticky_ = 1u << draw(4);
+		return pick();
+	}
+
+	bool iteration_end_impl()
+	{
+		return this->iter_ == this->params_.iteration_count;
+	}
+
+	rl::thread_id_t schedule_impl(rl::unpark_reason &reason, unsigned yield)
+	{
+		reason = rl::unpark_reason_normal;
+		if (!yield && this->thread_->state_ == rl::thread_state_running && draw(sticky_))
+			return this->thread_->index_;
+		return pick();
+	}
+
+	unsigned rand_impl(unsigned limit, rl::sched_type)
+	{
+		return draw(limit);
+	}
+
+	rl::iteration_t iteration_count_impl()
+	{
+		return this->params_.iteration_count;
+	}
+
+	void get_state_impl(std::ostream &)
+	{
+	}
+
+	void set_state_impl(std::istream &)
+	{
+	}
+
+	void on_thread_block(rl::thread_id_t, bool)
+	{
+	}
+
+      private:
+	unsigned draw(unsigned limit)
+	{
+		uint64_t z = state_ += UINT64_C(0x9e3779b97f4a7c15);
+
+		z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+		z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+		return (unsigned)((z >> 32) * limit >> 32);
+	}
+
+	rl::thread_id_t pick()
+	{
+		return this->running_threads[draw((unsigned)this->running_threads_count)];
+	}
+
+	uint64_t state_;
+	unsigned sticky_;
+};
+
+/*
  * Runs the searches that a model asks for and says what they were. FOLIO_SEED: the first seed of random
  * searches (1 unless told); each execution has the next. FOLIO_TEST_SCALE: multiplier of their number.
  * What fails is run again from the state where it failed, printed step by step, and random searches
@@ -193,12 +274,17 @@ class model
 		search<test, rl::full_search_scheduler<test::params::thread_count>>(params, "full search", 0, 0);
 	}
 
-	/* All executions in which at most @switches times a thread is taken from the processor that could go on. */
+	/*
+	 * All executions in which at most @switches times a thread is taken from the processor that could go on; one
+	 * less where FOLIO_TEST_SCALE is below 1.
+	 */
 	template <class test> void bound(unsigned switches)
 	{
 		rl::test_params params;
 		char what[64];
 
+		if (scale() < 1)
+			switches--;
 		snprintf(what, sizeof(what), "all with at most %u preemptions", switches);
 		params.context_bound = switches;
 		search<test, rl::context_bound_scheduler<test::params::thread_count>>(params, what, 0, 0);
@@ -208,20 +294,18 @@ class model
 	template <class test> void random(uint64_t executions)
 	{
 		const char *seed_text = getenv("FOLIO_SEED");
-		const char *scale_text = getenv("FOLIO_TEST_SCALE");
 		uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-		double scale = scale_text ? strtod(scale_text, NULL) : 1;
 		rl::test_params params;
 		char what[96];
 
-		executions = (uint64_t)(executions * scale);
+		executions = (uint64_t)(executions * scale());
 		if (seed == 0)
 			seed = 1;
 		if (executions == 0)
 			executions = 1;
 		snprintf(what, sizeof(what), "random, seeds %llu to %llu", (unsigned long long)seed,
 			(unsigned long long)(seed + executions - 1));
-		search<test, rl::random_scheduler<test::params::thread_count>>(
+		search<test, random_search<test::params::thread_count>>(
 			params, what, seed, executions);
 	}
 
@@ -238,6 +322,13 @@ class model
 	}
 
       private:
+	static double scale()
+	{
+		const char *text = getenv("FOLIO_TEST_SCALE");
+
+		return text ? strtod(text, NULL) : 1;
+	}
+
 	template <class test, class scheduler>
 	void search(rl::test_params &params, const char *what, uint64_t seed, uint64_t executions)
 	{

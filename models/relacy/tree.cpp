@@ -5,13 +5,14 @@
  *
  * This is src/tree.c itself and tree_walk of src/tree.h, with two slots a node, so that two entries make
  * the tree grow and shrink by two levels. Index 0 is stored before the readers start and stays. One thread stores
- * another, replaces its word when its contents are good, and erases it; readers walk to any index, inside a grace section, and look at the slot that they
+ * another, replaces its word when its contents are good, and erases it; in a second run the one that was there is erased,
+ * and nodes that are new to the readers take over as the root. Readers walk to any index, inside a grace section, and look at the slot that they
  * found a second time, as a look-up does, after they may have been told that the erase is over.
  *
  * A grace period here begins when a node is deferred: sections that are open then are waited for, later ones
  * see all that came before. That is one of the things that liburcu may do, and the earliest.
  *
- * All executions with at most three preemptions, one reader; random ones with two.
+ * All executions with at most four preemptions, one reader; random ones with two.
  */
 #define TREE_SHIFT 1
 #include "model.h"
@@ -22,6 +23,7 @@ static scenario stored("a reader found an entry that was stored beside him");
 static scenario replaced("a reader found the word that replaced the entry");
 static scenario erased("a reader saw the slot of an entry change");
 static scenario over("a reader knew of an erase");
+static scenario taken_over("a reader found an entry in nodes that took over as root");
 static scenario waited("a node waited for a reader");
 
 /* In place of src/grace.h. */
@@ -42,9 +44,10 @@ static void grace_read_lock()
 	grace_open |= 1u << rl::thread_index();
 }
 
+/* Threads switch in what is called, and come here as well: the list is whole before anything is called. */
 static void grace_end(unsigned done)
 {
-	struct grace_head **at = &grace_list, *head;
+	struct grace_head **at = &grace_list, *head, *ended = NULL;
 
 	while ((head = *at)) {
 		head->waits_for &= ~done;
@@ -53,6 +56,11 @@ static void grace_end(unsigned done)
 			continue;
 		}
 		*at = head->next;
+		head->next = ended;
+		ended = head;
+	}
+	while ((head = ended)) {
+		ended = head->next;
 		head->free_fn(head);
 	}
 }
@@ -133,8 +141,8 @@ static void *entry_at(uint64_t index, bool good)
 	return (void *)(uintptr_t)((index + 1) << 7 | good << 6);
 }
 
-template <int readers>
-struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
+template <int readers, bool takes_over>
+struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers + 1> {
 	enum { LAST = 4 };
 
 	struct tree tree;
@@ -157,7 +165,7 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 		budget.nodes_shadow_max = UINT64_MAX;
 		PLAIN_STORE(contents, 0);
 		CLAIM(!tree_init(&tree, &budget), "no lock");
-		store(0, true);
+		store(takes_over ? LAST : 0, true);
 	}
 
 	void store(uint64_t index, bool good)
@@ -174,6 +182,28 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
 		folio_u32_store_release(&erased_all, 1);
+	}
+
+	/* What was built beside the readers becomes the root when the rest goes. */
+	void write_other()
+	{
+		tree_lock(&tree);
+		store(0, true);
+		tree_erase_locked(&tree, LAST, 0, NULL);
+		tree_unlock(&tree);
+	}
+
+	void read_other(uint64_t index)
+	{
+		folio_ptr *slot;
+		void *entry;
+
+		grace_read_lock();
+		entry = tree_walk(&tree, index, &slot);
+		CLAIM(!entry || entry == entry_at(index, true), "found the entry of another index");
+		if (index == 0 && entry)
+			taken_over.reached();
+		grace_read_unlock();
 	}
 
 	void read(uint64_t index)
@@ -207,10 +237,10 @@ struct tree_readers : rl::test_suite<tree_readers<readers>, readers + 1> {
 
 	void thread(unsigned index)
 	{
-		if (index == 0)
-			write();
+		if (takes_over)
+			index == 0 ? write_other() : read_other(rl::rand(2) * LAST);
 		else
-			read(rl::rand(2) * LAST);
+			index == 0 ? write() : read(rl::rand(2) * LAST);
 	}
 
 	void after()
@@ -225,7 +255,8 @@ int main()
 {
 	model m("tree");
 
-	m.bound<struct tree_readers<1>>(3);
-	m.random<struct tree_readers<2>>(100000);
+	m.bound<struct tree_readers<1, false>>(4);
+	m.bound<struct tree_readers<1, true>>(4);
+	m.random<struct tree_readers<2, false>>(100000);
 	return m.result();
 }

@@ -8,10 +8,11 @@
  * One file of two pages. The contents of a page are two halves, each says which page of the file it is, and in which
  * state of the device. The device changes under the writer, who then invalidates, as folio_file_invalidate asks.
  *
- * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run two-copiers: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=2 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=2 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Copies go wrong, and are not believed: torn by a refill; of another page.
  * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn
@@ -28,6 +29,11 @@
 #define index_of(c)  ((c) & 1)
 #define state_of(c)  ((c) >> 1)
 #define odd(v)       (((v) & 1) == 1)
+
+/* A tree's entry: the page, and while it is being filled that. */
+#define FILLING     16
+#define good(e)     ((e) < FILLING)
+#define page_of(e)  ((e) & 15)
 
 byte slot[2] = NONE;
 bool locked;
@@ -65,26 +71,34 @@ inline alloc()
 	}
 }
 
+/* Idempotent: odd stays as it is. By who holds the page frozen, or as its filler. */
+inline version_break(p)
+{
+	d_step { version[p] = version[p] | 1; printf("page %d: version %d\n", p, version[p]) }
+}
+
+inline version_settle(p)
+{
+	d_step { version[p]++; printf("page %d: version %d\n", p, version[p]) }
+}
+
 inline release(p)
 {
-	/* Odd before anybody can take the page and write to it. Of an evicted page it is odd already. */
-	if
-	:: !odd(version[p]) -> version[p]++
-	:: else
-	fi;
+	/* Before anybody can take the page and write to it. */
+	version_break(p);
 	d_step {
 		printf("page %d: released\n", p);
 		assert(holder[p] == _pid);			/* claim: one-release */
-		assert(slot[0] != p && slot[1] != p);		/* claim: erased-before-release */
+		assert(page_of(slot[0]) != p && page_of(slot[1]) != p);		/* claim: erased-before-release */
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
 		assert(odd(version[p]));			/* claim: free-is-odd */
 		holder[p] = POOL
 	}
 }
 
-inline put_release(p)
+inline put_release(p, n)
 {
-	put(p, 1);
+	put(p, n);
 	if
 	:: won -> release(p)
 	:: else
@@ -113,7 +127,6 @@ proctype filler()
 	:: round < FILLS ->
 		round++;
 		pick_index();
-		lock();
 		if
 		:: slot[i] == NONE -> alloc()
 		:: else
@@ -121,17 +134,30 @@ proctype filler()
 		if
 		:: page != NONE ->
 			owner[page] = i;
+			version_break(page);
 			unfreeze(page, 2);
-			slot[i] = page;
-			unlock();
-			/* version is odd from the page's last release until the data are there */
-			read = contents(i);
-			half0[page] = read;
-			half1[page] = read;
-			d_step { version[page]++; printf("page %d: filled, %d, version %d\n", page, read, version[page]) };
-			read = 0;
-			put_release(page)
-		:: else -> unlock()
+			lock();
+			if
+			:: slot[i] == NONE -> slot[i] = FILLING + page; unlock();
+				read = contents(i);
+				half0[page] = read;
+				half1[page] = read;
+				printf("page %d: filled, %d\n", page, read);
+				version_settle(page);
+				lock();
+				if
+				:: owner[page] != NONE -> slot[i] = page
+				:: else			/* invalidated meanwhile */
+				fi;
+				unlock();
+				read = 0;
+				put_release(page, 1)
+			:: else ->
+				unlock();
+				owner[page] = NONE;
+				put_release(page, 2)
+			fi
+		:: else
 		fi;
 		forget()
 	:: else -> break
@@ -149,7 +175,7 @@ proctype scribbler()
 		unfreeze(page, 1);
 		half0[page] = OTHER;
 		half1[page] = OTHER;
-		put_release(page)
+		put_release(page, 1)
 	:: else
 	fi;
 	forget()
@@ -164,8 +190,9 @@ proctype evictor()
 		round++;
 		pick_index();
 		page = slot[i];
+		/* queued, that is good */
 		if
-		:: page != NONE ->
+		:: page != NONE && good(page) ->
 			try_get(page, 1);
 			if
 			:: ok ->
@@ -179,14 +206,14 @@ proctype evictor()
 				if
 				:: won ->
 					/* The freeze keeps no copying reader out: the version does. */
-					d_step { version[page]++; printf("page %d: evicted, version %d\n", page, version[page]) };
+					version_break(page);
 					slot[i] = NONE;
 					owner[page] = NONE;
 					unlock();
 					release(page)
 				:: else ->
 					unlock();
-					put_release(page)
+					put_release(page, 1)
 				fi
 			:: else
 			fi
@@ -210,11 +237,12 @@ proctype writer()
 		page = slot[i];
 		if
 		:: page != NONE ->
+			page = page_of(page);
 			slot[i] = NONE;
 			owner[page] = NONE;
 			unlock();
 			printf("page %d: invalidated\n", page);
-			put_release(page)
+			put_release(page, 1)
 		:: else -> unlock()
 		fi;
 		i++
@@ -233,7 +261,7 @@ proctype pinner()
 	pick_index();
 	page = slot[i];
 	if
-	:: page != NONE ->
+	:: page != NONE && good(page) ->
 		try_get(page, 1);
 		if
 		:: ok ->
@@ -242,12 +270,8 @@ proctype pinner()
 				if
 				:: ok ->
 					pins[page]++;
-					if
-					:: !odd(version[page]) ->
-						saw = half0[page];
-						assert(index_of(saw) == i && half1[page] == saw)	/* claim: holder-of-right-page */
-					:: else
-					fi
+					saw = half0[page];
+					assert(index_of(saw) == i && half1[page] == saw)	/* claim: holder-of-right-page */
 				:: else
 				fi
 			};
@@ -255,13 +279,13 @@ proctype pinner()
 			:: ok ->
 				d_step {
 					/* also when it has left the file meanwhile */
-					assert(saw == NONE || half0[page] == saw && half1[page] == saw);	/* claim: pin-keeps-contents */
+					assert(half0[page] == saw && half1[page] == saw);	/* claim: pin-keeps-contents */
 					pins[page]--;
 					saw = NONE
 				}
 			:: else
 			fi;
-			put_release(page)
+			put_release(page, 1)
 		:: else
 		fi
 	:: else
@@ -276,10 +300,14 @@ proctype copier()
 	atomic { floor = invalidated; pick_index() };
 	page = slot[i];					/* 1: find */
 	if
-	:: page != NONE ->
+	:: page != NONE && good(page) ->
 		before = version[page];			/* 2: note the version */
 		if
-		:: !odd(before) && slot[i] == page ->	/* 3: it is this page's: look again */
+		:: odd(before)
+		:: else ->
+			if
+			:: slot[i] != page		/* 3: it is this page's: look again */
+			:: else ->
 			copied0 = half0[page];		/* 4: copy */
 			copied1 = half1[page];
 #ifdef REACH_TORN

@@ -6,8 +6,8 @@
  * one behind: in the queue when it is free, or out of the queue for ever when it is not?
  *
  * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of its own, taken inside
- * a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert. An evictor tries ROUNDS times, the invalidator
- * erases ROUNDS times.
+ * a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and fill, which may fail. An evictor tries ROUNDS
+ * times, the invalidator erases ROUNDS times.
  *
  * run full: spin -DPAGES=2 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
@@ -84,13 +84,43 @@ inline release(p)
 	}
 }
 
-inline put_release(p)
+inline put_release(p, n)
 {
-	put(p, 1);
+	put(p, n);
 	if
 	:: won -> release(p)
 	:: else
 	fi
+}
+
+/*
+ * Into the queue, or back, unless it has left its file meanwhile: who erases clears owner first, and takes it out of
+ * the queue after that.
+ */
+inline queue_if_in_tree(p)
+{
+	lock_queue();
+	if
+	:: owner[p] != NONE ->
+		d_step {
+			assert(!queued[p]);			/* claim: queued-once */
+			queued[p] = true;
+			printf("page %d: queued\n", p)
+		}
+	:: else
+	fi;
+	unlock_queue()
+}
+
+/* The tree's lock is held. */
+inline erase(p, file)
+{
+	slot[file] = NONE;
+	owner[p] = NONE;
+	lock_queue();
+	queued[p] = false;
+	unlock_queue();
+	printf("page %d: erased\n", p)
 }
 
 inline pick_file()
@@ -140,33 +170,41 @@ proctype user()
 					}
 				:: else
 				fi;
-				put_release(page)
+				put_release(page, 1)
 			:: else
 			fi
 		:: else ->
-			lock(f);
+			alloc();
 			if
-			:: slot[f] == NONE ->
-				alloc();
+			:: page != NONE ->
+				d_step { owner[page] = f; index[page] = f };
+				unfreeze(page, 2);
+				lock(f);
 				if
-				:: page != NONE ->
-					d_step { owner[page] = f; index[page] = f };
-					unfreeze(page, 2);
+				:: slot[f] == NONE ->
 					slot[f] = page;
-					lock_queue();
-					d_step {
-						printf("page %d: in the tree of %d, and queued\n", page, f);
-						assert(!queued[page]);	/* claim: queued-once */
-						queued[page] = true
-					};
-					unlock_queue();
 					unlock(f);
+					printf("page %d: in the tree of %d\n", page, f);
 					/* filled here, with this reference as the pin */
 					assert(holder[page] == LIVE && index[page] == f);	/* claim: holder-of-right-page */
-					put_release(page)
-				:: else -> unlock(f)
+					if
+					:: /* good */
+						queue_if_in_tree(page)
+					:: /* the read failed: gone, so that the next one tries again */
+						lock(f);
+						if
+						:: owner[page] == f -> erase(page, f); unlock(f); put_release(page, 1)
+						:: else -> unlock(f)
+						fi
+					fi;
+					put_release(page, 1)
+				:: else ->
+					/* Somebody was faster. */
+					unlock(f);
+					owner[page] = NONE;
+					put_release(page, 2)
 				fi
-			:: else -> unlock(f)
+			:: else
 			fi
 		fi;
 		forget()
@@ -229,26 +267,15 @@ proctype evictor()
 					assert(pins[page] == 0);	/* reached: busy */
 #endif
 					unlock(f);
-					/* back, unless it has left its file meanwhile */
-					lock_queue();
-					if
-					:: owner[page] == f ->
-						d_step {
-							assert(!queued[page]);	/* claim: queued-once */
-							queued[page] = true;
-							printf("page %d: queued again\n", page)
-						}
-					:: else
-					fi;
-					unlock_queue();
-					put_release(page)
+					queue_if_in_tree(page);
+					put_release(page, 1)
 				fi
 			:: else ->
 				if
 				:: f != NONE -> unlock(f)
 				:: else
 				fi;
-				put_release(page);
+				put_release(page, 1);
 #ifdef REACH_LAST
 				assert(!won)			/* reached: evictor-puts-last */
 #endif
@@ -272,14 +299,9 @@ proctype invalidator()
 		page = slot[f];
 		if
 		:: page != NONE ->
-			slot[f] = NONE;
-			owner[page] = NONE;
-			lock_queue();
-			queued[page] = false;
-			unlock_queue();
+			erase(page, f);
 			unlock(f);
-			printf("page %d: invalidated\n", page);
-			put_release(page)		/* R4: out of sight first */
+			put_release(page, 1)		/* R4: out of sight first */
 		:: else -> unlock(f)
 		fi;
 		forget()

@@ -7,7 +7,8 @@
  * the object out of the pool again and again, and puts it. Nothing ends here, so there is no end to check.
  *
  * The header's bound, scaled: GETTERS * N may be 2^(BITS - 2), the quarter of the range above the limit.
- * run full: spin -DBITS=4 -DGETTERS=4 -DN=1; cc -DSAFETY -DBFS; pan -w24; expect clean
+ * run full: spin -DBITS=4 -DGETTERS=3 -DN=1; cc -DSAFETY -DBFS; pan -w22; expect clean
+ * deep exact: spin -DBITS=4 -DGETTERS=4 -DN=1; cc -DSAFETY -DBFS; pan -w24; expect clean
  * run bias: spin -DBITS=4 -DGETTERS=2 -DN=2; cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w22; expect clean
  * run wide: spin -DBITS=5 -DGETTERS=3 -DN=2; cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w24; expect clean
  * run quick: spin -DBITS=4 -DGETTERS=2 -DN=2; cc -DSAFETY; pan -m1000000 -w20; expect clean

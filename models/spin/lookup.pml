@@ -89,9 +89,9 @@ inline release(p)
 	}
 }
 
-inline put_release(p)
+inline put_release(p, n)
 {
-	put(p, 1);
+	put(p, n);
 	if
 	:: won -> release(p)
 	:: else
@@ -114,23 +114,26 @@ proctype owner()
 	:: round < ROUNDS ->
 		round++;
 		if
-		:: /* insert; R5: the new life begins with the tree's reference and the owner's */
+		:: /* insert; the new life begins with the tree's reference and the owner's */
 			pick_index();
-			lock();
+			alloc();
 			if
-			:: slot[i] == NONE ->
-				alloc();
+			:: page != NONE ->
+				set_up(page, FILE, i);
+				unfreeze(page, 2);
+				lock();
 				if
-				:: page != NONE ->
-					set_up(page, FILE, i);
-					unfreeze(page, 2);
+				:: slot[i] == NONE ->
 					slot[i] = page;
 					printf("page %d: in the tree at %d\n", page, i);
 					unlock();
-					put_release(page)
-				:: else -> unlock()
+					put_release(page, 1)
+				:: else ->
+					/* Nobody could find it; but a late getter may have one, too. */
+					unlock();
+					put_release(page, 2)
 				fi
-			:: else -> unlock()
+			:: else
 			fi
 		:: /* erase; R4: out of sight, then the tree's reference */
 			pick_index();
@@ -141,7 +144,7 @@ proctype owner()
 				slot[i] = NONE;
 				printf("page %d: erased\n", page);
 				unlock();
-				put_release(page)
+				put_release(page, 1)
 			:: else -> unlock()
 			fi
 		:: /* for itself */
@@ -150,7 +153,7 @@ proctype owner()
 			:: page != NONE ->
 				set_up(page, PRIVATE, NONE);
 				unfreeze(page, 1);
-				put_release(page)
+				put_release(page, 1)
 			:: else
 			fi
 		:: /* freeze: nobody but the tree has it */
@@ -220,9 +223,9 @@ proctype reader()
 						pins[page]--;
 						ok = false
 					};
-					put_release(page)
+					put_release(page, 1)
 				:: else ->
-					put_release(page);
+					put_release(page, 1);
 #ifdef REACH_LOSER
 					assert(!won)	/* reached: loser-releases */
 #endif

@@ -8,7 +8,7 @@
  * One page, one slot. The word is a few bits wide, so that the junk of readers that meet a frozen page is reset on the way.
  *
  * run full: spin -DREADERS=2 -DROUNDS=3 -DBITS=4; cc -DNP; pan -l -f -m1000000 -w22; expect clean
- * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5; cc -DSAFETY -DCOLLAPSE; pan -m4000000 -w24; expect clean
+ * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w22; expect clean
  * run quick: spin -DREADERS=1 -DROUNDS=2 -DBITS=4; cc -DNP; pan -l -f -m1000000 -w20; expect clean
  * run quick-steps: spin -DREADERS=2 -DROUNDS=2 -DBITS=4; cc -DSAFETY; pan -m1000000 -w20; expect clean
  *

@@ -178,10 +178,63 @@ static void wrong(const char *how, const struct view *seen, uint64_t index, size
 		(unsigned long)found->generation);
 }
 
+/* After @good bytes something else comes: say what, by the next whole word. */
+static void torn(const char *how, const struct view *seen, uint64_t index, const char *data, size_t offset,
+	size_t len, size_t good, const struct label *first)
+{
+	size_t at = good + (8 - (offset + good) % 8) % 8;
+	struct label second = {0};
+	uint64_t word = 0;
+	bool known = false;
+
+	if (at + 8 <= len) {
+		memcpy(&word, data + at, 8);
+		known = label_of(word - (offset + at) / 8 * PLACE, &second);
+	}
+	violation(VIOLATION_TORN,
+		"%s of file %u page %lu, %zu bytes from byte %zu (oldest %lu, now %lu): generation %lu, then from byte %zu "
+		"%s word %#lx: file %u page %lu generation %lu",
+		how, seen->of->number, (unsigned long)index, len, offset, (unsigned long)oldest_of(seen, index),
+		(unsigned long)now_of(seen->of, index), (unsigned long)first->generation, offset + good,
+		known ? "a known" : "an unknown", (unsigned long)word, second.file, (unsigned long)second.index,
+		(unsigned long)second.generation);
+}
+
+/*
+ * The same while the size was changing: a read that came to the end and found the file grown goes on, so contents of one
+ * generation may be followed by those of another, and where the end was there may be zeros behind it.
+ */
+static uint64_t check_moving(const char *how, const struct view *seen, uint64_t index, const char *data,
+	size_t offset, size_t len)
+{
+	struct label label = {seen->of->number, index, 0};
+	uint64_t now = now_of(seen->of, index), first = UINT64_MAX, generation, best;
+	unsigned pieces = 0;
+	size_t at, n, most;
+
+	for (at = 0; at < len && !all_zero(data + at, len - at); at += most) {
+		for (most = 0, best = 0, generation = oldest_of(seen, index); generation <= now; generation++) {
+			label.generation = generation;
+			n = label_check(data + at, offset + at, len - at, label);
+			if (n > most) {
+				most = n;
+				best = generation;
+			}
+		}
+		if (most == 0 || pieces++ == 3) {
+			label.generation = first == UINT64_MAX ? 0 : first;
+			torn(how, seen, index, data, offset, len, at, &label);
+			break;
+		}
+		if (at == 0)
+			first = best;
+	}
+	return first;
+}
+
 /*
  * Check @len bytes of page @index from @offset in it; the first @contents of them are contents, the rest has to be
- * zero. Without @strict the size was changing: contents, and zeros behind them from anywhere on. Returns the
- * generation, or UINT64_MAX where there was nothing to tell it by.
+ * zero. @strict: the size stood throughout. Returns the generation, or UINT64_MAX where there was nothing to tell it by.
  */
 static uint64_t check_page(const char *how, const struct view *seen, uint64_t index, const char *data, size_t offset,
 	size_t len, size_t contents, bool strict)
@@ -193,14 +246,13 @@ static uint64_t check_page(const char *how, const struct view *seen, uint64_t in
 
 	if (!all_zero(data + contents, len - contents))
 		wrong(how, seen, index, offset + contents, &label, VIOLATION_ZERO);
-	if (!contents || (!strict && all_zero(data, contents)))
+	if (!contents)
 		return UINT64_MAX;
+	if (!strict)
+		return check_moving(how, seen, index, data, offset, contents);
 	if (whole + 8 <= contents) {
 		memcpy(&word, data + whole, 8);
 		if (!label_of(word - (offset + whole) / 8 * PLACE, &label)) {
-			/* The end of the file was in these bytes. */
-			if (!strict && all_zero(data + whole, contents - whole))
-				return UINT64_MAX;
 			wrong(how, seen, index, offset, &label,
 				all_zero(data, contents) ? VIOLATION_ZERO : VIOLATION_GARBAGE);
 			return UINT64_MAX;
@@ -217,8 +269,8 @@ static uint64_t check_page(const char *how, const struct view *seen, uint64_t in
 		return UINT64_MAX;
 	}
 	good = label_check(data, offset, contents, label);
-	if (good < contents && (strict || !all_zero(data + good, contents - good)) && (strict || whole + 8 <= contents))
-		wrong(how, seen, index, offset + good, &label, VIOLATION_TORN);
+	if (good < contents)
+		torn(how, seen, index, data, offset, contents, good, &label);
 	if (label.generation < oldest)
 		wrong(how, seen, index, offset, &label, VIOLATION_STALE);
 	if (label.generation > now)

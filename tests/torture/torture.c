@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <folio/ref.h>
+
 struct options options;
 
 static const struct mode *const modes[] = {&mode_counter, &mode_tree, &mode_cache};
@@ -45,6 +47,7 @@ static const char *const violation_name[VIOLATIONS] = {
 	[VIOLATION_RESULT] = "wrong result",
 	[VIOLATION_PRIVATE] = "private folio changed",
 	[VIOLATION_PRIVATE_RELEASE] = "wrong release of a program's type",
+	[VIOLATION_MISUSE] = "misuse of a counter",
 	[VIOLATION_LEAK] = "leak",
 	[VIOLATION_STUCK] = "stuck",
 };
@@ -95,6 +98,17 @@ void violation(enum violation kind, const char *format, ...)
 	if (options.stop)
 		folio_u32_store_relaxed(&stopping, 1);
 }
+
+#ifdef FOLIO_REF_DEBUG
+static void misuse(const struct folio_ref *ref, const char *what, const char *file, int line)
+{
+	/* Mode counter takes too many on purpose, and wants to be refused. */
+	if (strncmp(what, "more references", strlen("more references")) == 0)
+		return;
+	folio_ref_print_history(ref);
+	violation(VIOLATION_MISUSE, "%s:%d: counter %p: %s", file, line, (const void *)ref, what);
+}
+#endif
 
 /* ---- workers ---- */
 
@@ -570,6 +584,9 @@ int main(int argc, char **argv)
 	unsigned wanted = parse(argc, argv), count = 0, m;
 	static struct result result[MODES];
 
+#ifdef FOLIO_REF_DEBUG
+	folio_ref_on_misuse = misuse;
+#endif
 	terminal = isatty(STDERR_FILENO);
 	workers = aligned_alloc(64, options.threads * sizeof(*workers));
 	if (!workers) {

@@ -109,6 +109,7 @@ enum violation {
 	VIOLATION_PRIVATE,        /* a private folio changed under its owner */
 	VIOLATION_PRIVATE_RELEASE, /* a program's release ran too early, twice, never, or as another type */
 	/* all */
+	VIOLATION_MISUSE, /* the counter's own checks, where they are built in, found one */
 	VIOLATION_LEAK,  /* not everything came back at the end */
 	VIOLATION_STUCK, /* no thread got anything done */
 	VIOLATIONS,

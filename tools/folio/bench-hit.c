@@ -450,7 +450,7 @@ bool bench_hits(struct bench *bench, double seconds)
 	struct view views[WORKLOADS];
 	struct view view = {
 		.file = bench->file, .fds = bench->fds, .counter = &counter, .bench = bench};
-	struct folio_cache_stats before;
+	struct folio_cache_stats before, after;
 	unsigned i, first = bench->report.workload_count, count = 0;
 	bool good = false;
 	uint64_t page;
@@ -487,12 +487,12 @@ bool bench_hits(struct bench *bench, double seconds)
 
 	before = bench_stats(bench);
 	good = rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
-	bench->dense = bench_stats(bench);
-	if (good && bench->dense.misses != before.misses)
+	after = bench_stats(bench);
+	if (good && after.misses != before.misses)
 		report_note(&bench->report, "Of %llu reads by folio that were to hit, %llu missed.",
-			(unsigned long long)(bench->dense.misses - before.misses +
-					     bench->dense.hits - before.hits),
-			(unsigned long long)(bench->dense.misses - before.misses));
+			(unsigned long long)(after.misses - before.misses + after.hits -
+					     before.hits),
+			(unsigned long long)(after.misses - before.misses));
 out_mapped:
 	if (view.array)
 		huge_free((void *)view.array, bench->part);

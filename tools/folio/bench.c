@@ -438,6 +438,7 @@ static bool run(struct bench *bench)
 		report_note(&bench->report, "There are more threads than processors: they take "
 					    "turns, and wait for each other.");
 	good = verify(bench);
+	bench->dense = bench_stats(bench);
 	if (good && bench->fits)
 		good = bench_hits(bench, bench->seconds);
 	else if (good)

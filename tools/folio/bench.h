@@ -34,7 +34,8 @@ struct bench {
 	bool fits; /* all of the file is cached at once */
 	uint64_t
 		part; /* bytes from the start on in which hits are measured: such as are cached at once */
-	struct folio_cache_stats dense; /* when that part was cached */
+	struct folio_cache_stats
+		dense; /* when all was read, so that the cache was as full as it gets */
 };
 
 /* bench-hit.c: hot, uniform, zipf and chained reads of a line that is cached. False after a complaint. */
