@@ -80,13 +80,17 @@ struct inode {
 	struct tree tree;
 	/* Read by every look-up. release/acquire: who sees a larger size finds the old last page gone. */
 	_Alignas(64) folio_u64 size;
+	folio_u8 hint_shift; /* bytes to hints: one for each page, or one for each 64 pages; see inode_count */
 	/* Set at creation. */
 	struct folio_cache *cache;
 	void *handle; /* the backend's */
 	uint64_t device, number;
+	uint64_t hint_start; /* where in the hints the file begins */
 	/* Guarded by the cache's files_lock. */
 	struct inode *next;
 	uint64_t opens;
+	/* Guarded by the tree's lock: pages in the tree, in folios of 64 pages and more, and in smaller ones. */
+	uint64_t pages_large, pages_small;
 	/* Guarded by attr_lock: what the system last said. */
 	pthread_mutex_t attr_lock;
 	uint64_t attr_size;
@@ -107,6 +111,9 @@ struct folio_file {
 	struct folio *folios;
 	char *data;
 	folio_u8 *heat;
+	folio_u32 *hint;
+	uint64_t hint_mask;
+	uint64_t hint_start; /* the inode's */
 
 	struct streams streams;
 };
@@ -156,6 +163,32 @@ void inode_put(struct inode *inode, struct stats_shard *shard);
  * knows that the folio is in the tree; he drops the tree's reference after he has let go of the lock (R4).
  */
 void inode_erase_locked(struct inode *inode, struct folio *folio);
+
+/*
+ * A folio comes into the tree, whose lock the caller holds, or leaves it (@pages is negative). Chooses how far apart the
+ * file's hints are: where most pages are in large folios, a hint for each 64 pages says as much, and the hints
+ * that are in use fit into the CPU's first caches. Hints from before the change are useless, and made anew.
+ */
+#define HINT_ORDER 6
+static inline void inode_count_locked(struct inode *inode, const struct folio *folio, int64_t pages)
+{
+	uint8_t shift = FOLIO_PAGE_SHIFT;
+
+	if (folio->order >= HINT_ORDER)
+		inode->pages_large += (uint64_t)pages;
+	else
+		inode->pages_small += (uint64_t)pages;
+	if (inode->pages_large > inode->pages_small)
+		shift += HINT_ORDER;
+	if (folio_u8_load_relaxed(&inode->hint_shift) != shift)
+		folio_u8_store_relaxed(&inode->hint_shift, shift);
+}
+
+/* The word that says where the page at @offset is; @start: the inode's hint_start. */
+static inline uint64_t hint_at(const struct inode *inode, uint64_t start, uint64_t offset)
+{
+	return start + (offset >> (folio_u8_load_relaxed(&inode->hint_shift) & 63));
+}
 
 /* Drop the pages first .. last. */
 void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);

@@ -208,6 +208,7 @@ static bool take(struct folio_cache *cache, struct folio *folio)
 		version_break(&folio->version);
 		FOLIO_PAUSE(evict_broken, folio);
 		tree_erase_locked(&inode->tree, folio->index, folio->order, tree_shadow(now));
+		inode_count_locked(inode, folio, -(int64_t)pages);
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;
 	}

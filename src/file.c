@@ -122,6 +122,21 @@ static inline bool touch(struct folio_file *file, struct folio *folio)
 	return false;
 }
 
+static inline folio_u32 *hint_of(const struct folio_file *file, const struct inode *inode, uint64_t offset)
+{
+	return &file->hint[hint_at(inode, file->hint_start, offset) & file->hint_mask];
+}
+
+/* Looked at first: the word's line is read by those who hit, and mostly says so already. */
+static inline void hint_set(const struct folio_file *file, uint64_t offset, const struct folio *folio)
+{
+	folio_u32 *hint = hint_of(file, file->inode, offset);
+	uint32_t page = (uint32_t)(folio - file->folios);
+
+	if (folio_u32_load_relaxed(hint) != page)
+		folio_u32_store_relaxed(hint, page);
+}
+
 /* What a look-up by copy saw before it copies, and compares with afterwards. */
 struct glimpse {
 	struct folio *folio;
@@ -188,6 +203,7 @@ static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64
 		copy_out(buf, seen.data, len);
 		if (version_recheck(&seen.folio->version, seen.version)) {
 			*marked = touch(file, seen.folio);
+			hint_set(file, offset, seen.folio);
 			copied = len;
 		}
 	}
@@ -426,6 +442,9 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file->folios = cache->pool.folios;
 	file->data = cache->pool.data;
 	file->heat = cache->pool.heat;
+	file->hint = cache->pool.hint;
+	file->hint_mask = cache->pool.hint_mask;
+	file->hint_start = file->inode->hint_start;
 	streams_init(&file->streams);
 	*result = file;
 	return 0;
@@ -490,6 +509,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 		len = folio_size(folio) - in_folio;
 	copy_out(buf, (char *)folio_data(folio) + in_folio, len);
 	marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
+	hint_set(file, offset, folio);
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
 	if (marked)
@@ -545,16 +565,10 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 	return (ssize_t)done;
 }
 
-/* The rare ends of a hit, where something is left to do. */
-static __attribute__((noinline)) ssize_t read_wake(size_t len)
-{
-	grace_hit_wake();
-	return (ssize_t)len;
-}
-
+/* The rare end of a hit, where something is left to do. */
 static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
 {
-	/* The section has ended: the descriptor may serve another page. Then a wrong hint is given. */
+	/* The descriptor may serve another page by now. Then a wrong hint is given. */
 	if (touch(file, folio))
 		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
@@ -563,37 +577,55 @@ static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, str
 #define SHORT_MAX 128
 
 /*
- * A hit of a short read, whole: who we are (one comparison), walk, version, where the file ends, slot, copy,
- * version. A leaf function; everything else is read_slow's.
+ * A hit of a short read, whole, and a leaf function. It goes by the hint, past the tree, and takes no section: all that
+ * it touches is type-stable. That the folio is the right one is said by the descriptor: owner and index are
+ * written before the version of a life is settled, and erase takes the owner away. So, between two looks at
+ * the same even version (version.h, with 3 in the place of the second look at the slot):
+ *
+ *   2  version, even?                 acquire
+ *   3  owner, index, order: is the page asked for in it? Inside the file?
+ *   4  copy
+ *   5, 6  version still the same?
+ *
+ * Everything else, also a useless hint, is read_slow's, which gives a better one.
  */
 static inline __attribute__((always_inline)) ssize_t
 read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
 	const struct thread_last *thread;
-	struct glimpse seen;
-	bool wake;
+	uint64_t version, in_folio;
+	struct inode *inode;
+	struct folio *folio;
+	uint32_t page;
 
 	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
 		goto slow;
 	thread = thread_hit(file->cache_id);
 	if (unlikely(!thread))
 		goto slow;
-	grace_hit_begin(thread->grace_word);
-	if (unlikely(!glimpse(file, offset, &seen) || len > seen.left)) {
-		grace_hit_end(thread->grace_word);
+	inode = file->inode;
+	page = folio_u32_load_relaxed(hint_of(file, inode, offset));
+	folio = &file->folios[page];
+	FOLIO_PAUSE(copy_before_version, folio);
+	if (unlikely(!version_load_begin(&folio->version, &version)))
 		goto slow;
-	}
-	copy_short(buf, seen.data, len);
-	if (unlikely(!version_recheck(&seen.folio->version, seen.version))) {
-		grace_hit_end(thread->grace_word);
+	FOLIO_PAUSE(copy_before_slot, folio);
+	if (unlikely(folio_ptr_load_relaxed(&folio->owner) != inode))
 		goto slow;
-	}
-	wake = grace_hit_end(thread->grace_word);
+	/* Far too large where the page lies before the folio. */
+	in_folio = offset - (folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT);
+	if (unlikely(in_folio > ((uint64_t)FOLIO_PAGE_SIZE << folio_u8_load_relaxed(&folio->order)) - len))
+		goto slow;
+	/* acquire: pairs with inode_revalidate. */
+	if (unlikely(offset + len > folio_u64_load_acquire(&inode->size)))
+		goto slow;
+	FOLIO_PAUSE(copy_before_copy, folio);
+	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
+	if (unlikely(!version_recheck(&folio->version, version)))
+		goto slow;
 	stats_add(thread->shard, STAT_HITS, 1);
-	if (unlikely(wake))
-		return read_wake(len);
-	if (unlikely(heat_of(file, seen.folio) < HEAT_HOT))
-		return read_touch(file, seen.folio, len, offset);
+	if (unlikely(folio_u8_load_relaxed(&file->heat[page]) < HEAT_HOT))
+		return read_touch(file, folio, len, offset);
 	return (ssize_t)len;
 slow:
 	return read_slow(file, buf, len, offset, nowait);

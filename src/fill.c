@@ -65,7 +65,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 		return -ENOMEM;
 	/* Ours alone: frozen. What is plain here is published by the tree's store (release). */
 	folio->type = FOLIO_TYPE_FILE;
-	folio->index = index;
+	folio_u64_store_relaxed(&folio->index, index);
 	folio->private_data = 0;
 	folio_ptr_store_relaxed(&folio->owner, inode);
 	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
@@ -78,6 +78,8 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	tree_lock(&inode->tree);
 	old = tree_load(&inode->tree, index);
 	r = tree_store_locked(&inode->tree, index, order, entry_filling(folio));
+	if (!r)
+		inode_count_locked(inode, folio, INT64_C(1) << order);
 	tree_unlock(&inode->tree);
 	grace_read_unlock();
 	if (r) {
@@ -163,6 +165,18 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 	return 0;
 }
 
+/* Where the folio's pages are, for those who copy. */
+static void give_hints(const struct inode *inode, const struct folio *folio)
+{
+	const struct pool *pool = &inode->cache->pool;
+	uint64_t offset = folio->index << FOLIO_PAGE_SHIFT;
+	uint64_t at = hint_at(inode, inode->hint_start, offset);
+	uint64_t last = hint_at(inode, inode->hint_start, offset + folio_size(folio) - 1);
+
+	for (; at <= last; at++)
+		folio_u32_store_relaxed(&pool->hint[at & pool->hint_mask], pool_page(pool, folio));
+}
+
 /* Step 5 for one folio, good. */
 static void fill_good(struct inode *inode, struct folio *folio)
 {
@@ -179,6 +193,7 @@ static void fill_good(struct inode *inode, struct folio *folio)
 		tree_replace_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
 	tree_unlock(&inode->tree);
 	FOLIO_PAUSE(fill_replaced, folio);
+	give_hints(inode, folio);
 	folio_unlock(folio, FOLIO_UPTODATE);
 	FOLIO_PAUSE(fill_unlocked, folio);
 	evict_insert(cache, folio, refault);

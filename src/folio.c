@@ -165,7 +165,7 @@ int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *
 	if (!taken)
 		return -ENOMEM;
 	taken->type = (uint8_t)type;
-	taken->index = 0;
+	folio_u64_store_relaxed(&taken->index, 0);
 	taken->private_data = 0;
 	folio_ptr_store_relaxed(&taken->owner, owner);
 	folio_u32_store_relaxed(&taken->flags, FOLIO_UPTODATE);

@@ -11,6 +11,7 @@
 void inode_erase_locked(struct inode *inode, struct folio *folio)
 {
 	tree_erase_locked(&inode->tree, folio->index, folio->order, NULL);
+	inode_count_locked(inode, folio, -(INT64_C(1) << folio->order));
 	/* Before evict_remove: an evictor that has it isolated must not queue it again (evict.c). */
 	folio_ptr_store_relaxed(&folio->owner, NULL);
 	evict_remove(inode->cache, folio);
@@ -120,6 +121,9 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 		.handle = handle,
 		.device = attr->device,
 		.number = attr->inode,
+		/* Anywhere, but for files side by side not in the same place. */
+		.hint_start = (attr->inode + attr->device) * UINT64_C(0x9e3779b97f4a7c15) >> 20,
+		.hint_shift = FOLIO_PAGE_SHIFT,
 		.attr_size = attr->size,
 		.attr_mtime_sec = attr->mtime_sec,
 		.attr_mtime_nsec = attr->mtime_nsec,

@@ -48,7 +48,7 @@ static void buddy_push(struct pool *pool, uint32_t page, unsigned order)
 	struct folio *folio = pool_folio(pool, page);
 	uint32_t head = pool->head[order];
 
-	folio->order = order;
+	folio_u8_store_relaxed(&folio->order, (uint8_t)order);
 	folio->prev = POOL_NONE;
 	folio->next = head;
 	if (head != POOL_NONE)
@@ -103,14 +103,14 @@ static uint32_t buddy_alloc(struct pool *pool, unsigned order)
 		from--;
 		buddy_push(pool, page + (UINT32_C(1) << from), from);
 	}
-	pool_folio(pool, page)->order = order;
+	folio_u8_store_relaxed(&pool_folio(pool, page)->order, (uint8_t)order);
 	return page;
 }
 
 int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
-	uint64_t page;
+	uint64_t page, hints;
 	unsigned i;
 
 	memset(pool, 0, sizeof(*pool));
@@ -118,7 +118,12 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 		return -EINVAL;
 	pool->pages = (uint32_t)pages;
 	pool->data_bytes = pages << FOLIO_PAGE_SHIFT;
-	pool->folios_bytes = round_up(pages * sizeof(struct folio), 4096);
+	/* As many hints as fit into 1.5 for each page frame: 0.15 % of the budget at most. */
+	for (hints = 64; hints * 2 <= pages + pages / 2;)
+		hints *= 2;
+	pool->hint_mask = hints - 1;
+	pool->folios_bytes = round_up(
+		pages * (sizeof(struct folio) + sizeof(*pool->heat)) + hints * sizeof(*pool->hint), 4096);
 	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
 	/* All stocks together hold at most an eighth of the budget. */
 	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);
@@ -129,16 +134,17 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	pool->stock = aligned_alloc(64, sizeof(*pool->stock) * pool->stock_count);
 	if (!pool->stock)
 		return -ENOMEM;
-	pool->heat = calloc(pages, sizeof(*pool->heat));
-	pool->folios = pool->heat ? reserve(pool->folios_bytes, huge_pages) : NULL;
+	pool->folios = reserve(pool->folios_bytes, huge_pages);
 	pool->data = pool->folios ? reserve(pool->data_bytes, huge_pages) : NULL;
 	if (!pool->data) {
 		if (pool->folios)
 			munmap(pool->folios, pool->folios_bytes);
-		free(pool->heat);
 		free(pool->stock);
 		return -ENOMEM;
 	}
+	/* One mapping for all three: a look-up's few places lie in few huge pages. */
+	pool->hint = (folio_u32 *)(pool->folios + pages);
+	pool->heat = (folio_u8 *)(pool->hint + hints);
 	pool->huge_bytes = huge_pages ? pool->data_bytes & ~(HUGE_BYTES - 1) : 0;
 	pthread_mutex_init(&pool->lock, NULL);
 	for (i = 0; i < pool->stock_count; i++) {
@@ -178,7 +184,6 @@ void pool_destroy(struct pool *pool)
 	pthread_mutex_destroy(&pool->lock);
 	munmap(pool->data, pool->data_bytes);
 	munmap(pool->folios, pool->folios_bytes);
-	free(pool->heat);
 	free(pool->stock);
 }
 

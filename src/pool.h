@@ -34,11 +34,18 @@ struct pool {
 	struct folio *folios;
 	char *data;
 	folio_u8 *heat; /* a hint for each page frame, see folio.h; beside, so that giving it dirties no descriptor */
+	/*
+	 * Where a page of a file probably is: for each page of each file a word, shared with others by chance, that says
+	 * which page frame begins the folio that had it last. Never wrong, only useless: the descriptor says what
+	 * page of what file it is, and is a descriptor for ever. Written by fills and look-ups; a hit reads it.
+	 */
+	folio_u32 *hint;
+	uint64_t hint_mask;
 	uint32_t pages;
 	uint32_t stock_max; /* pages in a stock; 0 where the budget is too small for stocks */
 	uint32_t stock_count;
 	struct pool_stock *stock;
-	size_t folios_bytes; /* of descriptors */
+	size_t folios_bytes; /* of descriptors, and behind them hints and heat */
 	size_t data_bytes;
 	size_t huge_bytes;
 

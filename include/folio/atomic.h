@@ -44,7 +44,7 @@ typedef rl::atomic<void *> folio_ptr;
 #define FOLIO_ATOMIC_CAS_(p, e, v, order)                                                          \
 	((p)->compare_exchange_strong(*(e), (v), rl::mo_##order, RL_INFO, rl::mo_relaxed, RL_INFO))
 #define FOLIO_ATOMIC_FENCE_(order)            rl::atomic_thread_fence(rl::mo_##order, RL_INFO)
-#define FOLIO_ATOMIC_CONST_
+#define FOLIO_ATOMIC_CONST_                   const
 
 #else /* C11 and C++11 */
 

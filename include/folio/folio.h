@@ -43,9 +43,12 @@ struct folio {
 	void *data;    /* page frame */
 	uint16_t pool; /* which pool the folio belongs to */
 
-	/* Written while the folio is frozen; stable for those who hold a reference. */
+	/*
+	 * Written while the folio is frozen; stable for those who hold a reference. Who copies without one looks at
+	 * order, owner and index between two looks at the version.
+	 */
 	uint8_t type;  /* how it is released: an index into the table of types */
-	uint8_t order; /* 2^order pages */
+	folio_u8 order; /* 2^order pages */
 
 	/* Written under the lock of the room that the folio is in: a queue of evict, or the pool. */
 	folio_u8 queue;
@@ -55,7 +58,7 @@ struct folio {
 
 	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
-	uint64_t index;  /* of the first page in the file, in pages */
+	folio_u64 index; /* of the first page in the file, in pages */
 	uint64_t private_data;
 };
 

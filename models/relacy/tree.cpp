@@ -74,13 +74,14 @@ static void grace_read_unlock()
 
 static void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_head *))
 {
+	/* release: who opens a section after this sees what came before; who opened it before is waited for. */
+	folio_u32_fetch_sub_release(grace_word, 1);
 	head->free_fn = free_fn;
 	head->waits_for = grace_open;
 	if (grace_open)
 		waited.reached();
 	head->next = grace_list;
 	grace_list = head;
-	folio_u32_fetch_sub_release(grace_word, 1);
 	grace_end(0);
 }
 

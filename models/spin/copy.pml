@@ -82,18 +82,23 @@ inline version_settle(p)
 	d_step { version[p]++; printf("page %d: version %d\n", p, version[p]) }
 }
 
-inline release(p)
+/* Back to the pool, frozen. */
+inline give_back(p)
 {
-	/* Before anybody can take the page and write to it. */
-	version_break(p);
 	d_step {
-		printf("page %d: released\n", p);
+		printf("page %d: back in the pool\n", p);
 		assert(holder[p] == _pid);			/* claim: one-release */
-		assert(page_of(slot[0]) != p && page_of(slot[1]) != p);		/* claim: erased-before-release */
+		assert(page_of(slot[0]) != p && page_of(slot[1]) != p);	/* claim: erased-before-release */
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
-		assert(odd(version[p]));			/* claim: free-is-odd */
 		holder[p] = POOL
 	}
+}
+
+/* What the winner of a put does: odd before anybody can take the page and write to it. */
+inline release(p)
+{
+	version_break(p);
+	give_back(p)
 }
 
 inline put_release(p, n)
@@ -192,7 +197,7 @@ proctype evictor()
 		page = slot[i];
 		/* queued, that is good */
 		if
-		:: page != NONE && good(page) ->
+		:: good(page) ->
 			try_get(page, 1);
 			if
 			:: ok ->
@@ -210,7 +215,7 @@ proctype evictor()
 					slot[i] = NONE;
 					owner[page] = NONE;
 					unlock();
-					release(page)
+					give_back(page)
 				:: else ->
 					unlock();
 					put_release(page, 1)
@@ -261,7 +266,7 @@ proctype pinner()
 	pick_index();
 	page = slot[i];
 	if
-	:: page != NONE && good(page) ->
+	:: good(page) ->
 		try_get(page, 1);
 		if
 		:: ok ->
@@ -300,14 +305,10 @@ proctype copier()
 	atomic { floor = invalidated; pick_index() };
 	page = slot[i];					/* 1: find */
 	if
-	:: page != NONE && good(page) ->
+	:: good(page) ->
 		before = version[page];			/* 2: note the version */
 		if
-		:: odd(before)
-		:: else ->
-			if
-			:: slot[i] != page		/* 3: it is this page's: look again */
-			:: else ->
+		:: !odd(before) && slot[i] == page ->	/* 3: it is this page's: look again */
 			copied0 = half0[page];		/* 4: copy */
 			copied1 = half1[page];
 #ifdef REACH_TORN
@@ -317,7 +318,7 @@ proctype copier()
 			assert(!(copied0 == copied1 && copied0 != OTHER && index_of(copied0) != i));	/* reached: foreign */
 #endif
 			if
-			:: version[page] == before ->	/* 5: was it this all the time? */
+			:: version[page] == before ->	/* 6: was it this all the time? */
 				printf("page %d: copied %d and %d at %d, version %d\n", page, copied0, copied1, i, before);
 				assert(copied0 == copied1);	/* claim: copy-is-whole */
 				assert(copied0 != OTHER && index_of(copied0) == i);	/* claim: copy-is-right-page */

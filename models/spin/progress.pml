@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * progress.pml - readers look up, get, look again, put and repeat for ever, while a mover inserts, erases, freezes
- * and unfreezes a number of times. Does a put take more than its two steps, or does a lookup ever begin again
- * though nobody has moved the page and nobody has it frozen? And when the mover has finished, can a reader
- * still go round for ever without finding the page, or finding none?
+ * and unfreezes a number of times. Does a put ever take more than its two steps, or does a lookup begin again
+ * though nobody has moved the page and nobody has it frozen? And can a reader go round for ever without finding
+ * the page, or finding none, while nobody moves it any more?
  *
- * One page, one slot. The word is a few bits wide, so that the junk of readers that meet a frozen page is reset on the way.
+ * One page, one slot. The mover holds the tree's lock from the freeze until the slot or the unfreeze says so. A reader
+ * that failed SPIN times waits for that lock before it tries again. The word is a few bits wide, so that the junk of
+ * readers that meet a frozen page is reset on the way.
  *
- * run full: spin -DREADERS=2 -DROUNDS=3 -DBITS=4; cc -DNP; pan -l -f -m1000000 -w22; expect clean
- * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w22; expect clean
- * run quick: spin -DREADERS=1 -DROUNDS=2 -DBITS=4; cc -DNP; pan -l -f -m1000000 -w20; expect clean
- * run quick-steps: spin -DREADERS=2 -DROUNDS=2 -DBITS=4; cc -DSAFETY; pan -m1000000 -w20; expect clean
+ * No fairness is assumed: anybody may stop for ever at any point.
+ * run full: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=2; cc -DNP; pan -l -m1000000 -w22; expect clean
+ * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5 -DSPIN=2; cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w22; expect clean
+ * run quick: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=2; cc -DNP; pan -l -m1000000 -w20; expect clean
+ * run quick-steps: spin -DREADERS=2 -DROUNDS=2 -DBITS=4 -DSPIN=2; cc -DSAFETY; pan -m1000000 -w20; expect clean
  *
- * Without fairness the mover may stop for ever between freeze and unfreeze, and the reader goes round until then: a
- * freezer that is stalled holds up those who want that page.
- * run stalled-freezer: spin -DREADERS=1 -DROUNDS=2 -DBITS=4; cc -DNP; pan -l -m1000000 -w20; expect cycle
+ * A reader that only spins goes round as long as the freezer is stalled; what ends that is fairness.
+ * run stalled-freezer: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=99; cc -DNP; pan -l -m1000000 -w20; expect cycle
+ * run fair: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=99; cc -DNP; pan -l -f -m1000000 -w22; expect clean
  */
 #define PAGES 1
 #define NOTE_SUBTRACT(p) steps = 1
@@ -24,6 +27,7 @@
 #define NONE 255
 
 byte slot = NONE;
+bool locked;	/* the tree's lock */
 /* Somebody has stored, erased, frozen or unfrozen since reader n began its try. */
 bool moved[READERS];
 
@@ -40,6 +44,16 @@ inline move()
 		moved[2] = true
 #endif
 	}
+}
+
+inline lock()
+{
+	atomic { !locked -> locked = true }
+}
+
+inline unlock()
+{
+	locked = false
 }
 
 inline release()
@@ -73,26 +87,34 @@ active proctype mover()
 		round++;
 		if
 		:: slot == NONE ->
+			/* insert */
 			if
 			:: atomic { holder[0] == POOL -> holder[0] = _pid };
 				atomic { unfreeze(0, 2); move() };
+				lock();
 				atomic { slot = 0; move() };
+				unlock();
 				put_release()
 			:: true
 			fi
 		:: else ->
+			lock();
 			if
-			:: atomic { slot = NONE; move() };
+			:: /* erase */
+				atomic { slot = NONE; move() };
+				unlock();
 				put_release()
 			:: atomic { try_freeze(0, 1); move() };
 				if
 				:: won ->
 					if
-					:: atomic { unfreeze(0, 1); move() }
+					:: atomic { unfreeze(0, 1); move() };
+						unlock()
 					:: atomic { slot = NONE; move() };
+						unlock();
 						release()
 					fi
-				:: else
+				:: else -> unlock()
 				fi;
 				won = false
 			fi
@@ -104,6 +126,7 @@ active proctype mover()
 active [READERS] proctype reader()
 {
 	LOCALS;
+	byte failed;
 
 find:
 	atomic { moved[_pid - 1] = false; page = slot };
@@ -127,12 +150,17 @@ find:
 	d_step {
 		assert(moved[_pid - 1] || holder[0] != LIVE);	/* claim: repeats-if-moved */
 		page = NONE;
-		ok = false
+		ok = false;
+		failed = (SPIN < 99 -> failed + 1 : 0)
 	};
+	if
+	:: failed == SPIN -> lock(); unlock(); failed = 0
+	:: else
+	fi;
 	goto find;
 found:
 	skip;
 progress:
-	d_step { page = NONE; ok = false };
+	d_step { page = NONE; ok = false; failed = 0 };
 	goto find
 }

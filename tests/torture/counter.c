@@ -581,7 +581,8 @@ static int counter_open(void)
 {
 	unsigned i;
 
-	objects = 2 * options.threads + 6;
+	/* Enough that something is free, with references kept and passed; few, so that it is soon in use again. */
+	objects = 2 * options.threads + PASSED + 8;
 	slots = options.threads / 2 + 2;
 	object = aligned_alloc(64, objects * sizeof(*object));
 	slot = aligned_alloc(64, slots * sizeof(*slot));
