@@ -126,7 +126,6 @@ struct folio_file {
 struct fill {
 	struct folio_io_request request;
 	struct inode *inode;
-	uint64_t size; /* of the file, before the pages were stored */
 	uint32_t count;
 	uint64_t pages;
 	struct iovec iov[FILL_FOLIOS];
@@ -227,11 +226,10 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
  * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
- * stored it first; -ENOMEM when nothing can be evicted; or the error of the read, which may be one of these, too,
- * that are no errno:
+ * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; or the error of the read.
  */
-#define FILL_AGAIN 4096 /* the file was changed meanwhile: to be read again */
-#define FILL_ENDED 4097 /* the file ends before the page, by now */
+#define FILL_ENDED 4096 /* no errno: the file ends before the page, by now */
+#define FILL_AGAIN 4097 /* of file.c: it was changed meanwhile, to be looked up again */
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
 	struct folio **folio);
 

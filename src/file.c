@@ -384,10 +384,6 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 			r = flags & FOLIO_ERROR ? -(int)folio->private_data : -EAGAIN;
 			folio_put(folio);
 			evict_busy_end(evict);
-			if (r == -FILL_AGAIN) {
-				r = -EEXIST;
-				continue;
-			}
 			stats_add(shard, STAT_MISSES, 1);
 			return r;
 		}
@@ -406,7 +402,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 			stats_add(shard, STAT_MISSES, pages_had(*result, index, pages));
 			return 0;
 		}
-		if (nowait || r == -EEXIST || r == -FILL_AGAIN)
+		if (nowait || r == -EEXIST)
 			continue;
 		stats_add(shard, STAT_MISSES, 1);
 		return r;
@@ -482,39 +478,54 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
 	return ((offset + len - 1) >> FOLIO_PAGE_SHIFT) - (offset >> FOLIO_PAGE_SHIFT) + 1;
 }
 
-/* One step of a read that is not a plain hit. Bytes, or an error, or -FILL_ENDED. */
+/*
+ * May the byte at @offset be read from a pinned folio that was good? 0; -FILL_ENDED: the file ends before, by now;
+ * -FILL_AGAIN: the file did when the folio was read, and has grown since. *left: bytes from there on that may be.
+ *
+ * The size is loaded when the folio is there. By a size from before, zeros from behind the end would be read: of a
+ * folio that was filled after the file had shrunk.
+ */
+static int pinned_left(struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
+{
+	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT, end = start + folio->private_data;
+	uint64_t size = folio_u64_load_acquire(&file->inode->size);
+
+	if (offset >= size)
+		return -FILL_ENDED;
+	/* Whole pages of it: the rest of one cut in two would be of another moment. */
+	if (end < size)
+		end &= ~(uint64_t)(FOLIO_PAGE_SIZE - 1);
+	if (offset >= end)
+		return -FILL_AGAIN;
+	*left = (end < size ? end : size) - offset;
+	return 0;
+}
+
+/* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait,
 	struct stats_shard *shard)
 {
-	uint64_t index = offset >> FOLIO_PAGE_SHIFT, size;
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT, left;
 	struct folio *folio;
-	size_t in_folio;
-	bool marked;
+	bool marked = false;
 	int r;
 
 	r = get_page(file, index, pages_touched(offset, len), nowait, shard, &folio);
 	if (r)
 		return r;
-	/* The size when the page was there: by the one from before zeros behind the end would be read (see glimpse). */
-	size = folio_u64_load_acquire(&file->inode->size);
-	if (offset >= size) {
-		folio_put(folio);
-		evict_busy_end(&file->cache->evict);
-		return -FILL_ENDED;
+	r = pinned_left(file, folio, offset, &left);
+	if (!r) {
+		if (len > left)
+			len = left;
+		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)), len);
+		marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
+		hint_set(file, offset, folio);
 	}
-	if (len > size - offset)
-		len = size - offset;
-	in_folio = offset - (folio_index(folio) << FOLIO_PAGE_SHIFT);
-	if (len > folio_size(folio) - in_folio)
-		len = folio_size(folio) - in_folio;
-	copy_out(buf, (char *)folio_data(folio) + in_folio, len);
-	marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
-	hint_set(file, offset, folio);
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
 	if (marked)
 		read_ahead(file, index, shard);
-	return (ssize_t)len;
+	return r ? r : (ssize_t)len;
 }
 
 static __attribute__((noinline)) ssize_t
@@ -554,13 +565,16 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
 		} else {
 			n = read_missing(file, buf + done, want, at, nowait, shard);
-			/* The size says so by now. */
-			if (n == -FILL_ENDED)
+			/* The size says so by now, or the folio is gone. */
+			if (n == -FILL_ENDED || n == -FILL_AGAIN)
 				continue;
 			if (n < 0)
 				return done ? (ssize_t)done : n;
 		}
 		done += (size_t)n;
+		/* Cut by the end of the file: should it be another by now, the rest of the page is of another moment. */
+		if ((offset + done) & (FOLIO_PAGE_SIZE - 1))
+			break;
 	}
 	return (ssize_t)done;
 }
@@ -583,7 +597,8 @@ static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, str
  * the same even version (version.h, with 3 in the place of the second look at the slot):
  *
  *   2  version, even?                 acquire
- *   3  owner, index, order: is the page asked for in it? Inside the file?
+ *      does the file reach as far?    acquire
+ *   3  owner, index, order: is the page asked for in it?
  *   4  copy
  *   5, 6  version still the same?
  *
@@ -609,6 +624,12 @@ read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool n
 	FOLIO_PAUSE(copy_before_version, folio);
 	if (unlikely(!version_load_begin(&folio->version, &version)))
 		goto slow;
+	/*
+	 * acquire: pairs with inode_revalidate. Before the owner: who sees the larger size finds that the old last page,
+	 * zeros behind the old end, has no owner any more.
+	 */
+	if (unlikely(offset + len > folio_u64_load_acquire(&inode->size)))
+		goto slow;
 	FOLIO_PAUSE(copy_before_slot, folio);
 	if (unlikely(folio_ptr_load_relaxed(&folio->owner) != inode))
 		goto slow;
@@ -616,11 +637,8 @@ read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool n
 	in_folio = offset - (folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT);
 	if (unlikely(in_folio > ((uint64_t)FOLIO_PAGE_SIZE << folio_u8_load_relaxed(&folio->order)) - len))
 		goto slow;
-	/* acquire: pairs with inode_revalidate. */
-	if (unlikely(offset + len > folio_u64_load_acquire(&inode->size)))
-		goto slow;
 	FOLIO_PAUSE(copy_before_copy, folio);
-	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
+	copy_short(buf, (const char *)folio->data + in_folio, len);
 	if (unlikely(!version_recheck(&folio->version, version)))
 		goto slow;
 	stats_add(thread->shard, STAT_HITS, 1);
@@ -647,6 +665,7 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 {
 	struct stats_shard *shard;
 	struct folio *folio;
+	uint64_t left;
 	int r;
 
 	if (!file || !result || !page || flags & ~FOLIO_GET_NOWAIT)
@@ -654,6 +673,7 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
 		return thread_error(file->cache);
+again:
 	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
 		/* -ENODATA, unless the file grew. */
 		r = inode_revalidate(file->inode, true, shard);
@@ -668,8 +688,11 @@ get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio *
 	/* From here on it is the program that is busy with it. */
 	evict_busy_end(&file->cache->evict);
 	/* The folio may reach farther than the file, which shrank: what lies behind the end is no page of it. */
-	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
+	r = pinned_left(file, folio, index << FOLIO_PAGE_SHIFT, &left);
+	if (r) {
 		folio_put(folio);
+		if (r == -FILL_AGAIN)
+			goto again;
 		return -ENODATA;
 	}
 	if (heat_of(file, folio) == HEAT_MARK && touch(file, folio))
@@ -715,7 +738,7 @@ int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags,
 	if (unlikely(!file || !result || !page || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
 	thread = thread_hit(file->cache_id);
-	if (unlikely(!thread || index >= size_pages(folio_u64_load_acquire(&file->inode->size))))
+	if (unlikely(!thread))
 		return get_slow(file, index, flags, result, page);
 	grace_hit_begin(thread->grace_word);
 	entry = tree_walk(&file->inode->tree, index, &slot);
@@ -726,7 +749,9 @@ int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags,
 		return get_slow(file, index, flags, result, page);
 	}
 	FOLIO_PAUSE(pin_before_slot, folio);
-	if (unlikely(folio_ptr_load_acquire(slot) != entry)) {
+	/* The size between the two looks at the slot, as in glimpse. */
+	if (unlikely(index >= size_pages(folio_u64_load_acquire(&file->inode->size)) ||
+		    folio_ptr_load_acquire(slot) != entry)) {
 		grace_hit_end(thread->grace_word);
 		return get_undo(file, index, flags, result, page, folio);
 	}

@@ -24,7 +24,6 @@
 static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 {
 	fill->inode = inode;
-	fill->size = folio_u64_load_acquire(&inode->size);
 	fill->count = 0;
 	fill->pages = 0;
 	fill->request = (struct folio_io_request){
@@ -177,13 +176,14 @@ static void give_hints(const struct inode *inode, const struct folio *folio)
 		folio_u32_store_relaxed(&pool->hint[at & pool->hint_mask], pool_page(pool, folio));
 }
 
-/* Step 5 for one folio, good. */
-static void fill_good(struct inode *inode, struct folio *folio)
+/* Step 5 for one folio, good; @valid bytes of it are the file's. */
+static void fill_good(struct inode *inode, struct folio *folio, uint64_t valid)
 {
 	struct folio_cache *cache = inode->cache;
 	bool refault = folio->private_data;
 
-	folio->private_data = 0;
+	/* For who pins it and finds that the file has more by now (file.c). */
+	folio->private_data = valid;
 	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
 	version_settle(&folio->version);
 	FOLIO_PAUSE(fill_settled, folio);
@@ -217,43 +217,50 @@ static void fill_failed(struct inode *inode, struct folio *folio, int error)
 		folio_put(folio);
 }
 
-/* Bytes that the read has to have brought: as far as the file reached before it, and still does. */
+/* Bytes that the read has to have brought, by what is known of the file. */
 static uint64_t fill_expected(const struct fill *fill)
 {
 	uint64_t size = folio_u64_load_acquire(&fill->inode->size), offset = fill->request.offset;
 	uint64_t pages = fill->pages << FOLIO_PAGE_SHIFT;
 
-	if (size > fill->size)
-		size = fill->size;
 	if (size <= offset)
 		return 0;
 	return size - offset < pages ? size - offset : pages;
 }
 
-/* Did somebody drop pages of it meanwhile? */
-static bool fill_dropped(const struct fill *fill)
-{
-	uint32_t i;
-
-	for (i = 0; i < fill->count; i++)
-		if (!folio_ptr_load_relaxed(&fill->folio[i]->owner))
-			return true;
-	return false;
-}
-
 /*
- * The read brought @done bytes, fewer than expected: the file shrank, or it was cut off and written again. If the
- * system does not say so, the backend broke its word, and what is missing must not become zeros.
+ * Step 5 for one folio, whose first @done bytes the read brought and which ends at @end at the latest, by the size
+ * of the file. Returns 0 or the error that it got.
+ *
+ * A folio that somebody dropped meanwhile goes to those who wait for it and to nobody else: they take what the file
+ * had when it was read. One that is still in the tree has to be all that the file has now.
  */
-static int fill_short(const struct fill *fill, uint64_t done, struct stats_shard *shard)
+static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t done, uint64_t size)
 {
-	int r = inode_revalidate(fill->inode, false, shard);
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio);
+	int error = 0;
 
-	if (r < 0)
-		return r;
-	if (done >= fill_expected(fill))
-		return 0;
-	return r > 0 || fill_dropped(fill) ? -FILL_AGAIN : -EIO;
+	if (done > bytes)
+		done = bytes;
+	if (folio_ptr_load_relaxed(&folio->owner)) {
+		/* The file does not have it any more: it is no page of zeros, which would be there when it grows. */
+		if (start >= size)
+			error = FILL_ENDED;
+		/* The backend broke its word, and what is missing must not become zeros. */
+		else if (done < bytes && done < size - start)
+			error = EIO;
+	}
+	if (error) {
+		fill_failed(inode, folio, error);
+		return -error;
+	}
+	/* What the file does not have reads as zero. Broken again: this thread stores (version.h). */
+	if (done < bytes) {
+		version_break(&folio->version);
+		memset((char *)folio->data + done, 0, bytes - done);
+	}
+	fill_good(inode, folio, done);
+	return 0;
 }
 
 /*
@@ -265,32 +272,27 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 	struct inode *inode = fill->inode;
 	uint64_t done = result < 0 ? 0 : (uint64_t)result, size;
 	int error = result < 0 ? (int)result : 0, first = 0;
+	bool failed = false;
 	uint32_t i;
 
+	/* Fewer bytes than the file has by what we know: it shrank. Then this drops the folios, too. */
 	if (!error && done < fill_expected(fill))
-		error = fill_short(fill, done, shard);
-	if (error && error != -FILL_AGAIN)
-		stats_add(shard, STAT_FILL_ERRORS, 1);
+		error = inode_revalidate(inode, false, shard);
+	if (error > 0)
+		error = 0;
+	/* acquire: pairs with inode_revalidate; who sees the larger size sees that the folio was dropped. */
 	size = folio_u64_load_acquire(&inode->size);
 	for (i = 0; i < fill->count; i++) {
 		struct folio *folio = fill->folio[i];
-		size_t bytes = fill->iov[i].iov_len;
+		uint64_t bytes = fill->iov[i].iov_len;
 		int r = error;
 
-		/* The file does not have it any more: it is no page of zeros, which would be there when it grows. */
-		if (!r && folio->index << FOLIO_PAGE_SHIFT >= size)
-			r = -FILL_ENDED;
-		if (r) {
+		if (r)
 			fill_failed(inode, folio, -r);
-		} else {
-			/* What the file does not have reads as zero. Broken again: this thread stores (version.h). */
-			if (done < bytes) {
-				version_break(&folio->version);
-				memset((char *)folio->data + done, 0, bytes - done);
-			}
-			fill_good(inode, folio);
-		}
+		else
+			r = fill_end_folio(inode, folio, done, size);
 		done -= done < bytes ? done : bytes;
+		failed = failed || (r && r != -FILL_ENDED);
 		if (i == 0)
 			first = r;
 		if (i > 0 || !keep || r) {
@@ -298,6 +300,8 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 			evict_busy_end(&inode->cache->evict);
 		}
 	}
+	if (failed)
+		stats_add(shard, STAT_FILL_ERRORS, 1);
 	return first;
 }
 

@@ -27,7 +27,7 @@
 #define FOLIO_LOCKED   1u /* being filled; who wants it waits */
 #define FOLIO_WAITERS  2u /* somebody sleeps on flags */
 #define FOLIO_UPTODATE 4u /* contents good; never set on a folio whose read failed */
-#define FOLIO_ERROR    8u /* the read failed; the errno is in private_data */
+#define FOLIO_ERROR    8u /* the read failed; the errno is in private_data (when good: bytes that are the file's) */
 
 /* folio->type; a program's own begin at FOLIO_TYPE_PROGRAM. */
 #define FOLIO_TYPE_FREE    0u

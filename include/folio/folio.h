@@ -48,7 +48,7 @@ struct folio {
 	 * order, owner and index between two looks at the version.
 	 */
 	uint8_t type;  /* how it is released: an index into the table of types */
-	folio_u8 order; /* 2^order pages */
+	uint8_t order; /* 2^order pages */
 
 	/* Written under the lock of the room that the folio is in: a queue of evict, or the pool. */
 	folio_u8 queue;
@@ -58,7 +58,7 @@ struct folio {
 
 	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
-	folio_u64 index; /* of the first page in the file, in pages */
+	uint64_t index; /* of the first page in the file, in pages */
 	uint64_t private_data;
 };
 

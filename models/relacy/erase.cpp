@@ -20,8 +20,7 @@ static scenario late("a look-up got the object and found the slot empty");
 static scenario foreign("a look-up got a reference to the next life");
 static scenario told("a look-up began after the erase returned");
 
-template <int look_ups>
-struct erase : rl::test_suite<erase<look_ups>, 2 + look_ups> {
+template <int look_ups> struct erase : rl::test_suite<erase<look_ups>, 2 + look_ups> {
 	enum { OURS = 1, FOREIGN };
 
 	struct folio_ref ref;

@@ -19,8 +19,7 @@ static scenario lost_race("eviction found it out of the tree");
 static scenario last("the evictor's reference was the last");
 static scenario pinned("a look-up found it and was content");
 
-template <bool drops>
-struct evict : rl::test_suite<evict<drops>, 3> {
+template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 	enum { CONTENTS = 7 };
 
 	struct folio_ref ref;
@@ -162,7 +161,8 @@ struct evict : rl::test_suite<evict<drops>, 3> {
 		bool in_tree = folio_ptr_load_relaxed(&slot);
 
 		CLAIM(!(drops && in_tree), "dropped, and still in the tree");
-		CLAIM(PLAIN_LOAD(queued) == in_tree, "in a queue, or in the tree, and not in the other");
+		CLAIM(PLAIN_LOAD(queued) == in_tree,
+			"in a queue, or in the tree, and not in the other");
 		CLAIM(folio_ref_count(&ref) == in_tree, "the references are not what is left");
 		CLAIM(!in_tree == (pool.place.debug_value() == &ref), "the memory is lost");
 		CLAIM(in_tree != folio_ref_is_frozen(&ref), "free but not frozen");

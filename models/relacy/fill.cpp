@@ -100,7 +100,8 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		}
 		if (flags & FOLIO_UPTODATE) {
 			good.reached();
-			CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, up to date, and not the contents");
+			CLAIM(PLAIN_LOAD(data) == CONTENTS,
+				"pinned, up to date, and not the contents");
 		} else {
 			failed.reached();
 			CLAIM(flags & FOLIO_ERROR, "neither good nor failed");
@@ -118,7 +119,8 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		if (folio_ptr_load_acquire(&slot) == entry) {
 			if (entry_is_good(entry)) {
 				hit.reached();
-				CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, good, and not the contents");
+				CLAIM(PLAIN_LOAD(data) == CONTENTS,
+					"pinned, good, and not the contents");
 			} else {
 				wait(found);
 			}

@@ -45,7 +45,8 @@ struct freeze : rl::test_suite<freeze, 4> {
 			CLAIM(!freezer_inside, "a holder beside the freezer");
 			if (seen == 2)
 				after_change.reached();
-			CLAIM(!folio_ref_put(&ref), "released while the freezer's reference is there");
+			CLAIM(!folio_ref_put(&ref),
+				"released while the freezer's reference is there");
 		}
 	}
 

@@ -65,8 +65,8 @@ size_t const atomic_history_size = 8;
 		word.history_[index].first_seen_order_[index_] = own_acq_rel_order_;               \
 		return index;                                                                      \
 	}
-#define MODEL_THREADS_(threads)                                                                    \
-	MODEL_STORE_(threads, mo_relaxed, release_fence_order_)                                    \
+#define MODEL_THREADS_(threads)                                 \
+	MODEL_STORE_(threads, mo_relaxed, release_fence_order_) \
 	MODEL_STORE_(threads, mo_release, acq_rel_order_)
 
 namespace rl
@@ -83,7 +83,7 @@ MODEL_THREADS_(4)
 #define PLAIN_STORE(variable, value) ((variable)(RL_INFO).store(value))
 
 /* What a model claims. The text is what a failure prints. */
-#define CLAIM(condition, text)                                                                     \
+#define CLAIM(condition, text) \
 	RL_ASSERT_IMPL((condition), rl::test_result_user_assert_failed, text, RL_INFO)
 
 /*
@@ -113,7 +113,8 @@ class scenario
 		bool all = true;
 
 		for (scenario *s = first(); s; s = s->next_) {
-			printf("  reached %llu times: %s\n", (unsigned long long)s->count_, s->text_);
+			printf("  reached %llu times: %s\n", (unsigned long long)s->count_,
+				s->text_);
 			all = all && s->count_;
 		}
 		return all;
@@ -178,7 +179,8 @@ struct lock {
  * probability 0, 1/2, 3/4 or 7/8, so that long stalls of one thread come up as well as busy switching.
  */
 template <rl::thread_id_t threads>
-class random_search : public rl::scheduler<random_search<threads>, rl::scheduler_thread_info, threads>
+class random_search
+    : public rl::scheduler<random_search<threads>, rl::scheduler_thread_info, threads>
 {
       public:
 	typedef rl::scheduler<random_search<threads>, rl::scheduler_thread_info, threads> base;
@@ -188,7 +190,7 @@ class random_search : public rl::scheduler<random_search<threads>, rl::scheduler
 	};
 
 	random_search(rl::test_params &params, shared_context_t &context, rl::thread_id_t dynamic)
-		: base(params, context, dynamic)
+	    : base(params, context, dynamic)
 	{
 	}
 
@@ -271,7 +273,8 @@ class model
 	{
 		rl::test_params params;
 
-		search<test, rl::full_search_scheduler<test::params::thread_count>>(params, "full search", 0, 0);
+		search<test, rl::full_search_scheduler<test::params::thread_count>>(
+			params, "full search", 0, 0);
 	}
 
 	/*
@@ -287,7 +290,8 @@ class model
 			switches--;
 		snprintf(what, sizeof(what), "all with at most %u preemptions", switches);
 		params.context_bound = switches;
-		search<test, rl::context_bound_scheduler<test::params::thread_count>>(params, what, 0, 0);
+		search<test, rl::context_bound_scheduler<test::params::thread_count>>(
+			params, what, 0, 0);
 	}
 
 	/* @executions with random switches and random old values. */

@@ -25,8 +25,7 @@ static scenario across("a reader saw the slot in one life and pinned the next");
 static scenario refused("a pin kept eviction away");
 static scenario copied("a copy of the second life was accepted");
 
-template <int pins, int copies>
-struct pin : rl::test_suite<pin<pins, copies>, 1 + pins + copies> {
+template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1 + pins + copies> {
 	char memory[sizeof(struct folio) + 64];
 	struct folio *folio;
 	folio_ptr slot;

@@ -85,13 +85,12 @@ static void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_he
 	grace_end(0);
 }
 
-#define caa_container_of(pointer, type, member)                                                    \
-	((type *)((char *)(pointer) - offsetof(type, member)))
+#define caa_container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* What of C is not C++. Nodes hold atomics, which have to be made and unmade. */
-#define _Alignas          alignas
-#define _Alignof          alignof
-#define _Static_assert    static_assert
+#define _Alignas alignas
+#define _Alignof alignof
+#define _Static_assert static_assert
 #define aligned_alloc(align, size) node_new()
 #define memset(to, byte, size)     ((void)0)
 #define free(node)                 node_delete(node)
@@ -231,7 +230,8 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 				over.reached();
 			if (again != entry)
 				erased.reached();
-			CLAIM(!is_over || again != entry, "an erase is over and the slot has the entry");
+			CLAIM(!is_over || again != entry,
+				"an erase is over and the slot has the entry");
 		}
 		grace_read_unlock();
 	}

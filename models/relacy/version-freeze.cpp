@@ -71,7 +71,8 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 	{
 		uint64_t changed = PLAIN_LOAD(changes);
 
-		CLAIM(folio_u64_load_relaxed(&version) == 2 * changed, "a change without a version");
+		CLAIM(folio_u64_load_relaxed(&version) == 2 * changed,
+			"a change without a version");
 		if (changed == 2)
 			both.reached();
 	}

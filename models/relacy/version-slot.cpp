@@ -68,7 +68,8 @@ struct version_slot : rl::test_suite<version_slot, 2> {
 		}
 		accepted.reached();
 		CLAIM((data & 1) == A, "a copy of another page");
-		CLAIM(data / 2 == seen / 2 - 1, "a copy of another version than the reader began with");
+		CLAIM(data / 2 == seen / 2 - 1,
+			"a copy of another version than the reader began with");
 		if (data / 2 == 2)
 			accepted_late.reached();
 	}

@@ -17,8 +17,7 @@ static scenario accepted_late("a copy of what a writer wrote was accepted");
 static scenario busy("a reader met an odd version");
 static scenario refused("a copy was refused");
 
-template <int writers>
-struct version_write : rl::test_suite<version_write<writers>, writers + 1> {
+template <int writers> struct version_write : rl::test_suite<version_write<writers>, writers + 1> {
 	folio_u64 version;
 	folio_u64 word[2];
 	struct lock lock;

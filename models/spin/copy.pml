@@ -71,6 +71,14 @@ inline alloc()
 	}
 }
 
+inline write(p, half, what)
+{
+	d_step {
+		assert(holder[p] == LIVE && refs[p] > 0);	/* claim: write-with-reference */
+		half = what
+	}
+}
+
 /* Idempotent: odd stays as it is. By who holds the page frozen, or as its filler. */
 inline version_break(p)
 {
@@ -145,8 +153,8 @@ proctype filler()
 			if
 			:: slot[i] == NONE -> slot[i] = FILLING + page; unlock();
 				read = contents(i);
-				half0[page] = read;
-				half1[page] = read;
+				write(page, half0[page], read);
+				write(page, half1[page], read);
 				printf("page %d: filled, %d\n", page, read);
 				version_settle(page);
 				lock();
@@ -178,8 +186,8 @@ proctype scribbler()
 	if
 	:: page != NONE ->
 		unfreeze(page, 1);
-		half0[page] = OTHER;
-		half1[page] = OTHER;
+		write(page, half0[page], OTHER);
+		write(page, half1[page], OTHER);
 		put_release(page, 1)
 	:: else
 	fi;

@@ -10,6 +10,7 @@
  *
  * run full: spin -DPAGES=2 -DROUNDS=2 -DREADERS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run quick: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-two: spin -DPAGES=2 -DROUNDS=1 -DREADERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * What the second look is for: the first get succeeds on a page that is by then in the other place.
  * run foreign: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign

@@ -13,6 +13,13 @@
 
 #define THREADS 4
 
+/* ASan's allocator does not take its locks for a fork: what other threads held is held in the child for ever. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ALLOCATOR_FORKS_BADLY true
+#else
+#define ALLOCATOR_FORKS_BADLY false
+#endif
+
 /* A fork of many threads is what is tested. */
 #if defined(__SANITIZE_THREAD__)
 const char *__tsan_default_options(void);
@@ -1189,8 +1196,8 @@ static void model_get(struct model *model, struct model_handle *handle)
 	int r;
 
 	r = folio_file_get_page(handle->file, index, nowait ? FOLIO_GET_NOWAIT : 0, &folio, (void **)&page);
-	note_size(handle, known);
 	if (r) {
+		note_size(handle, known);
 		assert_null(folio);
 		if (r == -ENODATA)
 			assert_true(index * PAGE >= known || index * PAGE >= size);
@@ -1210,6 +1217,7 @@ static void model_get(struct model *model, struct model_handle *handle)
 	if (i < PAGE)
 		end = clip(known > size ? known : size, index * PAGE, PAGE);
 	check_bytes(handle->of, index * PAGE, page, end);
+	note_size(handle, known);
 	if (model->pins < MODEL_PINS && model->pinned + (UINT64_C(1) << folio_order(folio)) <= model->pages / 4) {
 		struct model_pin *pin = &model->pin[model->pins++];
 
@@ -1623,7 +1631,15 @@ static void test_several_caches(void **state)
 
 /* ---- the end of a thread ---- */
 
-#define ROUNDS 3 /* of a thread's destructors */
+/*
+ * Rounds of a thread's destructors. The C library makes four: the library's own come back once more after those that
+ * call it, and TSan takes its leave of the thread at the begin of the fourth.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define ROUNDS 2
+#else
+#define ROUNDS 3
+#endif
 
 static pthread_key_t key_before, key_after; /* created before and after the library's own */
 
@@ -1727,8 +1743,8 @@ static void test_destructors(void **state)
 		}                                                                                  \
 	} while (0)
 
-/* In the child: everything of the parent's is refused, a cache of its own works. */
-static void child(struct world *world, struct folio *pinned)
+/* In the child: everything of the parent's is refused, a cache of its own (@own: is it to try?) works. */
+static void child(struct world *world, struct folio *pinned, bool own)
 {
 	struct folio_type_params type_params = {.size = sizeof(type_params), .name = "x"};
 	struct folio_cache_params params = {.size = sizeof(params), .bytes = 64 * PAGE};
@@ -1762,6 +1778,8 @@ static void child(struct world *world, struct folio *pinned)
 		type_params.release = (void (*)(struct folio *, void *))abort;
 		EXPECT(folio_type_register(world->cache, &type_params, &type) == -ESTALE);
 		EXPECT(folio_cache_close(world->cache) == -ESTALE);
+		if (!own)
+			continue;
 
 		/* Once with the library's own backend. */
 		io = io_fault_new(1, 1);
@@ -1809,7 +1827,7 @@ static void test_fork(void **state)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
-		child(&world, folio);
+		child(&world, folio, true);
 	expect_child_well(pid);
 	folio_put(folio);
 	expect_read(&world, 0, 100 * PAGE, 1);
@@ -1849,7 +1867,7 @@ static void test_fork_beside_threads(void **state)
 		pid_t pid = fork();
 
 		if (pid == 0)
-			child(&shared.world, NULL);
+			child(&shared.world, NULL, !ALLOCATOR_FORKS_BADLY);
 		expect_child_well(pid);
 	}
 	folio_u32_store_relaxed(&shared.stop, 1);
