@@ -26,7 +26,8 @@
 #define CHUNK       1024
 
 enum contender { BIT, CAS, PAIR, CONTENDERS };
-static const char *const name[CONTENDERS] = {"pin, frozen bit", "pin, CAS loop", "bare fetch-add pair"};
+static const char *const name[CONTENDERS] = {
+	"pin, frozen bit", "pin, CAS loop", "bare fetch-add pair"};
 
 static const struct pin_loop *loop[CONTENDERS];
 static void *file[CONTENDERS];
@@ -75,7 +76,9 @@ static void *work(void *arg)
 		continue;
 	job->ns = -now();
 	while (!folio_u32_load_relaxed(&stop)) {
-		sum += job->contender == PAIR ? pairs(CHUNK) : loop[job->contender]->run(file[job->contender], CHUNK);
+		sum += job->contender == PAIR
+			       ? pairs(CHUNK)
+			       : loop[job->contender]->run(file[job->contender], CHUNK);
 		job->done += CHUNK;
 	}
 	job->ns += now();
@@ -126,7 +129,8 @@ static double median(const double *value, unsigned count, double *low, double *h
 	return sorted[count / 2];
 }
 
-static int open_module(const char *folder, const char *module, const char *data, enum contender contender)
+static int open_module(
+	const char *folder, const char *module, const char *data, enum contender contender)
 {
 	char path[4096];
 	void *handle;
@@ -157,7 +161,8 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc < 2 || rounds < 1 || rounds > ROUNDS_MAX || milliseconds <= 0) {
-		fprintf(stderr, "pin-counters: usage: pin-counters FOLDER [ROUNDS [MILLISECONDS]]\n");
+		fprintf(stderr,
+			"pin-counters: usage: pin-counters FOLDER [ROUNDS [MILLISECONDS]]\n");
 		return 2;
 	}
 	fd = mkstemp(data);
@@ -165,10 +170,12 @@ int main(int argc, char **argv)
 		perror("pin-counters");
 		return 1;
 	}
-	if (open_module(argv[1], "libpin-bit.so", data, BIT) || open_module(argv[1], "libpin-cas.so", data, CAS))
+	if (open_module(argv[1], "libpin-bit.so", data, BIT) ||
+		open_module(argv[1], "libpin-cas.so", data, CAS))
 		return 1;
 	unlink(data);
-	printf("%-8s %-22s %10s %18s   %s\n", "threads", "contender", "ns/op", "quartiles", "times 'pin, frozen bit'");
+	printf("%-8s %-22s %10s %18s   %s\n", "threads", "contender", "ns/op", "quartiles",
+		"times 'pin, frozen bit'");
 	for (threads = 1; threads <= (unsigned)cpus && threads <= THREADS_MAX; threads *= 2) {
 		double ns[CONTENDERS][ROUNDS_MAX], ratio[ROUNDS_MAX], low, high, mid;
 		unsigned r, c;

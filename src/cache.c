@@ -183,10 +183,12 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.pages = cache->pool.pages,
 		.pages_free = free_pages,
 		.pages_file = cache->pool.pages - free_pages > private_pages
-			? cache->pool.pages - free_pages - private_pages : 0,
+				      ? cache->pool.pages - free_pages - private_pages
+				      : 0,
 		.pages_private = private_pages,
 		.bytes_metadata = cache->pool.folios_bytes +
-			folio_u64_load_relaxed(&cache->tree_budget.nodes) * sizeof(struct tree_node),
+				  folio_u64_load_relaxed(&cache->tree_budget.nodes) *
+					  sizeof(struct tree_node),
 		.huge_bytes = cache->pool.huge_bytes,
 		.hits = count[STAT_HITS],
 		.misses = count[STAT_MISSES],

@@ -39,8 +39,8 @@ struct type {
 
 struct folio_cache {
 	/* Set at creation, never changed. */
-	uint64_t id;          /* never used twice in a process */
-	uint64_t process;     /* which process, counted along forks */
+	uint64_t id;      /* never used twice in a process */
+	uint64_t process; /* which process, counted along forks */
 	const struct folio_io_ops *io;
 	void *io_context;
 	uint32_t flags;
@@ -80,7 +80,8 @@ struct inode {
 	struct tree tree;
 	/* Read by every look-up. release/acquire: who sees a larger size finds the old last page gone. */
 	_Alignas(64) folio_u64 size;
-	folio_u8 hint_shift; /* bytes to hints: one for each page, or one for each 64 pages; see inode_count */
+	folio_u8
+		hint_shift; /* bytes to hints: one for each page, or one for each 64 pages; see inode_count */
 	/* Set at creation. */
 	struct folio_cache *cache;
 	void *handle; /* the backend's */
@@ -119,7 +120,7 @@ struct folio_file {
 };
 
 /* Folios that one read of the backend fills; a part of one file without a gap. */
-#define FILL_FOLIOS FOLIO_IO_IOV_MAX
+#define FILL_FOLIOS    FOLIO_IO_IOV_MAX
 /* One request at most: several of them keep the device busy side by side. */
 #define FILL_PAGES_MAX 256
 
@@ -153,8 +154,8 @@ void folio_types_destroy(struct folio_cache *cache);
  * Open @path with the backend and find or make its inode. Called with the cache's files_lock held, as is
  * inode_put, which drops the pages when nobody has the file open any more.
  */
-int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode, struct stats_shard *shard,
-	struct inode **inode);
+int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
+	struct stats_shard *shard, struct inode **inode);
 void inode_put(struct inode *inode, struct stats_shard *shard);
 
 /*
@@ -190,7 +191,8 @@ static inline uint64_t hint_at(const struct inode *inode, uint64_t start, uint64
 }
 
 /* Drop the pages first .. last. */
-void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+void inode_invalidate(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
 /*
  * Ask the system for size and time of change; drop what is stale. With @growth_only the time of change does not
@@ -214,8 +216,8 @@ struct fill_batch {
  * memory only, and stops where there is none. They complete on the backend's threads. Returns pages added.
  */
 #define FILL_NO_MARK UINT64_MAX
-uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end, uint64_t mark,
-	uint8_t heat);
+uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end,
+	uint64_t mark, uint8_t heat);
 void fill_submit(struct fill_batch *batch);
 
 /* How many of the pages from @index up to and without @end are not there. */

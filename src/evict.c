@@ -40,7 +40,8 @@
 
 #define BATCH 32
 
-static void queue_push(struct pool *pool, struct evict_queue *queue, struct folio *folio, uint8_t which)
+static void queue_push(
+	struct pool *pool, struct evict_queue *queue, struct folio *folio, uint8_t which)
 {
 	uint32_t page = pool_page(pool, folio);
 
@@ -127,8 +128,8 @@ struct victim {
  * Step A for up to BATCH folios or @pages pages. *looks: how many folios may still be looked at. Returns the number
  * isolated; if there are any, the caller is counted as busy.
  */
-static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64_t pages, uint64_t *looks,
-	struct stats_shard *shard)
+static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64_t pages,
+	uint64_t *looks, struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
 	struct pool *pool = &cache->pool;
@@ -136,10 +137,10 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 	unsigned n = 0;
 
 	pthread_mutex_lock(&evict->lock);
-	while (n < BATCH && found < pages && *looks > 0) {
+	while (n < BATCH && found<pages && * looks> 0) {
 		/* A main queue of nothing but pins must not hide what the small one has. */
-		bool small = evict->small.folios &&
-			(evict->small.pages > evict->small_target || pinned >= evict->main.folios);
+		bool small = evict->small.folios && (evict->small.pages > evict->small_target ||
+							    pinned >= evict->main.folios);
 		struct evict_queue *queue = small ? &evict->small : &evict->main;
 		struct folio *folio;
 		uint8_t heat;
@@ -201,7 +202,8 @@ static bool take(struct folio_cache *cache, struct folio *folio)
 	if (!inode)
 		return false;
 	tree_lock(&inode->tree);
-	if (folio_ptr_load_relaxed(&folio->owner) == inode && folio_ref_try_freeze(&folio->ref, 2)) {
+	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
+		folio_ref_try_freeze(&folio->ref, 2)) {
 		uint64_t now = folio_u64_fetch_add_relaxed(&cache->evict.clock, pages);
 
 		FOLIO_PAUSE(evict_frozen, folio);
@@ -275,7 +277,8 @@ static uint64_t looks_limit(struct folio_cache *cache)
 }
 
 /* Evict until @pages are free, or until the effort is spent. */
-static bool evict_until(struct folio_cache *cache, uint64_t pages, bool direct, struct stats_shard *shard)
+static bool evict_until(
+	struct folio_cache *cache, uint64_t pages, bool direct, struct stats_shard *shard)
 {
 	uint64_t looks = looks_limit(cache);
 	uint32_t ends = 0;
@@ -296,7 +299,8 @@ static void wake(struct evict *evict)
 
 	if (folio_u32_load_relaxed(&evict->stuck))
 		return;
-	if (folio_u32_load_relaxed(&evict->wakeup) == 0 && folio_u32_cas_relaxed(&evict->wakeup, &asleep, 1))
+	if (folio_u32_load_relaxed(&evict->wakeup) == 0 &&
+		folio_u32_cas_relaxed(&evict->wakeup, &asleep, 1))
 		futex_wake(&evict->wakeup, 1);
 }
 
@@ -380,7 +384,8 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 
 	for (;;) {
 		uint64_t before = looks;
-		uint64_t freed = evict_batch(cache, UINT64_C(1) << *order, &looks, true, seen, shard);
+		uint64_t freed =
+			evict_batch(cache, UINT64_C(1) << *order, &looks, true, seen, shard);
 		struct folio *folio = alloc_order(cache, order, smaller);
 
 		if (folio) {
@@ -392,8 +397,8 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 	}
 }
 
-struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
-	struct stats_shard *shard)
+struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller,
+	enum evict_effort effort, struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
 	struct folio *folio = alloc_order(cache, order, smaller);
@@ -440,8 +445,8 @@ static void *background(void *arg)
 		if (pool_free_pages(&cache->pool) < evict->low) {
 			bool enough = evict_until(cache, evict->high, false, shard);
 
-			folio_u32_store_relaxed(
-				&evict->stuck, !enough && pool_free_pages(&cache->pool) < evict->low);
+			folio_u32_store_relaxed(&evict->stuck,
+				!enough && pool_free_pages(&cache->pool) < evict->low);
 		}
 		if (!folio_u32_load_acquire(&evict->stop))
 			futex_wait(&evict->wakeup, 0);

@@ -33,14 +33,15 @@ struct evict {
 	/* Set at creation. */
 	uint64_t small_target; /* pages: the small queue gives when it has more */
 	uint64_t ghost_pages;  /* how many evicted pages ago still counts as "soon" */
-	uint64_t low, high;    /* free pages: below low the background thread starts, at high it stops */
+	uint64_t low,
+		high; /* free pages: below low the background thread starts, at high it stops */
 	pthread_t thread;
 
 	_Alignas(64) pthread_mutex_t lock;
 	struct evict_queue small, main; /* guarded by lock */
 
 	_Alignas(64) folio_u64 clock; /* pages evicted so far; what a shadow holds */
-	folio_u32 wakeup;             /* futex word of the thread: 0 it sleeps or is about to, 1 it has work */
+	folio_u32 wakeup; /* futex word of the thread: 0 it sleeps or is about to, 1 it has work */
 	folio_u32 stop;
 	folio_u32 stuck; /* the last pass found everything pinned: no use in waking the thread */
 
@@ -92,8 +93,8 @@ enum evict_effort {
 	EVICT_CALLER,  /* evict on the calling thread, with bounded effort */
 	EVICT_WAIT,    /* as well wait for what is busy; the caller is not counted as busy itself */
 };
-struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
-	struct stats_shard *shard);
+struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller,
+	enum evict_effort effort, struct stats_shard *shard);
 
 /* Make it likely that @pages are free, evicting on the calling thread if need be. */
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);

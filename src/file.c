@@ -40,7 +40,8 @@
  * The one known race: the frame may be overwritten while it is copied, and what was copied is thrown away then,
  * since the version says so. Byte by byte through volatile, so that no intercepted memcpy is called.
  */
-__attribute__((noinline, no_sanitize("thread"))) static void copy_out(void *to, const void *from, size_t len)
+__attribute__((noinline, no_sanitize("thread"))) static void copy_out(
+	void *to, const void *from, size_t len)
 {
 	volatile const char *source = from;
 	volatile char *target = to;
@@ -55,11 +56,11 @@ struct block16 {
 	uint64_t word[2];
 };
 
-#define COPY_BLOCK(type, to, from)                                                                 \
-	do {                                                                                       \
-		type block;                                                                        \
-		__builtin_memcpy(&block, (from), sizeof(block));                                   \
-		__builtin_memcpy((to), &block, sizeof(block));                                     \
+#define COPY_BLOCK(type, to, from)                               \
+	do {                                                     \
+		type block;                                      \
+		__builtin_memcpy(&block, (from), sizeof(block)); \
+		__builtin_memcpy((to), &block, sizeof(block));   \
 	} while (0)
 
 /*
@@ -122,13 +123,15 @@ static inline bool touch(struct folio_file *file, struct folio *folio)
 	return false;
 }
 
-static inline folio_u32 *hint_of(const struct folio_file *file, const struct inode *inode, uint64_t offset)
+static inline folio_u32 *hint_of(
+	const struct folio_file *file, const struct inode *inode, uint64_t offset)
 {
 	return &file->hint[hint_at(inode, file->hint_start, offset) & file->hint_mask];
 }
 
 /* Looked at first: the word's line is read by those who hit, and mostly says so already. */
-static inline void hint_set(const struct folio_file *file, uint64_t offset, const struct folio *folio)
+static inline void hint_set(
+	const struct folio_file *file, uint64_t offset, const struct folio *folio)
 {
 	folio_u32 *hint = hint_of(file, file->inode, offset);
 	uint32_t page = (uint32_t)(folio - file->folios);
@@ -154,8 +157,8 @@ struct glimpse {
  * page sees the size. Who finds that it grew drops the page that ends in zeros, and then stores the larger
  * size: who sees that size does not find that page again.
  */
-static inline __attribute__((always_inline)) bool
-glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
+static inline __attribute__((always_inline)) bool glimpse(
+	struct folio_file *file, uint64_t offset, struct glimpse *seen)
 {
 	uint64_t file_size;
 	size_t size, in_folio;
@@ -191,7 +194,8 @@ glimpse(struct folio_file *file, uint64_t offset, struct glimpse *seen)
  * Copy up to @len bytes from @offset, as far as the folio there and the file reach. Returns the bytes copied, 0 when
  * the page is not there or changed meanwhile. *marked: reading ahead should go on.
  */
-static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
+static size_t copy_cached(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
 {
 	struct glimpse seen;
 	size_t copied = 0;
@@ -219,8 +223,8 @@ static size_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64
  * Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. *held: there
  * was one for a moment, at least.
  */
-static inline __attribute__((always_inline)) struct folio *
-lookup_pin(struct inode *inode, uint64_t index, bool *held, struct stats_shard *shard)
+static inline __attribute__((always_inline)) struct folio *lookup_pin(
+	struct inode *inode, uint64_t index, bool *held, struct stats_shard *shard)
 {
 	unsigned failed = 0;
 	struct folio *folio;
@@ -260,7 +264,8 @@ lookup_pin(struct inode *inode, uint64_t index, bool *held, struct stats_shard *
 /* ---- missing ---- */
 
 /* Read on where a marked window was reached. */
-static __attribute__((noinline)) void read_ahead(struct folio_file *file, uint64_t index, struct stats_shard *shard)
+static __attribute__((noinline)) void read_ahead(
+	struct folio_file *file, uint64_t index, struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
 	struct fill_batch batch = {.cache = file->cache};
@@ -274,7 +279,8 @@ static __attribute__((noinline)) void read_ahead(struct folio_file *file, uint64
 	if (start >= end)
 		return;
 	evict_reserve(file->cache, end - start, shard);
-	stats_add(shard, STAT_READAHEAD_PAGES, fill_add(&batch, inode, start, end, start, HEAT_STREAM));
+	stats_add(shard, STAT_READAHEAD_PAGES,
+		fill_add(&batch, inode, start, end, start, HEAT_STREAM));
 	fill_submit(&batch);
 }
 
@@ -297,8 +303,8 @@ static int no_memory(struct folio_cache *cache, struct stats_shard *shard)
  * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
  * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting.
  */
-static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait, struct stats_shard *shard,
-	struct folio **folio)
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
+	struct stats_shard *shard, struct folio **folio)
 {
 	struct inode *inode = file->inode;
 	struct folio_cache *cache = file->cache;
@@ -326,11 +332,12 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
-			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK, HEAT_COLD);
+			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK,
+				HEAT_COLD);
 		if (window.end > window.demand_end)
 			stats_add(shard, STAT_READAHEAD_PAGES,
-				fill_add(&batch, inode, window.demand_end, window.end, window.demand_end,
-					HEAT_STREAM));
+				fill_add(&batch, inode, window.demand_end, window.end,
+					window.demand_end, HEAT_STREAM));
 	}
 	fill_submit(&batch);
 	if (!nowait)
@@ -411,7 +418,8 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 
 /* ---- the public face ---- */
 
-int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode, struct folio_file **result)
+int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode,
+	struct folio_file **result)
 {
 	struct stats_shard *shard = cache ? thread_enter(cache, cache->id) : NULL;
 	struct folio_file *file;
@@ -485,7 +493,8 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
  * The size is loaded when the folio is there. By a size from before, zeros from behind the end would be read: of a
  * folio that was filled after the file had shrunk.
  */
-static int pinned_left(struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
+static int pinned_left(
+	struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
 {
 	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT, end = start + folio->private_data;
 	uint64_t size = folio_u64_load_acquire(&file->inode->size);
@@ -502,8 +511,8 @@ static int pinned_left(struct folio_file *file, const struct folio *folio, uint6
 }
 
 /* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
-static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait,
-	struct stats_shard *shard)
+static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
+	bool nowait, struct stats_shard *shard)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT, left;
 	struct folio *folio;
@@ -517,7 +526,8 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	if (!r) {
 		if (len > left)
 			len = left;
-		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)), len);
+		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)),
+			len);
 		marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
 		hint_set(file, offset, folio);
 	}
@@ -528,8 +538,8 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	return r ? r : (ssize_t)len;
 }
 
-static __attribute__((noinline)) ssize_t
-read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
+static __attribute__((noinline)) ssize_t read_slow(
+	struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
 {
 	struct stats_shard *shard;
 	size_t done = 0;
@@ -580,11 +590,13 @@ read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool 
 }
 
 /* The rare end of a hit, where something is left to do. */
-static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+static __attribute__((noinline)) ssize_t read_touch(
+	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
 {
 	/* The descriptor may serve another page by now. Then a wrong hint is given. */
 	if (touch(file, folio))
-		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, thread_enter(file->cache, file->cache_id));
+		read_ahead(file, offset >> FOLIO_PAGE_SHIFT,
+			thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
 }
 
@@ -604,8 +616,8 @@ static __attribute__((noinline)) ssize_t read_touch(struct folio_file *file, str
  *
  * Everything else, also a useless hint, is read_slow's, which gives a better one.
  */
-static inline __attribute__((always_inline)) ssize_t
-read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+static inline __attribute__((always_inline)) ssize_t read_any(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
 	const struct thread_last *thread;
 	uint64_t version, in_folio;
@@ -635,7 +647,8 @@ read_any(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool n
 		goto slow;
 	/* Far too large where the page lies before the folio. */
 	in_folio = offset - (folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT);
-	if (unlikely(in_folio > ((uint64_t)FOLIO_PAGE_SIZE << folio_u8_load_relaxed(&folio->order)) - len))
+	if (unlikely(in_folio >
+		     ((uint64_t)FOLIO_PAGE_SIZE << folio_u8_load_relaxed(&folio->order)) - len))
 		goto slow;
 	FOLIO_PAUSE(copy_before_copy, folio);
 	copy_short(buf, (const char *)folio->data + in_folio, len);
@@ -660,8 +673,8 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
 }
 
 /* Everything about a get that is not a plain hit. */
-static __attribute__((noinline)) int
-get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
+static __attribute__((noinline)) int get_slow(
+	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
 	struct stats_shard *shard;
 	struct folio *folio;
@@ -703,8 +716,8 @@ again:
 }
 
 /* The rare ends of a pinned hit. */
-static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t index, unsigned flags,
-	struct folio **result, void **page, struct folio *folio)
+static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t index,
+	unsigned flags, struct folio **result, void **page, struct folio *folio)
 {
 	folio_put(folio);
 	return get_slow(file, index, flags, result, page);
@@ -716,7 +729,8 @@ static __attribute__((noinline)) int get_wake(void)
 	return 0;
 }
 
-static __attribute__((noinline)) int get_touch(struct folio_file *file, struct folio *folio, uint64_t index)
+static __attribute__((noinline)) int get_touch(
+	struct folio_file *file, struct folio *folio, uint64_t index)
 {
 	if (touch(file, folio))
 		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
@@ -727,7 +741,8 @@ static __attribute__((noinline)) int get_touch(struct folio_file *file, struct f
  * A pinned hit, whole: steps 1 to 3. A leaf function like read_any. The counter is all that it touches of the descriptor:
  * others who pin the same folio are fighting for that line, and each look at it may be a transfer.
  */
-int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
+int folio_file_get_page(
+	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
 	const struct thread_last *thread;
 	struct folio *folio;
@@ -751,7 +766,7 @@ int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags,
 	FOLIO_PAUSE(pin_before_slot, folio);
 	/* The size between the two looks at the slot, as in glimpse. */
 	if (unlikely(index >= size_pages(folio_u64_load_acquire(&file->inode->size)) ||
-		    folio_ptr_load_acquire(slot) != entry)) {
+		     folio_ptr_load_acquire(slot) != entry)) {
 		grace_hit_end(thread->grace_word);
 		return get_undo(file, index, flags, result, page, folio);
 	}
@@ -770,7 +785,8 @@ int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags,
 /* Memory for so many pages is made free before they are asked for. */
 #define PREFETCH_PART 1024
 
-ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *range, unsigned count)
+ssize_t folio_file_prefetch(
+	struct folio_file *file, const struct folio_range *range, unsigned count)
 {
 	struct fill_batch batch;
 	struct stats_shard *shard;
@@ -796,8 +812,10 @@ ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *r
 		while (first < end) {
 			uint64_t part = end - first < PREFETCH_PART ? end - first : PREFETCH_PART;
 
-			evict_reserve(file->cache, fill_missing(file->inode, first, first + part), shard);
-			started += fill_add(&batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
+			evict_reserve(
+				file->cache, fill_missing(file->inode, first, first + part), shard);
+			started += fill_add(
+				&batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
 			first += part;
 		}
 	}

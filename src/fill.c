@@ -62,14 +62,17 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	folio = evict_alloc(cache, &order, true, effort, shard);
 	if (!folio)
 		return -ENOMEM;
-	/* Ours alone: frozen. What is plain here is published by the tree's store (release). */
+	/*
+	 * Ours alone: frozen. What is plain here is published by the tree's store (release). Broken first, by this
+	 * thread: index and owner are data for who copies by a hint (version.h).
+	 */
+	version_break(&folio->version);
 	folio->type = FOLIO_TYPE_FILE;
 	folio_u64_store_relaxed(&folio->index, index);
 	folio->private_data = 0;
 	folio_ptr_store_relaxed(&folio->owner, inode);
 	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
-	version_break(&folio->version);
 	folio_ref_unfreeze(&folio->ref, 2);
 	FOLIO_PAUSE(fill_unfrozen, folio);
 
@@ -142,12 +145,13 @@ static uint64_t folio_end(struct inode *inode, uint64_t index)
 	grace_read_lock();
 	entry = tree_load(&inode->tree, index);
 	grace_read_unlock();
-	return entry_is_folio(entry) ? (index | ((UINT64_C(1) << entry_order(entry)) - 1)) + 1 : index;
+	return entry_is_folio(entry) ? (index | ((UINT64_C(1) << entry_order(entry)) - 1)) + 1
+				     : index;
 }
 
 /* More of the same run. 0, or why it stopped: -EEXIST, -ENOMEM, -ENOBUFS. */
-static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, uint64_t mark, uint8_t heat,
-	struct stats_shard *shard)
+static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, uint64_t mark,
+	uint8_t heat, struct stats_shard *shard)
 {
 	uint64_t first = fill->request.offset >> FOLIO_PAGE_SHIFT;
 
@@ -156,7 +160,8 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 	while (fill->count < FILL_FOLIOS && first + fill->pages < end) {
 		uint64_t index = first + fill->pages;
 
-		int r = fill_extend(fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, shard);
+		int r = fill_extend(
+			fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, shard);
 
 		if (r)
 			return r;
@@ -336,11 +341,8 @@ void fill_submit(struct fill_batch *batch)
 	batch->count = 0;
 }
 
-
-
-
-uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end, uint64_t mark,
-	uint8_t heat)
+uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end,
+	uint64_t mark, uint8_t heat)
 {
 	struct folio_cache *cache = inode->cache;
 	struct stats_shard *shard = thread_enter(cache, cache->id);
@@ -394,14 +396,16 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	if (end == index)
 		return -EEXIST;
 	/* Nodes that have left a tree count until their grace period is over, and with many misses there are many. */
-	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS && tries-- > 0)
+	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
+		tries-- > 0)
 		grace_barrier();
 	if (r)
 		return r == -ENOBUFS ? -ENOMEM : r;
 	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
 	stats_add(shard, STAT_FILLS, 1);
 	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);
-	result = cache->io->read(cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
+	result = cache->io->read(
+		cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
 	r = fill_end(&fill, result, true, shard);
 	if (!r)
 		*folio = fill.folio[0];

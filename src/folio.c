@@ -88,7 +88,8 @@ void folio_types_init(struct folio_cache *cache)
 {
 	pthread_mutex_init(&cache->types_lock, NULL);
 	cache->type[FOLIO_TYPE_FILE] = (struct type){.name = "file", .release = release_file};
-	cache->type[FOLIO_TYPE_PRIVATE] = (struct type){.name = "private", .release = release_private};
+	cache->type[FOLIO_TYPE_PRIVATE] =
+		(struct type){.name = "private", .release = release_private};
 	folio_u32_store_relaxed(&cache->types_count, FOLIO_TYPE_PROGRAM);
 }
 
@@ -113,12 +114,14 @@ void folio_types_destroy(struct folio_cache *cache)
 	pthread_mutex_destroy(&cache->types_lock);
 }
 
-int folio_type_register(struct folio_cache *cache, const struct folio_type_params *params, unsigned *type)
+int folio_type_register(
+	struct folio_cache *cache, const struct folio_type_params *params, unsigned *type)
 {
 	struct stats_shard *shard = cache ? thread_enter(cache, cache->id) : NULL;
 	int r = 0;
 
-	if (!cache || !params || !type || params->size < sizeof(*params) || !params->name || !params->release)
+	if (!cache || !params || !type || params->size < sizeof(*params) || !params->name ||
+		!params->release)
 		return -EINVAL;
 	if (!shard)
 		return thread_error(cache);
@@ -151,7 +154,8 @@ int folio_type_register(struct folio_cache *cache, const struct folio_type_param
 	return r == -EAGAIN ? -ENOMEM : r;
 }
 
-int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *owner, struct folio **folio)
+int folio_alloc(
+	struct folio_cache *cache, unsigned order, unsigned type, void *owner, struct folio **folio)
 {
 	struct stats_shard *shard = cache ? thread_enter(cache, cache->id) : NULL;
 	struct folio *taken;
@@ -164,6 +168,8 @@ int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *
 	taken = evict_alloc(cache, &order, false, EVICT_WAIT, shard);
 	if (!taken)
 		return -ENOMEM;
+	/* Stays odd: nobody copies it. Before index and owner, as in fill.c. */
+	version_break(&taken->version);
 	taken->type = (uint8_t)type;
 	folio_u64_store_relaxed(&taken->index, 0);
 	taken->private_data = 0;

@@ -20,14 +20,15 @@
 #include "futex.h"
 #include "version.h"
 
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)      __builtin_expect(!!(x), 1)
+#define unlikely(x)    __builtin_expect(!!(x), 0)
 
 /* folio->flags */
 #define FOLIO_LOCKED   1u /* being filled; who wants it waits */
 #define FOLIO_WAITERS  2u /* somebody sleeps on flags */
 #define FOLIO_UPTODATE 4u /* contents good; never set on a folio whose read failed */
-#define FOLIO_ERROR    8u /* the read failed; the errno is in private_data (when good: bytes that are the file's) */
+#define FOLIO_ERROR \
+	8u /* the read failed; the errno is in private_data (when good: bytes that are the file's) */
 
 /* folio->type; a program's own begin at FOLIO_TYPE_PROGRAM. */
 #define FOLIO_TYPE_FREE    0u
@@ -40,7 +41,7 @@
  * only reads, so that a hot folio's line stays shared. A lost update costs a little of a hint.
  */
 enum {
-	HEAT_MARK,   /* first folio of a read-ahead window, not reached yet: reaching it starts the next */
+	HEAT_MARK, /* first folio of a read-ahead window, not reached yet: reaching it starts the next */
 	HEAT_COLD,   /* not read since it came, or since the queue looked last */
 	HEAT_WARM,   /* once */
 	HEAT_HOT,    /* more than once */

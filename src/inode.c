@@ -82,7 +82,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		folio_u64_store_release(&inode->size, attr.size);
 	} else if (!growth_only || attr.size < inode->attr_size) {
 		changed = changed || attr.mtime_sec != inode->attr_mtime_sec ||
-			attr.mtime_nsec != inode->attr_mtime_nsec;
+			  attr.mtime_nsec != inode->attr_mtime_nsec;
 		if (changed) {
 			/* A smaller size first, so that nobody fills behind the end; a larger one after. */
 			if (attr.size < inode->attr_size)
@@ -141,8 +141,8 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 	return 0;
 }
 
-int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode, struct stats_shard *shard,
-	struct inode **result)
+int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
+	struct stats_shard *shard, struct inode **result)
 {
 	unsigned io_flags = cache->flags & FOLIO_CACHE_BUFFERED ? FOLIO_IO_BUFFERED : 0;
 	struct folio_io_attr attr;
@@ -168,7 +168,7 @@ int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mod
 		goto close;
 	}
 	r = create(cache, handle, &attr, &inode);
-	if (r < 0)
+	if (r)
 		goto close;
 	inode->opens = 1;
 	*result = inode;

@@ -30,7 +30,8 @@ static void *reserve(size_t bytes, bool huge_pages)
 	size_t len = bytes + HUGE_BYTES;
 	char *map, *start;
 
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		-1, 0);
 	if (map == MAP_FAILED)
 		return NULL;
 	start = (char *)round_up((uintptr_t)map, HUGE_BYTES);
@@ -48,7 +49,8 @@ static void buddy_push(struct pool *pool, uint32_t page, unsigned order)
 	struct folio *folio = pool_folio(pool, page);
 	uint32_t head = pool->head[order];
 
-	folio_u8_store_relaxed(&folio->order, (uint8_t)order);
+	/* release: a copying reader may look (version.h); the version was broken by who freed it. */
+	folio_u8_store_release(&folio->order, (uint8_t)order);
 	folio->prev = POOL_NONE;
 	folio->next = head;
 	if (head != POOL_NONE)
@@ -77,7 +79,8 @@ static void buddy_free(struct pool *pool, uint32_t page, unsigned order)
 		if (other >= pool->pages)
 			break;
 		buddy = pool_folio(pool, other);
-		if (folio_u8_load_relaxed(&buddy->queue) != POOL_QUEUE_BUDDY || buddy->order != order)
+		if (folio_u8_load_relaxed(&buddy->queue) != POOL_QUEUE_BUDDY ||
+			buddy->order != order)
 			break;
 		buddy_unlink(pool, buddy);
 		page &= ~(UINT32_C(1) << order);
@@ -103,7 +106,8 @@ static uint32_t buddy_alloc(struct pool *pool, unsigned order)
 		from--;
 		buddy_push(pool, page + (UINT32_C(1) << from), from);
 	}
-	folio_u8_store_relaxed(&pool_folio(pool, page)->order, (uint8_t)order);
+	folio_u8_store_release(
+		&pool_folio(pool, page)->order, (uint8_t)order); /* as in buddy_push */
 	return page;
 }
 
@@ -123,7 +127,8 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 		hints *= 2;
 	pool->hint_mask = hints - 1;
 	pool->folios_bytes = round_up(
-		pages * (sizeof(struct folio) + sizeof(*pool->heat)) + hints * sizeof(*pool->hint), 4096);
+		pages * (sizeof(struct folio) + sizeof(*pool->heat)) + hints * sizeof(*pool->hint),
+		4096);
 	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
 	/* All stocks together hold at most an eighth of the budget. */
 	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);

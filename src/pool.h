@@ -13,14 +13,14 @@
 
 #include "folio.h"
 
-#define POOL_NONE UINT32_MAX
+#define POOL_NONE        UINT32_MAX
 
 /* folio->queue of a free folio; a queue of evict has other values. */
 #define POOL_QUEUE_NONE  0
 #define POOL_QUEUE_BUDDY 1
 #define POOL_QUEUE_STOCK 2
 
-#define POOL_STOCK_MAX 64
+#define POOL_STOCK_MAX   64
 
 /* Single pages kept for a CPU: most allocations and frees touch nothing but this line and the pages. */
 struct pool_stock {
@@ -33,7 +33,8 @@ struct pool {
 	/* Set at creation, never changed. */
 	struct folio *folios;
 	char *data;
-	folio_u8 *heat; /* a hint for each page frame, see folio.h; beside, so that giving it dirties no descriptor */
+	folio_u8 *
+		heat; /* a hint for each page frame, see folio.h; beside, so that giving it dirties no descriptor */
 	/*
 	 * Where a page of a file probably is: for each page of each file a word, shared with others by chance, that says
 	 * which page frame begins the folio that had it last. Never wrong, only useless: the descriptor says what

@@ -39,7 +39,8 @@ static struct stream *find(struct streams *streams, uint64_t index)
 	for (i = 0; i < STREAMS; i++) {
 		struct stream *stream = &streams->stream[i];
 
-		if (stream->next != UINT64_MAX && index <= stream->next && stream->next - index <= stream->window)
+		if (stream->next != UINT64_MAX && index <= stream->next &&
+			stream->next - index <= stream->window)
 			return stream;
 	}
 	return NULL;
@@ -96,7 +97,8 @@ struct window streams_miss(struct streams *streams, uint64_t index, uint64_t pag
 	return window;
 }
 
-bool streams_mark(struct streams *streams, uint64_t index, uint64_t max, uint64_t *start, uint64_t *end)
+bool streams_mark(
+	struct streams *streams, uint64_t index, uint64_t max, uint64_t *start, uint64_t *end)
 {
 	struct stream *stream;
 

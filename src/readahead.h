@@ -32,7 +32,7 @@ struct streams {
 /* What to read on a miss or at a mark. */
 struct window {
 	uint64_t demand_end; /* pages up to here were asked for */
-	uint64_t end;        /* pages up to here are to be read; mark at demand_end where end is beyond */
+	uint64_t end; /* pages up to here are to be read; mark at demand_end where end is beyond */
 };
 
 void streams_init(struct streams *streams);
@@ -42,6 +42,7 @@ void streams_destroy(struct streams *streams);
 struct window streams_miss(struct streams *streams, uint64_t index, uint64_t pages, uint64_t max);
 
 /* The mark at @index was reached. Returns false when there is nothing to read ahead; else start .. end. */
-bool streams_mark(struct streams *streams, uint64_t index, uint64_t max, uint64_t *start, uint64_t *end);
+bool streams_mark(
+	struct streams *streams, uint64_t index, uint64_t max, uint64_t *start, uint64_t *end);
 
 #endif

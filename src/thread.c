@@ -21,9 +21,9 @@ static _Thread_local struct thread_cache thread_caches[THREAD_CACHES];
 static _Thread_local bool thread_ending;
 
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct folio_cache *caches;  /* guarded by threads_lock */
-static uint64_t next_id = 1;        /* guarded by threads_lock */
-static folio_u64 process_number;    /* one more in a child than in its parent */
+static struct folio_cache *caches; /* guarded by threads_lock */
+static uint64_t next_id = 1;       /* guarded by threads_lock */
+static folio_u64 process_number;   /* one more in a child than in its parent */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t ended_key;
 static int once_error;

@@ -35,7 +35,8 @@ static inline void test_begin(const char *name)
 {
 	const char *given = getenv("FOLIO_SEED");
 
-	test_seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
+	test_seed = given ? strtoull(given, NULL, 0)
+			  : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
 	printf("# %s: FOLIO_SEED=%llu\n", name, (unsigned long long)test_seed);
 	fflush(stdout);
 }
@@ -102,10 +103,10 @@ static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
 }
 
 /* Wait until @condition, which another thread makes true. */
-#define wait_until(condition)                                                                      \
-	do {                                                                                       \
-		while (!(condition))                                                               \
-			sched_yield();                                                             \
+#define wait_until(condition)          \
+	do {                           \
+		while (!(condition))   \
+			sched_yield(); \
 	} while (0)
 
 /* References of the folio that has a page of a file now; 0: it is not there. A look inside. */

@@ -51,17 +51,17 @@ typedef folio_atomic_relacy<uint32_t> folio_u32;
 typedef folio_atomic_relacy<uint64_t> folio_u64;
 typedef folio_atomic_relacy<void *> folio_ptr;
 
-#define FOLIO_ATOMIC_LOAD_(p, order)          ((p)->load(rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_STORE_(p, v, order)      ((p)->store((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_ADD_(p, v, order)        ((p)->fetch_add((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_SUB_(p, v, order)        ((p)->fetch_sub((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_OR_(p, v, order)         ((p)->fetch_or((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_AND_(p, v, order)        ((p)->fetch_and((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_XCHG_(p, v, order)       ((p)->exchange((v), rl::mo_##order, RL_INFO))
-#define FOLIO_ATOMIC_CAS_(p, e, v, order)                                                          \
+#define FOLIO_ATOMIC_LOAD_(p, order)     ((p)->load(rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_STORE_(p, v, order) ((p)->store((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_ADD_(p, v, order)   ((p)->fetch_add((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_SUB_(p, v, order)   ((p)->fetch_sub((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_OR_(p, v, order)    ((p)->fetch_or((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_AND_(p, v, order)   ((p)->fetch_and((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_XCHG_(p, v, order)  ((p)->exchange((v), rl::mo_##order, RL_INFO))
+#define FOLIO_ATOMIC_CAS_(p, e, v, order) \
 	((p)->compare_exchange_strong(*(e), (v), rl::mo_##order, RL_INFO, rl::mo_relaxed, RL_INFO))
-#define FOLIO_ATOMIC_FENCE_(order)            rl::atomic_thread_fence(rl::mo_##order, RL_INFO)
-#define FOLIO_ATOMIC_CONST_                   const
+#define FOLIO_ATOMIC_FENCE_(order) rl::atomic_thread_fence(rl::mo_##order, RL_INFO)
+#define FOLIO_ATOMIC_CONST_        const
 
 #else /* C11 and C++11 */
 
@@ -70,96 +70,101 @@ typedef uint32_t folio_u32;
 typedef uint64_t folio_u64;
 typedef void *folio_ptr;
 
-#define FOLIO_ATOMIC_ORDER_relaxed            __ATOMIC_RELAXED
-#define FOLIO_ATOMIC_ORDER_acquire            __ATOMIC_ACQUIRE
-#define FOLIO_ATOMIC_ORDER_release            __ATOMIC_RELEASE
-#define FOLIO_ATOMIC_ORDER_acq_rel            __ATOMIC_ACQ_REL
-#define FOLIO_ATOMIC_ORDER_seq_cst            __ATOMIC_SEQ_CST
+#define FOLIO_ATOMIC_ORDER_relaxed       __ATOMIC_RELAXED
+#define FOLIO_ATOMIC_ORDER_acquire       __ATOMIC_ACQUIRE
+#define FOLIO_ATOMIC_ORDER_release       __ATOMIC_RELEASE
+#define FOLIO_ATOMIC_ORDER_acq_rel       __ATOMIC_ACQ_REL
+#define FOLIO_ATOMIC_ORDER_seq_cst       __ATOMIC_SEQ_CST
 
-#define FOLIO_ATOMIC_LOAD_(p, order)          __atomic_load_n((p), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_STORE_(p, v, order)      __atomic_store_n((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_ADD_(p, v, order)        __atomic_fetch_add((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_SUB_(p, v, order)        __atomic_fetch_sub((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_OR_(p, v, order)         __atomic_fetch_or((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_AND_(p, v, order)        __atomic_fetch_and((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_XCHG_(p, v, order)       __atomic_exchange_n((p), (v), FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_CAS_(p, e, v, order)                                                          \
-	__atomic_compare_exchange_n((p), (e), (v), false, FOLIO_ATOMIC_ORDER_##order, __ATOMIC_RELAXED)
-#define FOLIO_ATOMIC_FENCE_(order)            __atomic_thread_fence(FOLIO_ATOMIC_ORDER_##order)
-#define FOLIO_ATOMIC_CONST_                   const
+#define FOLIO_ATOMIC_LOAD_(p, order)     __atomic_load_n((p), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_STORE_(p, v, order) __atomic_store_n((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_ADD_(p, v, order)   __atomic_fetch_add((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_SUB_(p, v, order)   __atomic_fetch_sub((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_OR_(p, v, order)    __atomic_fetch_or((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_AND_(p, v, order)   __atomic_fetch_and((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_XCHG_(p, v, order)  __atomic_exchange_n((p), (v), FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_CAS_(p, e, v, order) \
+	__atomic_compare_exchange_n(      \
+		(p), (e), (v), false, FOLIO_ATOMIC_ORDER_##order, __ATOMIC_RELAXED)
+#define FOLIO_ATOMIC_FENCE_(order) __atomic_thread_fence(FOLIO_ATOMIC_ORDER_##order)
+#define FOLIO_ATOMIC_CONST_        const
 
 #endif
 
-#define FOLIO_ATOMIC_TYPE_(type, value_t)                                                          \
-	static inline value_t folio_##type##_load_relaxed(FOLIO_ATOMIC_CONST_ folio_##type *p)     \
-	{                                                                                          \
-		return FOLIO_ATOMIC_LOAD_(p, relaxed);                                             \
-	}                                                                                          \
-	static inline value_t folio_##type##_load_acquire(FOLIO_ATOMIC_CONST_ folio_##type *p)     \
-	{                                                                                          \
-		return FOLIO_ATOMIC_LOAD_(p, acquire);                                             \
-	}                                                                                          \
-	static inline void folio_##type##_store_relaxed(folio_##type *p, value_t v)                \
-	{                                                                                          \
-		FOLIO_ATOMIC_STORE_(p, v, relaxed);                                                \
-	}                                                                                          \
-	static inline void folio_##type##_store_release(folio_##type *p, value_t v)                \
-	{                                                                                          \
-		FOLIO_ATOMIC_STORE_(p, v, release);                                                \
-	}                                                                                          \
-	static inline value_t folio_##type##_exchange_acquire(folio_##type *p, value_t v)          \
-	{                                                                                          \
-		return FOLIO_ATOMIC_XCHG_(p, v, acquire);                                          \
-	}                                                                                          \
-	static inline bool folio_##type##_cas_relaxed(folio_##type *p, value_t *expected, value_t v) \
-	{                                                                                          \
-		return FOLIO_ATOMIC_CAS_(p, expected, v, relaxed);                                 \
-	}                                                                                          \
-	static inline bool folio_##type##_cas_acquire(folio_##type *p, value_t *expected, value_t v) \
-	{                                                                                          \
-		return FOLIO_ATOMIC_CAS_(p, expected, v, acquire);                                 \
-	}                                                                                          \
-	static inline bool folio_##type##_cas_release(folio_##type *p, value_t *expected, value_t v) \
-	{                                                                                          \
-		return FOLIO_ATOMIC_CAS_(p, expected, v, release);                                 \
-	}                                                                                          \
-	static inline bool folio_##type##_cas_acq_rel(folio_##type *p, value_t *expected, value_t v) \
-	{                                                                                          \
-		return FOLIO_ATOMIC_CAS_(p, expected, v, acq_rel);                                 \
+#define FOLIO_ATOMIC_TYPE_(type, value_t)                                                      \
+	static inline value_t folio_##type##_load_relaxed(FOLIO_ATOMIC_CONST_ folio_##type *p) \
+	{                                                                                      \
+		return FOLIO_ATOMIC_LOAD_(p, relaxed);                                         \
+	}                                                                                      \
+	static inline value_t folio_##type##_load_acquire(FOLIO_ATOMIC_CONST_ folio_##type *p) \
+	{                                                                                      \
+		return FOLIO_ATOMIC_LOAD_(p, acquire);                                         \
+	}                                                                                      \
+	static inline void folio_##type##_store_relaxed(folio_##type *p, value_t v)            \
+	{                                                                                      \
+		FOLIO_ATOMIC_STORE_(p, v, relaxed);                                            \
+	}                                                                                      \
+	static inline void folio_##type##_store_release(folio_##type *p, value_t v)            \
+	{                                                                                      \
+		FOLIO_ATOMIC_STORE_(p, v, release);                                            \
+	}                                                                                      \
+	static inline value_t folio_##type##_exchange_acquire(folio_##type *p, value_t v)      \
+	{                                                                                      \
+		return FOLIO_ATOMIC_XCHG_(p, v, acquire);                                      \
+	}                                                                                      \
+	static inline bool folio_##type##_cas_relaxed(                                         \
+		folio_##type *p, value_t *expected, value_t v)                                 \
+	{                                                                                      \
+		return FOLIO_ATOMIC_CAS_(p, expected, v, relaxed);                             \
+	}                                                                                      \
+	static inline bool folio_##type##_cas_acquire(                                         \
+		folio_##type *p, value_t *expected, value_t v)                                 \
+	{                                                                                      \
+		return FOLIO_ATOMIC_CAS_(p, expected, v, acquire);                             \
+	}                                                                                      \
+	static inline bool folio_##type##_cas_release(                                         \
+		folio_##type *p, value_t *expected, value_t v)                                 \
+	{                                                                                      \
+		return FOLIO_ATOMIC_CAS_(p, expected, v, release);                             \
+	}                                                                                      \
+	static inline bool folio_##type##_cas_acq_rel(                                         \
+		folio_##type *p, value_t *expected, value_t v)                                 \
+	{                                                                                      \
+		return FOLIO_ATOMIC_CAS_(p, expected, v, acq_rel);                             \
 	}
 
-#define FOLIO_ATOMIC_ARITHMETIC_(type, value_t)                                                    \
-	static inline value_t folio_##type##_fetch_add_relaxed(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_ADD_(p, v, relaxed);                                           \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_add_acquire(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_ADD_(p, v, acquire);                                           \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_add_release(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_ADD_(p, v, release);                                           \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_sub_relaxed(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_SUB_(p, v, relaxed);                                           \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_sub_release(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_SUB_(p, v, release);                                           \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_or_relaxed(folio_##type *p, value_t v)          \
-	{                                                                                          \
-		return FOLIO_ATOMIC_OR_(p, v, relaxed);                                            \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_or_release(folio_##type *p, value_t v)          \
-	{                                                                                          \
-		return FOLIO_ATOMIC_OR_(p, v, release);                                            \
-	}                                                                                          \
-	static inline value_t folio_##type##_fetch_and_release(folio_##type *p, value_t v)         \
-	{                                                                                          \
-		return FOLIO_ATOMIC_AND_(p, v, release);                                           \
+#define FOLIO_ATOMIC_ARITHMETIC_(type, value_t)                                            \
+	static inline value_t folio_##type##_fetch_add_relaxed(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_ADD_(p, v, relaxed);                                   \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_add_acquire(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_ADD_(p, v, acquire);                                   \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_add_release(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_ADD_(p, v, release);                                   \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_sub_relaxed(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_SUB_(p, v, relaxed);                                   \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_sub_release(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_SUB_(p, v, release);                                   \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_or_relaxed(folio_##type *p, value_t v)  \
+	{                                                                                  \
+		return FOLIO_ATOMIC_OR_(p, v, relaxed);                                    \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_or_release(folio_##type *p, value_t v)  \
+	{                                                                                  \
+		return FOLIO_ATOMIC_OR_(p, v, release);                                    \
+	}                                                                                  \
+	static inline value_t folio_##type##_fetch_and_release(folio_##type *p, value_t v) \
+	{                                                                                  \
+		return FOLIO_ATOMIC_AND_(p, v, release);                                   \
 	}
 
 FOLIO_ATOMIC_TYPE_(u8, uint8_t)

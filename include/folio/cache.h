@@ -54,13 +54,14 @@ const char *folio_version(void);
 #define FOLIO_CACHE_NO_READAHEAD  4u /* do not look for sequential reading */
 
 struct folio_cache_params {
-	size_t size;    /* sizeof(struct folio_cache_params) */
-	uint64_t bytes; /* budget for page frames, rounded down to pages; at least FOLIO_CACHE_BYTES_MIN */
+	size_t size; /* sizeof(struct folio_cache_params) */
+	uint64_t
+		bytes; /* budget for page frames, rounded down to pages; at least FOLIO_CACHE_BYTES_MIN */
 	uint32_t flags;
-	uint32_t io_depth;              /* requests in flight at most; 0: 128 */
-	const struct folio_io_ops *io;  /* NULL: io_uring, or threads where it is denied */
-	void *io_context;               /* given to io->create */
-	uint64_t readahead;             /* bytes of the largest window; 0: 4 MiB or 1/32 of bytes */
+	uint32_t io_depth;             /* requests in flight at most; 0: 128 */
+	const struct folio_io_ops *io; /* NULL: io_uring, or threads where it is denied */
+	void *io_context;              /* given to io->create */
+	uint64_t readahead;            /* bytes of the largest window; 0: 4 MiB or 1/32 of bytes */
 };
 
 #define FOLIO_CACHE_BYTES_MIN (64u * FOLIO_PAGE_SIZE)
@@ -95,27 +96,28 @@ struct folio_cache_stats {
 	size_t size;    /* set by the caller: sizeof(struct folio_cache_stats) */
 	const char *io; /* name of the backend in use */
 
-	uint64_t pages;          /* page frames in the budget */
-	uint64_t pages_free;     /* of those, free now */
-	uint64_t pages_file;     /* of those, in files' trees now, or on their way out with pins on them */
+	uint64_t pages;      /* page frames in the budget */
+	uint64_t pages_free; /* of those, free now */
+	uint64_t
+		pages_file; /* of those, in files' trees now, or on their way out with pins on them */
 	uint64_t pages_private;  /* of those, taken by the program */
 	uint64_t bytes_metadata; /* memory beside the data: descriptors and tree nodes, bytes */
 	uint64_t huge_bytes;     /* reserved with a request for 2 MiB pages, bytes */
 
-	uint64_t hits;             /* reads and gets of a page found with good contents, a page each */
-	uint64_t misses;           /* pages that a read or a get had to fill or to wait for */
-	uint64_t retries;          /* lookups repeated because the folio moved meanwhile */
-	uint64_t fills;            /* reads submitted to the backend */
-	uint64_t fill_bytes;       /* bytes that they asked for */
-	uint64_t fill_errors;      /* reads that failed */
+	uint64_t hits;        /* reads and gets of a page found with good contents, a page each */
+	uint64_t misses;      /* pages that a read or a get had to fill or to wait for */
+	uint64_t retries;     /* lookups repeated because the folio moved meanwhile */
+	uint64_t fills;       /* reads submitted to the backend */
+	uint64_t fill_bytes;  /* bytes that they asked for */
+	uint64_t fill_errors; /* reads that failed */
 	uint64_t readahead_pages;  /* pages filled because sequential reading was found */
 	uint64_t prefetch_pages;   /* pages filled because the program asked */
 	uint64_t evictions;        /* pages evicted */
 	uint64_t evictions_direct; /* of those, by a caller that found no free page */
 	uint64_t evict_busy;       /* folios that eviction skipped because they were pinned */
-	uint64_t refaults;         /* misses of pages evicted not long ago: they go to the main queue */
-	uint64_t invalidations;    /* pages dropped by invalidation, revalidation or close */
-	uint64_t out_of_memory;    /* calls that found everything pinned */
+	uint64_t refaults; /* misses of pages evicted not long ago: they go to the main queue */
+	uint64_t invalidations; /* pages dropped by invalidation, revalidation or close */
+	uint64_t out_of_memory; /* calls that found everything pinned */
 };
 
 /**
@@ -200,11 +202,12 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
  * Returns 0; -ENODATA when the page lies past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT; -EINVAL; -ENOMEM
  * when nothing can be evicted; -ESTALE after fork; errors of the backend.
  */
-int folio_file_get_page(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio,
-	void **page);
+int folio_file_get_page(
+	struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio, void **page);
 
 /** folio_file_get - folio_file_get_page for who wants the folio only. */
-static inline int folio_file_get(struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
+static inline int folio_file_get(
+	struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
 {
 	void *page;
 
@@ -229,7 +232,8 @@ struct folio_range {
  *
  * Returns the number of pages whose reading was started, or -EINVAL, -ESTALE.
  */
-ssize_t folio_file_prefetch(struct folio_file *file, const struct folio_range *range, unsigned count);
+ssize_t folio_file_prefetch(
+	struct folio_file *file, const struct folio_range *range, unsigned count);
 
 /* How a file will be read through this handle. */
 enum folio_advice {
@@ -285,8 +289,8 @@ struct folio_type_params {
  *
  * Returns 0, -EINVAL, -ENOSPC when 16 types are registered, -ESTALE.
  */
-int folio_type_register(struct folio_cache *cache, const struct folio_type_params *params,
-	unsigned *type);
+int folio_type_register(
+	struct folio_cache *cache, const struct folio_type_params *params, unsigned *type);
 
 /* The built-in type for folio_alloc: released straight back to the pool. */
 #define FOLIO_TYPE_PRIVATE 2u

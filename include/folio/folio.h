@@ -58,7 +58,7 @@ struct folio {
 
 	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
-	uint64_t index; /* of the first page in the file, in pages */
+	uint64_t index;  /* of the first page in the file, in pages */
 	uint64_t private_data;
 };
 

@@ -24,7 +24,8 @@ extern "C" {
 
 /* What a file is, as far as a cache needs to know. */
 struct folio_io_attr {
-	uint64_t device; /* device and inode together name the file: opened twice, it shares pages */
+	uint64_t
+		device; /* device and inode together name the file: opened twice, it shares pages */
 	uint64_t inode;
 	uint64_t size;     /* bytes */
 	int64_t mtime_sec; /* time of the last change of the contents */
@@ -40,8 +41,8 @@ struct folio_io_attr {
  * until complete is called; the backend owns the fields below the line from submit to complete.
  */
 struct folio_io_request {
-	void *handle;    /* what open gave */
-	uint64_t offset; /* bytes, a multiple of FOLIO_PAGE_SIZE */
+	void *handle;            /* what open gave */
+	uint64_t offset;         /* bytes, a multiple of FOLIO_PAGE_SIZE */
 	const struct iovec *iov; /* page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE */
 	uint32_t iov_count;      /* 1 .. FOLIO_IO_IOV_MAX */
 	uint32_t reserved;

@@ -177,7 +177,8 @@ static inline bool folio_ref_try_get_slow_(struct folio_ref *ref, uint32_t n, ui
 }
 
 #ifdef FOLIO_REF_AT_PARAMETERS_
-#define FOLIO_REF_FUNCTION_(name, ...) folio_ref_##name##_at_(__VA_ARGS__, const char *file, int line)
+#define FOLIO_REF_FUNCTION_(name, ...) \
+	folio_ref_##name##_at_(__VA_ARGS__, const char *file, int line)
 #else
 #define FOLIO_REF_FUNCTION_(name, ...) folio_ref_##name(__VA_ARGS__)
 #endif

@@ -13,6 +13,8 @@
  * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
  * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Copies go wrong, and are not believed: torn by a refill; of another page.
  * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn

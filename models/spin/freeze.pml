@@ -10,6 +10,7 @@
  *
  * run full: spin -DROUNDS=3 -DGETTERS=2 -DTRIES=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DROUNDS=1 -DGETTERS=1 -DTRIES=2; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-freezers: spin -DROUNDS=2 -DGETTERS=0 -DTRIES=0; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Getters add to a frozen word, and its end wipes that:
  * run junk: spin -DROUNDS=1 -DGETTERS=2 -DTRIES=2 -DREACH_JUNK; cc -DSAFETY; pan -m100000 -w20; expect reached junk

@@ -10,6 +10,7 @@
  * tries once, the eraser erases ERASES times, readers read once: pinned, or by a copy whose version is checked.
  *
  * run full: spin -DROUNDS=1 -DERASES=2 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * deep wide: spin -DROUNDS=2 -DERASES=2 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run quick: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-copy: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  *

@@ -22,8 +22,9 @@ bool label_of(uint64_t base, struct label *label)
 {
 	uint64_t word = unmix64(base);
 
-	*label = (struct label){
-		.file = word >> 48 & 0xff, .index = word >> 32 & 0xffff, .generation = word & UINT32_MAX};
+	*label = (struct label){.file = word >> 48 & 0xff,
+		.index = word >> 32 & 0xffff,
+		.generation = word & UINT32_MAX};
 	return word >> 56 == LABEL_MAGIC;
 }
 
@@ -91,7 +92,8 @@ int backend_open_files(unsigned count, const uint64_t *bytes, bool errors)
 		file->regions = (unsigned)(file->pages_max / REGION_PAGES) + 1;
 		file->now = calloc(file->regions, sizeof(*file->now));
 		file->done = calloc(file->regions, sizeof(*file->done));
-		if (!file->now || !file->done)
+		file->denied = calloc(file->pages_max, sizeof(*file->denied));
+		if (!file->now || !file->done || !file->denied)
 			return -ENOMEM;
 		pthread_mutex_init(&file->resize_lock, NULL);
 	}
@@ -106,6 +108,7 @@ void backend_close_files(void)
 		pthread_mutex_destroy(&files[i].resize_lock);
 		free(files[i].now);
 		free(files[i].done);
+		free(files[i].denied);
 	}
 	free(files);
 	files = NULL;
@@ -125,6 +128,11 @@ void backend_path(char path[BACKEND_PATH], const struct file *file)
 bool backend_fails(void)
 {
 	return fails;
+}
+
+bool backend_denied(const struct file *file, uint64_t index, uint64_t generation)
+{
+	return folio_u64_load_acquire(&file->denied[index]) > generation;
 }
 
 uint64_t backend_handles(void)
@@ -154,8 +162,8 @@ struct backend {
 	bool stop;
 };
 
-static int backend_open(void *context, const char *path, int flags, mode_t mode, unsigned io_flags,
-	void **result)
+static int backend_open(
+	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **result)
 {
 	struct handle *handle;
 	unsigned number;
@@ -188,62 +196,67 @@ static int backend_getattr(void *context, void *handle, struct folio_io_attr *at
 	return 0;
 }
 
-/* Now and then the read fails, or breaks its word and comes short. */
-static bool fail(size_t *bytes, int *error)
+/* Now and then a read fails, or breaks its word and comes short. Returns -errno or 0. */
+static int fail(struct file *file, uint64_t offset, size_t *bytes)
 {
 	struct rng *rng = pause_rng();
-	uint64_t choice;
+	uint64_t choice, index, last;
 
-	if (!fails)
-		return false;
+	if (!fails || !*bytes)
+		return 0;
 	choice = rng_below(rng, 512);
 	if (choice > 1)
-		return false;
+		return 0;
 	folio_u64_fetch_add_relaxed(&failures, 1);
-	if (choice == 0) {
-		*error = EIO;
-		return true;
-	}
+	last = (offset + *bytes - 1) / FOLIO_PAGE_SIZE;
 	*bytes = rng_below(rng, *bytes / FOLIO_PAGE_SIZE + 1) * FOLIO_PAGE_SIZE;
-	return false;
+	/* An error after some bytes. */
+	if (choice == 0)
+		return -EIO;
+	for (index = offset / FOLIO_PAGE_SIZE + *bytes / FOLIO_PAGE_SIZE; index <= last; index++)
+		folio_u64_store_release(&file->denied[index],
+			folio_u64_load_acquire(&file->now[index / REGION_PAGES]) + 1);
+	return 0;
 }
 
-static ssize_t backend_read(void *context, void *handle, const struct iovec *iov, unsigned iov_count,
-	uint64_t offset)
+static ssize_t backend_read(
+	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
 {
 	struct file *file = ((struct handle *)handle)->file;
 	uint64_t size = folio_u64_load_acquire(&file->size);
 	size_t wanted = 0, done = 0;
-	int error = 0;
 	unsigned i;
+	int error;
 
 	for (i = 0; i < iov_count; i++)
 		wanted += iov[i].iov_len;
 	if (offset + wanted > size)
 		wanted = size > offset ? size - offset : 0;
-	if (fail(&wanted, &error))
-		wanted /= 2; /* after some bytes */
+	error = fail(file, offset, &wanted);
 	for (i = 0; i < iov_count && done < wanted; i++) {
 		char *page = iov[i].iov_base, *end = page + iov[i].iov_len;
 
 		for (; page < end && done < wanted; page += FOLIO_PAGE_SIZE) {
 			uint64_t index = (offset + done) / FOLIO_PAGE_SIZE;
-			size_t bytes = wanted - done < FOLIO_PAGE_SIZE ? wanted - done : FOLIO_PAGE_SIZE;
+			size_t bytes =
+				wanted - done < FOLIO_PAGE_SIZE ? wanted - done : FOLIO_PAGE_SIZE;
 
 			/* acquire: pairs with who changes the file, and tells the cache. */
-			label_fill(page, bytes, (struct label){file->number, index,
-				folio_u64_load_acquire(&file->now[index / REGION_PAGES])});
+			label_fill(page, bytes,
+				(struct label){file->number, index,
+					folio_u64_load_acquire(&file->now[index / REGION_PAGES])});
 			done += bytes;
 			if (done < wanted)
 				pause_here(NULL);
 		}
 	}
-	return error ? -error : (ssize_t)done;
+	return error ? error : (ssize_t)done;
 }
 
 static void serve(struct backend *backend, struct folio_io_request *request)
 {
-	ssize_t result = backend_read(backend, request->handle, request->iov, request->iov_count, request->offset);
+	ssize_t result = backend_read(
+		backend, request->handle, request->iov, request->iov_count, request->offset);
 
 	pause_here(NULL);
 	request->complete(request, result);

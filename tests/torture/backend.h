@@ -29,6 +29,7 @@ struct file {
 	unsigned regions;
 	bool breathes; /* its size changes */
 	folio_u64 *now, *done;
+	folio_u64 *denied; /* by page: see backend_denied */
 
 	folio_u64 size; /* bytes */
 	folio_u64 mtime;
@@ -42,14 +43,14 @@ struct file {
 /* What a page is. */
 struct label {
 	unsigned file;
-	uint64_t index; /* 16 bits */
+	uint64_t index;      /* 16 bits */
 	uint64_t generation; /* 32 bits */
 };
 
 #define INDEX_MAX 0xffffu
 
 /* Multiplied by the place of a word in its page. */
-#define PLACE UINT64_C(0xa24baed4963ee407)
+#define PLACE     UINT64_C(0xa24baed4963ee407)
 
 uint64_t label_base(struct label label);
 /* False: no label makes this base. */
@@ -71,6 +72,12 @@ void backend_path(char path[BACKEND_PATH], const struct file *file);
 
 /* Are reads made to fail now and then? */
 bool backend_fails(void);
+/*
+ * Did a read of page @index of @generation or a later one come short of it without the file being shorter? The cache
+ * finds that out, but for a folio that was dropped while it was read: that may as well have been cut off by an end of
+ * the file that is none any more, and it goes, with zeros, to those who waited for another page of it.
+ */
+bool backend_denied(const struct file *file, uint64_t index, uint64_t generation);
 /* Handles that are open. */
 uint64_t backend_handles(void);
 uint64_t backend_failures(void);

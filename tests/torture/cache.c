@@ -43,21 +43,22 @@ enum count {
 	COUNT_IO_ERRORS,
 };
 
-static const char *const count_names[] = {"reads", "bytes read", "pins", "pins passed on", "private folios",
-	"late gets", "late gets, failed", "releases by late getters", "prefetches", "invalidations",
-	"changes found by revalidation", "resizes", "opens", "out of memory", "would block", "errors of injected failures",
-	NULL};
+static const char *const count_names[] = {"reads", "bytes read", "pins", "pins passed on",
+	"private folios", "late gets", "late gets, failed", "releases by late getters",
+	"prefetches", "invalidations", "changes found by revalidation", "resizes", "opens",
+	"out of memory", "would block", "errors of injected failures", NULL};
 
 enum { HISTOGRAM_COPY, HISTOGRAM_PIN, HISTOGRAM_AGE };
 
 static const char *const histogram_names[] = {"copies: generations behind at the end of the call",
-	"pins: generations behind at the end of the call", "pins: generations behind when put", NULL};
+	"pins: generations behind at the end of the call", "pins: generations behind when put",
+	NULL};
 
-#define HANDLES      3
-#define PINS         4
-#define EXCHANGE     8
-#define BUFFER_PAGES 16
-#define FILES        8
+#define HANDLES       3
+#define PINS          4
+#define EXCHANGE      8
+#define BUFFER_PAGES  16
+#define FILES         8
 #define FILE_BREATHES (FILES - 1)
 
 struct handle {
@@ -75,7 +76,8 @@ struct pin {
 };
 
 /* A folio of the program's own. It is the folio's owner, so that each life has another. */
-struct private {
+struct private
+{
 	struct folio *folio;
 	struct label label; /* of its first page */
 	unsigned type;      /* of the two below; TYPES: FOLIO_TYPE_PRIVATE */
@@ -86,7 +88,6 @@ struct own {
 	struct handle handle[HANDLES];
 	struct pin pin[PINS];
 	struct private *private;
-	unsigned pins_max;
 	char buffer[BUFFER_PAGES * FOLIO_PAGE_SIZE] __attribute__((aligned(64)));
 };
 
@@ -97,7 +98,7 @@ static struct handle shared[2];
 static folio_u64 *lives; /* by descriptor */
 static folio_ptr exchange[EXCHANGE];
 static folio_u64 private_generation;
-static folio_u64 private_pages;
+static folio_u64 private_pages, kept_pages;
 static unsigned type_number[TYPES];
 static folio_u64 type_taken[TYPES], type_released[TYPES];
 
@@ -109,7 +110,8 @@ static folio_u64 *life(const void *object)
 {
 	uintptr_t at = (uintptr_t)object - (uintptr_t)cache->pool.folios;
 
-	return at / sizeof(struct folio) < cache->pool.pages ? &lives[at / sizeof(struct folio)] : NULL;
+	return at / sizeof(struct folio) < cache->pool.pages ? &lives[at / sizeof(struct folio)]
+							     : NULL;
 }
 
 /* ---- what may be seen ---- */
@@ -133,7 +135,9 @@ static void view(struct view *seen, const struct file *of, uint64_t index, uint6
 	seen->first = index / REGION_PAGES;
 	seen->regions = 0;
 	/* acquire: the change that raised it is seen by the call. */
-	for (i = 0; i < VIEW_REGIONS && seen->first + i < of->regions && seen->first + i <= last / REGION_PAGES; i++)
+	for (i = 0; i < VIEW_REGIONS && seen->first + i < of->regions &&
+		    seen->first + i <= last / REGION_PAGES;
+		i++)
 		seen->oldest[seen->regions++] = folio_u64_load_acquire(&of->done[seen->first + i]);
 	seen->resizes = folio_u64_load_acquire(&of->resizes);
 	seen->size = folio_u64_load_acquire(&of->size);
@@ -156,7 +160,9 @@ static uint64_t oldest_of(const struct view *seen, uint64_t index)
 	uint64_t region = index / REGION_PAGES;
 
 	/* A region that was not asked for: nothing is known. */
-	return region >= seen->first && region - seen->first < seen->regions ? seen->oldest[region - seen->first] : 0;
+	return region >= seen->first && region - seen->first < seen->regions
+		       ? seen->oldest[region - seen->first]
+		       : 0;
 }
 
 static bool all_zero(const char *data, size_t len)
@@ -169,18 +175,20 @@ static bool all_zero(const char *data, size_t len)
 	return true;
 }
 
-static void wrong(const char *how, const struct view *seen, uint64_t index, size_t offset, const struct label *found,
-	enum violation kind)
+static void wrong(const char *how, const struct view *seen, uint64_t index, size_t offset,
+	const struct label *found, enum violation kind)
 {
-	violation(kind, "%s of file %u page %lu byte %zu (oldest %lu, now %lu): file %u page %lu generation %lu", how,
-		seen->of->number, (unsigned long)index, offset, (unsigned long)oldest_of(seen, index),
-		(unsigned long)now_of(seen->of, index), found->file, (unsigned long)found->index,
-		(unsigned long)found->generation);
+	violation(kind,
+		"%s of file %u page %lu byte %zu (oldest %lu, now %lu): file %u page %lu "
+		"generation %lu",
+		how, seen->of->number, (unsigned long)index, offset,
+		(unsigned long)oldest_of(seen, index), (unsigned long)now_of(seen->of, index),
+		found->file, (unsigned long)found->index, (unsigned long)found->generation);
 }
 
 /* After @good bytes something else comes: say what, by the next whole word. */
-static void torn(const char *how, const struct view *seen, uint64_t index, const char *data, size_t offset,
-	size_t len, size_t good, const struct label *first)
+static void torn(const char *how, const struct view *seen, uint64_t index, const char *data,
+	size_t offset, size_t len, size_t good, const struct label *first)
 {
 	size_t at = good + (8 - (offset + good) % 8) % 8;
 	struct label second = {0};
@@ -192,11 +200,13 @@ static void torn(const char *how, const struct view *seen, uint64_t index, const
 		known = label_of(word - (offset + at) / 8 * PLACE, &second);
 	}
 	violation(VIOLATION_TORN,
-		"%s of file %u page %lu, %zu bytes from byte %zu (oldest %lu, now %lu): generation %lu, then from byte %zu "
+		"%s of file %u page %lu, %zu bytes from byte %zu (oldest %lu, now %lu): generation "
+		"%lu, then from byte %zu "
 		"%s word %#lx: file %u page %lu generation %lu",
-		how, seen->of->number, (unsigned long)index, len, offset, (unsigned long)oldest_of(seen, index),
-		(unsigned long)now_of(seen->of, index), (unsigned long)first->generation, offset + good,
-		known ? "a known" : "an unknown", (unsigned long)word, second.file, (unsigned long)second.index,
+		how, seen->of->number, (unsigned long)index, len, offset,
+		(unsigned long)oldest_of(seen, index), (unsigned long)now_of(seen->of, index),
+		(unsigned long)first->generation, offset + good, known ? "a known" : "an unknown",
+		(unsigned long)word, second.file, (unsigned long)second.index,
 		(unsigned long)second.generation);
 }
 
@@ -204,8 +214,8 @@ static void torn(const char *how, const struct view *seen, uint64_t index, const
  * The same while the size was changing: a read that came to the end and found the file grown goes on, so contents of one
  * generation may be followed by those of another, and where the end was there may be zeros behind it.
  */
-static uint64_t check_moving(const char *how, const struct view *seen, uint64_t index, const char *data,
-	size_t offset, size_t len)
+static uint64_t check_moving(const char *how, const struct view *seen, uint64_t index,
+	const char *data, size_t offset, size_t len)
 {
 	struct label label = {seen->of->number, index, 0};
 	uint64_t now = now_of(seen->of, index), first = UINT64_MAX, generation, best;
@@ -213,7 +223,8 @@ static uint64_t check_moving(const char *how, const struct view *seen, uint64_t 
 	size_t at, n, most;
 
 	for (at = 0; at < len && !all_zero(data + at, len - at); at += most) {
-		for (most = 0, best = 0, generation = oldest_of(seen, index); generation <= now; generation++) {
+		for (most = 0, best = 0, generation = oldest_of(seen, index); generation <= now;
+			generation++) {
 			label.generation = generation;
 			n = label_check(data + at, offset + at, len - at, label);
 			if (n > most) {
@@ -236,8 +247,8 @@ static uint64_t check_moving(const char *how, const struct view *seen, uint64_t 
  * Check @len bytes of page @index from @offset in it; the first @contents of them are contents, the rest has to be
  * zero. @strict: the size stood throughout. Returns the generation, or UINT64_MAX where there was nothing to tell it by.
  */
-static uint64_t check_page(const char *how, const struct view *seen, uint64_t index, const char *data, size_t offset,
-	size_t len, size_t contents, bool strict)
+static uint64_t check_page(const char *how, const struct view *seen, uint64_t index,
+	const char *data, size_t offset, size_t len, size_t contents, bool strict)
 {
 	const struct file *of = seen->of;
 	struct label label = {0};
@@ -260,12 +271,14 @@ static uint64_t check_page(const char *how, const struct view *seen, uint64_t in
 	} else {
 		/* Too short to be undone: some generation has to fit. */
 		label = (struct label){of->number, index, now};
-		while (label_check(data, offset, contents, label) < contents && label.generation > oldest)
+		while (label_check(data, offset, contents, label) < contents &&
+			label.generation > oldest)
 			label.generation--;
 	}
 	if (label.file != of->number || label.index != index) {
 		wrong(how, seen, index, offset, &label,
-			label.file != of->number ? VIOLATION_FOREIGN_FILE : VIOLATION_FOREIGN_INDEX);
+			label.file != of->number ? VIOLATION_FOREIGN_FILE
+						 : VIOLATION_FOREIGN_INDEX);
 		return UINT64_MAX;
 	}
 	good = label_check(data, offset, contents, label);
@@ -309,7 +322,8 @@ static struct handle *any_handle(struct worker *worker)
 /* A page of a file that has one; now and then the last. Hot pages are few. */
 static uint64_t any_page(struct worker *worker, const struct file *of)
 {
-	uint64_t pages = (folio_u64_load_relaxed(&of->size) + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE;
+	uint64_t pages =
+		(folio_u64_load_relaxed(&of->size) + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE;
 
 	if (pages == 0)
 		return 0;
@@ -320,7 +334,8 @@ static uint64_t any_page(struct worker *worker, const struct file *of)
 	return rng_below(&worker->rng, pages);
 }
 
-static ssize_t read_checked(struct worker *worker, struct handle *handle, uint64_t offset, size_t len, bool nowait)
+static ssize_t read_checked(
+	struct worker *worker, struct handle *handle, uint64_t offset, size_t len, bool nowait)
 {
 	struct own *own = worker->own;
 	const struct file *of = handle->of;
@@ -344,24 +359,27 @@ static ssize_t read_checked(struct worker *worker, struct handle *handle, uint64
 	done = (size_t)r;
 	worker_add(worker, COUNT_READ_BYTES, done);
 	if (done > len) {
-		violation(VIOLATION_RESULT, "a read of %zu bytes of file %u gave %zu", len, of->number, done);
+		violation(VIOLATION_RESULT, "a read of %zu bytes of file %u gave %zu", len,
+			of->number, done);
 		return r;
 	}
 	expected = offset >= seen.size ? 0 : len < seen.size - offset ? len : seen.size - offset;
 	/* Some bytes and then an error are fewer bytes. */
 	if (strict && done != expected &&
 		(done > expected || done == 0 || (offset + done) % FOLIO_PAGE_SIZE != 0))
-		violation(VIOLATION_RESULT, "a read of %zu bytes of file %u at %lu gave %zu of %zu", len,
-			of->number, (unsigned long)offset, done, expected);
+		violation(VIOLATION_RESULT, "a read of %zu bytes of file %u at %lu gave %zu of %zu",
+			len, of->number, (unsigned long)offset, done, expected);
 	for (at = 0; at < done;) {
 		uint64_t index = (offset + at) / FOLIO_PAGE_SIZE, generation;
 		size_t in_page = (offset + at) % FOLIO_PAGE_SIZE, n = FOLIO_PAGE_SIZE - in_page;
 
 		if (n > done - at)
 			n = done - at;
-		generation = check_page("copy", &seen, index, own->buffer + at, in_page, n, n, strict);
+		generation =
+			check_page("copy", &seen, index, own->buffer + at, in_page, n, n, strict);
 		if (generation != UINT64_MAX)
-			histogram_add(&worker->histogram[HISTOGRAM_COPY], now_of(of, index) - generation);
+			histogram_add(
+				&worker->histogram[HISTOGRAM_COPY], now_of(of, index) - generation);
 		at += n;
 	}
 	return r;
@@ -373,7 +391,8 @@ static void op_read_short(struct worker *worker)
 	uint64_t page = any_page(worker, handle->of);
 	size_t len = rng_one_in(&worker->rng, 2) ? 64 : 1 + rng_below(&worker->rng, 128);
 
-	read_checked(worker, handle, page * FOLIO_PAGE_SIZE + rng_below(&worker->rng, FOLIO_PAGE_SIZE), len,
+	read_checked(worker, handle,
+		page * FOLIO_PAGE_SIZE + rng_below(&worker->rng, FOLIO_PAGE_SIZE), len,
 		rng_one_in(&worker->rng, 8));
 }
 
@@ -415,17 +434,35 @@ static void pin_check(const struct pin *pin)
 		return;
 	label_of(*(const uint64_t *)data, &found);
 	violation(VIOLATION_HELD_CHANGED,
-		"pinned file %u page %lu generation %lu, byte %zu: now file %u page %lu generation %lu",
-		pin->of->number, (unsigned long)pin->index, (unsigned long)pin->generation, good, found.file,
-		(unsigned long)found.index, (unsigned long)found.generation);
+		"pinned file %u page %lu generation %lu, byte %zu: now file %u page %lu generation "
+		"%lu",
+		pin->of->number, (unsigned long)pin->index, (unsigned long)pin->generation, good,
+		found.file, (unsigned long)found.index, (unsigned long)found.generation);
 }
 
-static void pin_put(struct worker *worker, struct pin *pin)
+/*
+ * A pin that is kept keeps all of its folio. Together they leave most of the budget alone, so that running out of memory
+ * stays rare. False: not this one.
+ */
+static bool pin_keep(const struct pin *pin)
+{
+	uint64_t pages = UINT64_C(1) << folio_order(pin->folio);
+
+	if (folio_u64_fetch_add_relaxed(&kept_pages, pages) + pages <= options.budget / 3)
+		return true;
+	folio_u64_fetch_sub_relaxed(&kept_pages, pages);
+	return false;
+}
+
+static void pin_put(struct worker *worker, struct pin *pin, bool kept)
 {
 	struct folio *folio = pin->folio;
 
 	pin_check(pin);
-	histogram_add(&worker->histogram[HISTOGRAM_AGE], now_of(pin->of, pin->index) - pin->generation);
+	if (kept)
+		folio_u64_fetch_sub_relaxed(&kept_pages, UINT64_C(1) << folio_order(folio));
+	histogram_add(
+		&worker->histogram[HISTOGRAM_AGE], now_of(pin->of, pin->index) - pin->generation);
 	pin->folio = NULL;
 	folio_put(folio);
 }
@@ -457,13 +494,15 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 	pin->index = index;
 	start = folio_index(pin->folio);
 	if (start > index || index - start >= UINT64_C(1) << folio_order(pin->folio)) {
-		violation(VIOLATION_FOREIGN_INDEX, "a get of file %u page %lu gave %lu pages from %lu", of->number,
+		violation(VIOLATION_FOREIGN_INDEX,
+			"a get of file %u page %lu gave %lu pages from %lu", of->number,
 			(unsigned long)index, 1ul << folio_order(pin->folio), (unsigned long)start);
 		folio_put(pin->folio);
 		return false;
 	}
-	contents = seen.size - index * FOLIO_PAGE_SIZE < FOLIO_PAGE_SIZE ? seen.size - index * FOLIO_PAGE_SIZE
-									 : FOLIO_PAGE_SIZE;
+	contents = seen.size - index * FOLIO_PAGE_SIZE < FOLIO_PAGE_SIZE
+			   ? seen.size - index * FOLIO_PAGE_SIZE
+			   : FOLIO_PAGE_SIZE;
 	if (!strict) {
 		/* The end may be anywhere. What is there is what has to stay. */
 		const char *data = folio_page(pin->folio, index);
@@ -471,8 +510,8 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 		for (contents = FOLIO_PAGE_SIZE; contents > 0 && !data[contents - 1];)
 			contents--;
 	}
-	pin->generation = check_page(
-		"pin", &seen, index, folio_page(pin->folio, index), 0, FOLIO_PAGE_SIZE, contents, strict);
+	pin->generation = check_page("pin", &seen, index, folio_page(pin->folio, index), 0,
+		FOLIO_PAGE_SIZE, contents, strict);
 	if (pin->generation == UINT64_MAX) {
 		folio_put(pin->folio);
 		return false;
@@ -481,9 +520,11 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 		(struct label){of->number, index, pin->generation});
 	histogram_add(&worker->histogram[HISTOGRAM_PIN], now_of(of, index) - pin->generation);
 	other = start + rng_below(&worker->rng, UINT64_C(1) << folio_order(pin->folio));
-	if (other != index && strict && (other + 1) * FOLIO_PAGE_SIZE <= seen.size)
-		check_page("pin beside", &seen, other, folio_page(pin->folio, other), 0, FOLIO_PAGE_SIZE,
-			FOLIO_PAGE_SIZE, true);
+	if (other != index && strict && (other + 1) * FOLIO_PAGE_SIZE <= seen.size &&
+		!(all_zero(folio_page(pin->folio, other), FOLIO_PAGE_SIZE) &&
+			backend_denied(of, other, oldest_of(&seen, other))))
+		check_page("pin beside", &seen, other, folio_page(pin->folio, other), 0,
+			FOLIO_PAGE_SIZE, FOLIO_PAGE_SIZE, true);
 	return true;
 }
 
@@ -500,48 +541,48 @@ static void op_pin(struct worker *worker, bool keep)
 		pause_here(NULL);
 		folio_put(pin.folio);
 	}
-	if (keep) {
-		struct pin *to = &own->pin[rng_below(&worker->rng, own->pins_max)];
+	if (keep && pin_keep(&pin)) {
+		struct pin *to = &own->pin[rng_below(&worker->rng, PINS)];
 
 		if (to->folio)
-			pin_put(worker, to);
+			pin_put(worker, to, true);
 		*to = pin;
 	} else {
 		pause_here(NULL);
-		pin_put(worker, &pin);
+		pin_put(worker, &pin, false);
 	}
 }
 
 static void op_put(struct worker *worker)
 {
 	struct own *own = worker->own;
-	struct pin *from = &own->pin[rng_below(&worker->rng, own->pins_max)];
+	struct pin *from = &own->pin[rng_below(&worker->rng, PINS)];
 
 	if (from->folio)
-		pin_put(worker, from);
+		pin_put(worker, from, true);
 }
 
-/* Another thread is to put it; what another thread left there is put here. */
+/* Another thread is to put it, or nobody for a while; what another thread left there is put here. */
 static void op_pass(struct worker *worker)
 {
 	struct own *own = worker->own;
-	struct pin *from = &own->pin[rng_below(&worker->rng, own->pins_max)], *pin;
+	struct pin *from = &own->pin[rng_below(&worker->rng, PINS)], *pin = NULL;
 	folio_ptr *at = &exchange[rng_below(&worker->rng, EXCHANGE)];
 	void *theirs;
 
-	if (!from->folio)
-		return;
-	pin = malloc(sizeof(*pin));
-	if (!pin)
-		return;
-	*pin = *from;
-	from->folio = NULL;
+	if (from->folio) {
+		pin = malloc(sizeof(*pin));
+		if (!pin)
+			return;
+		*pin = *from;
+		from->folio = NULL;
+	}
 	theirs = folio_ptr_load_relaxed(at);
 	while (!folio_ptr_cas_acq_rel(at, &theirs, pin))
 		continue;
 	if (!theirs)
 		return;
-	pin_put(worker, theirs);
+	pin_put(worker, theirs, true);
 	free(theirs);
 	worker_add(worker, COUNT_PINS_PASSED, 1);
 }
@@ -573,8 +614,8 @@ static bool private_good(const struct private *private, const struct folio *foli
 	unsigned page;
 
 	for (page = 0; page < 1u << folio_order(folio); page++, label.index++)
-		if (label_check((char *)folio_data(folio) + page * FOLIO_PAGE_SIZE, 0, FOLIO_PAGE_SIZE, label) <
-			FOLIO_PAGE_SIZE)
+		if (label_check((char *)folio_data(folio) + page * FOLIO_PAGE_SIZE, 0,
+			    FOLIO_PAGE_SIZE, label) < FOLIO_PAGE_SIZE)
 			return false;
 	return true;
 }
@@ -586,12 +627,15 @@ static void released(struct folio *folio, void *context)
 	struct private *private = folio_owner(folio);
 
 	if (private->folio != folio || private->type != type)
-		violation(VIOLATION_PRIVATE_RELEASE, "folio %p is released as type %u, it is %p of type %u",
-			(void *)folio, type, (void *)private->folio, private->type);
+		violation(VIOLATION_PRIVATE_RELEASE,
+			"folio %p is released as type %u, it is %p of type %u", (void *)folio, type,
+			(void *)private->folio, private->type);
 	else if (folio_u32_load_acquire(&private->held))
-		violation(VIOLATION_PRIVATE_RELEASE, "folio %p is released while it is held", (void *)folio);
+		violation(VIOLATION_PRIVATE_RELEASE, "folio %p is released while it is held",
+			(void *)folio);
 	else if (!private_good(private, folio))
-		violation(VIOLATION_PRIVATE, "folio %p is not as it was left when released", (void *)folio);
+		violation(VIOLATION_PRIVATE, "folio %p is not as it was left when released",
+			(void *)folio);
 	folio_u64_fetch_add_relaxed(context, 1);
 	pause_here(NULL);
 	free(private);
@@ -615,7 +659,8 @@ static void private_put(struct private *private)
 static void op_private(struct worker *worker)
 {
 	struct own *own = worker->own;
-	unsigned order = rng_one_in(&worker->rng, 8) ? (unsigned)rng_below(&worker->rng, 4) : 0, page;
+	unsigned order = rng_one_in(&worker->rng, 8) ? (unsigned)rng_below(&worker->rng, 4) : 0,
+		 page;
 	uint64_t pages = UINT64_C(1) << order;
 	struct private *private;
 	struct label label;
@@ -637,8 +682,8 @@ static void op_private(struct worker *worker)
 	private->label = (struct label){FILE_PRIVATE, rng_below(&worker->rng, INDEX_MAX - 16),
 		folio_u64_fetch_add_relaxed(&private_generation, 1)};
 	folio_u32_store_relaxed(&private->held, 1);
-	r = folio_alloc(cache, order, type < TYPES ? type_number[type] : FOLIO_TYPE_PRIVATE, private,
-		&private->folio);
+	r = folio_alloc(cache, order, type < TYPES ? type_number[type] : FOLIO_TYPE_PRIVATE,
+		private, &private->folio);
 	if (r) {
 		free(private);
 		if (!error_allowed(worker, r, false))
@@ -649,7 +694,8 @@ static void op_private(struct worker *worker)
 	if (type < TYPES)
 		folio_u64_fetch_add_relaxed(&type_taken[type], 1);
 	for (page = 0, label = private->label; page < pages; page++, label.index++)
-		label_fill((char *)folio_data(private->folio) + page * FOLIO_PAGE_SIZE, FOLIO_PAGE_SIZE, label);
+		label_fill((char *)folio_data(private->folio) + page * FOLIO_PAGE_SIZE,
+			FOLIO_PAGE_SIZE, label);
 	worker_add(worker, COUNT_PRIVATE, 1);
 	if (rng_one_in(&worker->rng, 2))
 		own->private = private;
@@ -712,7 +758,8 @@ static void op_invalidate(struct worker *worker)
 		regions = (unsigned)(of->regions - first);
 	change_begin(&change, of, first, regions);
 	r = folio_file_invalidate(handle->file, first * bytes,
-		first + regions == of->regions && rng_one_in(&worker->rng, 2) ? UINT64_MAX : regions * bytes);
+		first + regions == of->regions && rng_one_in(&worker->rng, 2) ? UINT64_MAX
+									      : regions * bytes);
 	if (r)
 		violation(VIOLATION_RESULT, "an invalidation of file %u gave %d", of->number, r);
 	change_end(&change);
@@ -759,7 +806,8 @@ static void op_change(struct worker *worker)
 	if (rng_one_in(&worker->rng, 2)) {
 		r = folio_file_revalidate(handle->file);
 		if (r < 0)
-			violation(VIOLATION_RESULT, "a revalidation of file %u gave %d", of->number, r);
+			violation(VIOLATION_RESULT, "a revalidation of file %u gave %d", of->number,
+				r);
 	} else {
 		struct handle other;
 
@@ -825,7 +873,8 @@ static void op_prefetch(struct worker *worker)
 			1 + rng_below(&worker->rng, 8 * FOLIO_PAGE_SIZE)};
 	r = folio_file_prefetch(handle->file, range, count);
 	if (r < 0)
-		violation(VIOLATION_RESULT, "a prefetch of file %u gave %zd", handle->of->number, r);
+		violation(
+			VIOLATION_RESULT, "a prefetch of file %u gave %zd", handle->of->number, r);
 	worker_add(worker, COUNT_PREFETCHES, 1);
 }
 
@@ -868,8 +917,10 @@ static void cache_operation(struct worker *worker)
 static int cache_open(void)
 {
 	static const char *const type_name[TYPES] = {"a", "b"};
-	struct folio_cache_params params = {.size = sizeof(params), .bytes = options.budget * FOLIO_PAGE_SIZE,
-		.io = &backend_ops, .readahead = options.budget * FOLIO_PAGE_SIZE / 8};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = options.budget * FOLIO_PAGE_SIZE,
+		.io = &backend_ops,
+		.readahead = options.budget * FOLIO_PAGE_SIZE / 8};
 	const uint64_t bytes[FILES] = {
 		137,
 		3 * FOLIO_PAGE_SIZE,
@@ -883,6 +934,8 @@ static int cache_open(void)
 	unsigned i;
 	int r;
 
+	folio_u64_store_relaxed(&private_pages, 0);
+	folio_u64_store_relaxed(&kept_pages, 0);
 	r = backend_open_files(FILES, bytes, true);
 	if (r)
 		return r;
@@ -894,7 +947,9 @@ static int cache_open(void)
 	if (!lives)
 		return -ENOMEM;
 	for (i = 0; i < TYPES; i++) {
-		struct folio_type_params type = {.size = sizeof(type), .name = type_name[i], .release = released,
+		struct folio_type_params type = {.size = sizeof(type),
+			.name = type_name[i],
+			.release = released,
 			.context = &type_released[i]};
 
 		folio_u64_store_relaxed(&type_taken[i], 0);
@@ -918,12 +973,6 @@ static void cache_begin(struct worker *worker)
 		abort();
 	memset(own, 0, sizeof(*own));
 	worker->own = own;
-	/* All pins together leave most of the budget alone. */
-	own->pins_max = (unsigned)(options.budget / 8 / options.threads);
-	if (own->pins_max > PINS)
-		own->pins_max = PINS;
-	if (own->pins_max < 1)
-		own->pins_max = 1;
 	for (i = 0; i < HANDLES; i++)
 		open_file(worker, &own->handle[i], backend_file((worker->number + 3 * i) % FILES));
 }
@@ -935,7 +984,7 @@ static void cache_end(struct worker *worker)
 
 	for (i = 0; i < PINS; i++)
 		if (own->pin[i].folio)
-			pin_put(worker, &own->pin[i]);
+			pin_put(worker, &own->pin[i], true);
 	if (own->private)
 		private_put(own->private);
 	for (i = 0; i < HANDLES; i++)
@@ -953,7 +1002,7 @@ static void cache_close(void)
 		struct pin *pin = folio_ptr_exchange_acquire(&exchange[i], NULL);
 
 		if (pin)
-			pin_put(&nobody, pin);
+			pin_put(&nobody, pin, true);
 		free(pin);
 	}
 	close_file(&shared[0]);
@@ -967,15 +1016,18 @@ static void cache_close(void)
 	r = folio_cache_close(cache);
 	if (r) {
 		folio_cache_stats(cache, &stats);
-		violation(VIOLATION_LEAK, "folio_cache_close gave %d: %lu pages, %lu free, %lu of files, %lu private", r,
-			(unsigned long)stats.pages, (unsigned long)stats.pages_free,
+		violation(VIOLATION_LEAK,
+			"folio_cache_close gave %d: %lu pages, %lu free, %lu of files, %lu private",
+			r, (unsigned long)stats.pages, (unsigned long)stats.pages_free,
 			(unsigned long)stats.pages_file, (unsigned long)stats.pages_private);
 	}
 	if (backend_handles())
 		violation(VIOLATION_LEAK, "%lu handles are open", (unsigned long)backend_handles());
 	for (i = 0; i < TYPES; i++)
-		if (folio_u64_load_relaxed(&type_taken[i]) != folio_u64_load_relaxed(&type_released[i]))
-			violation(VIOLATION_PRIVATE_RELEASE, "of type %u %lu folios were taken, %lu released", i,
+		if (folio_u64_load_relaxed(&type_taken[i]) !=
+			folio_u64_load_relaxed(&type_released[i]))
+			violation(VIOLATION_PRIVATE_RELEASE,
+				"of type %u %lu folios were taken, %lu released", i,
 				(unsigned long)folio_u64_load_relaxed(&type_taken[i]),
 				(unsigned long)folio_u64_load_relaxed(&type_released[i]));
 	free(lives);

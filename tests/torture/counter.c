@@ -29,11 +29,11 @@
 
 enum count {
 	COUNT_LIVES,
-	COUNT_GETS,        /* that succeeded and were checked */
-	COUNT_GETS_LATE,   /* that succeeded on what was not there any more */
-	COUNT_GETS_FAILED, /* frozen */
-	COUNT_REFUSED,     /* too many references */
-	COUNT_RELEASES,    /* by a put */
+	COUNT_GETS,          /* that succeeded and were checked */
+	COUNT_GETS_LATE,     /* that succeeded on what was not there any more */
+	COUNT_GETS_FAILED,   /* frozen */
+	COUNT_REFUSED,       /* too many references */
+	COUNT_RELEASES,      /* by a put */
 	COUNT_RELEASES_LATE, /* of those, by a late getter's put */
 	COUNT_FREEZES,
 	COUNT_FREEZES_FAILED,
@@ -41,12 +41,14 @@ enum count {
 	COUNT_NO_FREE,   /* no object was free */
 };
 
-static const char *const count_names[] = {"lives", "gets", "gets, late", "gets, failed", "gets, refused",
-	"releases", "releases by late getters", "freezes", "freezes, failed", "evictions", "nothing free", NULL};
+static const char *const count_names[] = {"lives", "gets", "gets, late", "gets, failed",
+	"gets, refused", "releases", "releases by late getters", "freezes", "freezes, failed",
+	"evictions", "nothing free", NULL};
 
 enum { HISTOGRAM_LATE };
 
-static const char *const histogram_names[] = {"lives begun between finding an object and getting it", NULL};
+static const char *const histogram_names[] = {
+	"lives begun between finding an object and getting it", NULL};
 
 enum state { STATE_FREE, STATE_LIVE, STATE_RELEASED };
 
@@ -112,7 +114,8 @@ static folio_u64 *life(const void *ref)
 
 static uint64_t payload_word(const struct object *of, unsigned i)
 {
-	return mix64((uint64_t)(of - object) << 48 ^ (uint64_t)of->type << 40 ^ of->born << 8 ^ of->change << 3 ^ i);
+	return mix64((uint64_t)(of - object) << 48 ^ (uint64_t)of->type << 40 ^ of->born << 8 ^
+		     of->change << 3 ^ i);
 }
 
 /* By who has it frozen. */
@@ -151,13 +154,13 @@ static struct object *take(struct worker *worker)
 		return NULL;
 	}
 	if (!folio_ref_is_frozen(&taken->ref))
-		violation(VIOLATION_NOT_FROZEN, "object %ld is free, its counter %#x", taken - object,
-			folio_u32_load_relaxed(&taken->ref.word));
+		violation(VIOLATION_NOT_FROZEN, "object %ld is free, its counter %#x",
+			taken - object, folio_u32_load_relaxed(&taken->ref.word));
 	return taken;
 }
 
-static void begin_life(struct worker *worker, struct object *taken, enum type type, uint32_t in_slot,
-	uint32_t references)
+static void begin_life(struct worker *worker, struct object *taken, enum type type,
+	uint32_t in_slot, uint32_t references)
 {
 	taken->type = type;
 	taken->slot = in_slot;
@@ -219,8 +222,9 @@ static void release(struct object *of)
 			(unsigned long)of->born, folio_u32_load_relaxed(&of->holders));
 	if (type >= TYPES || !release_type[type] || !payload_good(of) ||
 		of->born != folio_u64_load_relaxed(&of->life))
-		violation(VIOLATION_RELEASED_AS_OTHER, "object %ld life %lu type %u, counted life %lu",
-			of - object, (unsigned long)of->born, type,
+		violation(VIOLATION_RELEASED_AS_OTHER,
+			"object %ld life %lu type %u, counted life %lu", of - object,
+			(unsigned long)of->born, type,
 			(unsigned long)folio_u64_load_relaxed(&of->life));
 	else
 		release_type[type](of);
@@ -255,19 +259,22 @@ static void check_held(const struct kept *kept, const char *when)
 	const struct object *of = kept->object;
 
 	if (of->born != kept->born || of->change != kept->change || !payload_good(of))
-		violation(VIOLATION_HELD_CHANGED, "object %ld %s: life %lu.%lu was %lu.%lu, type %u",
-			of - object, when, (unsigned long)of->born, (unsigned long)of->change,
+		violation(VIOLATION_HELD_CHANGED,
+			"object %ld %s: life %lu.%lu was %lu.%lu, type %u", of - object, when,
+			(unsigned long)of->born, (unsigned long)of->change,
 			(unsigned long)kept->born, (unsigned long)kept->change, of->type);
 	if (folio_ref_is_frozen(&of->ref))
-		violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu %s: counter %#x", of - object,
-			(unsigned long)kept->born, when, folio_u32_load_relaxed(&of->ref.word));
+		violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu %s: counter %#x",
+			of - object, (unsigned long)kept->born, when,
+			folio_u32_load_relaxed(&of->ref.word));
 }
 
 /* The caller has a reference and has looked again, or got it from somebody who had. */
 static void hold(struct kept *kept, struct object *of)
 {
 	folio_u32_fetch_add_relaxed(&of->holders, 1);
-	*kept = (struct kept){.object = of, .born = of->born, .change = of->change, .checked = true};
+	*kept = (struct kept){
+		.object = of, .born = of->born, .change = of->change, .checked = true};
 	check_held(kept, "when got");
 }
 
@@ -293,7 +300,8 @@ static struct object *find(struct worker *worker, unsigned in_slot, uint32_t n)
 	pause_here(of);
 	if (!try_get_n(worker, of, n))
 		return NULL;
-	histogram_add(&worker->histogram[HISTOGRAM_LATE], folio_u64_load_relaxed(&of->life) - found);
+	histogram_add(
+		&worker->histogram[HISTOGRAM_LATE], folio_u64_load_relaxed(&of->life) - found);
 	pause_here(NULL);
 	if (folio_ptr_load_acquire(&slot[in_slot].entry) != of) {
 		worker_add(worker, COUNT_GETS_LATE, 1);
@@ -303,8 +311,9 @@ static struct object *find(struct worker *worker, unsigned in_slot, uint32_t n)
 	}
 	worker_add(worker, COUNT_GETS, 1);
 	if (of->slot != in_slot || (of->type != TYPE_SLOT_A && of->type != TYPE_SLOT_B))
-		violation(VIOLATION_HELD_FOREIGN, "object %ld life %lu type %u slot %u was found in slot %u",
-			of - object, (unsigned long)of->born, of->type, of->slot, in_slot);
+		violation(VIOLATION_HELD_FOREIGN,
+			"object %ld life %lu type %u slot %u was found in slot %u", of - object,
+			(unsigned long)of->born, of->type, of->slot, in_slot);
 	return of;
 }
 
@@ -390,7 +399,8 @@ static void op_publish(struct worker *worker)
 	if (!taken)
 		return;
 	/* One reference for the slot, one of ours. */
-	begin_life(worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_SLOT_A : TYPE_SLOT_B, in_slot, 2);
+	begin_life(
+		worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_SLOT_A : TYPE_SLOT_B, in_slot, 2);
 	hold(&kept, taken);
 	pause_here(NULL);
 	pthread_mutex_lock(&slot[in_slot].lock);
@@ -413,7 +423,8 @@ static void op_own(struct worker *worker)
 
 	if (!taken)
 		return;
-	begin_life(worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_OWN_A : TYPE_OWN_B, slots, references);
+	begin_life(worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_OWN_A : TYPE_OWN_B, slots,
+		references);
 	if (references > 1 && rng_one_in(&worker->rng, 2)) {
 		struct kept kept;
 		void *theirs;
@@ -471,15 +482,17 @@ static void op_freeze(struct worker *worker, bool evict)
 	frozen = folio_ptr_load_relaxed(&in->entry) == of && folio_ref_try_freeze(&of->ref, 2);
 	if (frozen) {
 		if (folio_u32_load_relaxed(&of->holders))
-			violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu is frozen with %u holders",
-				of - object, (unsigned long)of->born, folio_u32_load_relaxed(&of->holders));
+			violation(VIOLATION_RELEASED_IN_USE,
+				"object %ld life %lu is frozen with %u holders", of - object,
+				(unsigned long)of->born, folio_u32_load_relaxed(&of->holders));
 		if (!payload_good(of))
-			violation(VIOLATION_HELD_CHANGED, "object %ld life %lu when frozen", of - object,
-				(unsigned long)of->born);
+			violation(VIOLATION_HELD_CHANGED, "object %ld life %lu when frozen",
+				of - object, (unsigned long)of->born);
 		pause_here(NULL);
 		if (!folio_ref_is_frozen(&of->ref))
-			violation(VIOLATION_NOT_FROZEN, "object %ld life %lu, counter %#x", of - object,
-				(unsigned long)of->born, folio_u32_load_relaxed(&of->ref.word));
+			violation(VIOLATION_NOT_FROZEN, "object %ld life %lu, counter %#x",
+				of - object, (unsigned long)of->born,
+				folio_u32_load_relaxed(&of->ref.word));
 		if (evict) {
 			folio_ptr_store_relaxed(&in->entry, NULL);
 		} else {
@@ -506,7 +519,8 @@ static void op_freeze(struct worker *worker, bool evict)
 
 static void op_burst(struct worker *worker)
 {
-	unsigned steps = (unsigned)rng_below(&worker->rng, 2 * (FOLIO_REF_MAX / FOLIO_REF_COUNT_MAX));
+	unsigned steps =
+		(unsigned)rng_below(&worker->rng, 2 * (FOLIO_REF_MAX / FOLIO_REF_COUNT_MAX));
 	struct object *taken = take(worker);
 	void *none = NULL;
 
@@ -542,7 +556,8 @@ static void op_pile(struct worker *worker)
 	while (got < STEPS_MAX && try_get_n(worker, of, FOLIO_REF_COUNT_MAX))
 		got++;
 	if (got == STEPS_MAX)
-		violation(VIOLATION_RESULT, "object %ld gave more references than there may be", of - object);
+		violation(VIOLATION_RESULT, "object %ld gave more references than there may be",
+			of - object);
 	check_held(&kept, "with very many references");
 	while (got-- > 0)
 		put_n(worker, of, FOLIO_REF_COUNT_MAX);
@@ -650,7 +665,8 @@ static void counter_close(void)
 				folio_u32_load_relaxed(&object[i].ref.word));
 	for (i = 0; i < TYPES; i++)
 		if (folio_u64_load_relaxed(&live[i]))
-			violation(VIOLATION_LEAK, "%ld objects of type %u more were taken than released",
+			violation(VIOLATION_LEAK,
+				"%ld objects of type %u more were taken than released",
 				(long)folio_u64_load_relaxed(&live[i]), i);
 	free(object);
 	free(slot);

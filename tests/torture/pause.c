@@ -56,7 +56,8 @@ void pause_seed(uint64_t seed)
 static struct pauser *pauser(void)
 {
 	if (!self.ready)
-		pause_seed(mix64(options.seed) ^ mix64(~folio_u64_fetch_add_relaxed(&next_thread, 1)));
+		pause_seed(
+			mix64(options.seed) ^ mix64(~folio_u64_fetch_add_relaxed(&next_thread, 1)));
 	return &self;
 }
 
@@ -119,7 +120,8 @@ static uint64_t wait_for_life(folio_u64 *life, uint64_t seen, unsigned yields)
 	uint64_t now = folio_u64_load_relaxed(life);
 
 	if (folio_u32_fetch_add_relaxed(&waiting, 1) + 1 < torture_active()) {
-		while (now == seen && yields-- > 0 && folio_u32_load_relaxed(&waiting) < torture_active() &&
+		while (now == seen && yields-- > 0 &&
+			folio_u32_load_relaxed(&waiting) < torture_active() &&
 			!torture_stopping()) {
 			sched_yield();
 			now = folio_u64_load_relaxed(life);

@@ -90,8 +90,8 @@ void violation(enum violation kind, const char *format, ...)
 		va_start(list, format);
 		vsnprintf(text, sizeof(text), format, list);
 		va_end(list);
-		fprintf(stderr, "torture: %s, %.3f s: %s: %s\n", mode_now->name, seconds_since(&mode_start),
-			violation_name[kind], text);
+		fprintf(stderr, "torture: %s, %.3f s: %s: %s\n", mode_now->name,
+			seconds_since(&mode_start), violation_name[kind], text);
 	} else if (number == VIOLATIONS_PRINTED) {
 		fprintf(stderr, "torture: further violations are counted only\n");
 	}
@@ -137,7 +137,8 @@ void histogram_add(struct histogram *histogram, uint64_t value)
 static void *work(void *arg)
 {
 	struct worker *worker = arg;
-	uint64_t seed = mix64(options.seed ^ mix64((uint64_t)worker->number << 8 | (uint64_t)mode_now->name[0]));
+	uint64_t seed = mix64(
+		options.seed ^ mix64((uint64_t)worker->number << 8 | (uint64_t)mode_now->name[0]));
 	uint64_t n;
 
 	pause_seed(~seed);
@@ -192,7 +193,8 @@ static void stuck(void)
 {
 	unsigned i;
 
-	violation(VIOLATION_STUCK, "no operation in %d s, %u threads still at work", STUCK_SECONDS, torture_active());
+	violation(VIOLATION_STUCK, "no operation in %d s, %u threads still at work", STUCK_SECONDS,
+		torture_active());
 	for (i = 0; i < options.threads; i++)
 		fprintf(stderr, "torture: thread %u is in operation %lu\n", i,
 			(unsigned long)folio_u64_load_relaxed(&workers[i].operations));
@@ -222,7 +224,8 @@ static void watch(double seconds)
 			stuck();
 		}
 		pause_counts(&counts);
-		progress_line("%s %.0f s  %lu operations  %lu reuse races passed, %lu won  %lu violations",
+		progress_line("%s %.0f s  %lu operations  %lu reuse races passed, %lu won  %lu "
+			      "violations",
 			mode_now->name, at, (unsigned long)done, (unsigned long)counts.passed,
 			(unsigned long)counts.won, (unsigned long)violations_total());
 	}
@@ -386,8 +389,8 @@ static void json_result(const struct result *result)
 	char label[48];
 	unsigned i, b, n;
 
-	printf("\"%s\": {\"seconds\": %.3f, \"operations\": %lu", result->mode->name, result->seconds,
-		(unsigned long)result->operations);
+	printf("\"%s\": {\"seconds\": %.3f, \"operations\": %lu", result->mode->name,
+		result->seconds, (unsigned long)result->operations);
 	for (i = 0; result->mode->counts[i]; i++)
 		printf(", \"%s\": %lu", result->mode->counts[i], (unsigned long)result->count[i]);
 	for (i = 0; i < result->more_count; i++)
@@ -400,7 +403,8 @@ static void json_result(const struct result *result)
 		printf("%s\"%s\": {", i ? ", " : "", result->mode->histograms[i]);
 		for (b = 0; b < BUCKETS; b++) {
 			bucket_name(label, b);
-			printf("%s\"%s\": %lu", b ? ", " : "", label, (unsigned long)result->histogram[i][b]);
+			printf("%s\"%s\": %lu", b ? ", " : "", label,
+				(unsigned long)result->histogram[i][b]);
 		}
 		printf("}");
 	}
@@ -413,7 +417,8 @@ static void json(const struct result *result, unsigned count)
 	bool any = false;
 
 	printf("{\"seed\": \"%#lx\", \"threads\": %u, \"cores\": %u, \"budget\": %lu, \"modes\": {",
-		(unsigned long)options.seed, options.threads, options.cores, (unsigned long)options.budget);
+		(unsigned long)options.seed, options.threads, options.cores,
+		(unsigned long)options.budget);
 	for (i = 0; i < count; i++) {
 		if (i)
 			printf(", ");
@@ -434,20 +439,23 @@ static void json(const struct result *result, unsigned count)
 
 static void usage(FILE *to)
 {
-	fprintf(to,
-		"usage: torture [--mode counter|tree|cache|all] [--seconds N | --operations N] [--seed N]\n"
-		"               [--threads N | --oversubscribe K] [--budget PAGES] [--json] [--stop]\n"
-		"\n"
-		"  --mode M          what is tortured; all: one after the other (all)\n"
-		"  --seconds N       how long, all modes together (10)\n"
-		"  --operations N    instead: how many in each mode, all threads together\n"
-		"  --seed N          of the threads' decisions; printed, and given again they are the same\n"
-		"  --threads N       threads; --oversubscribe K: K times as many as there are cores (2)\n"
-		"  --budget PAGES    pages that the cache has (128)\n"
-		"  --json            the report as JSON\n"
-		"  --stop            end at the first violation\n"
-		"\n"
-		"Exit status: 0 no violation, 1 violations, 2 wrong arguments or no memory.\n");
+	fprintf(to, "usage: torture [--mode counter|tree|cache|all] [--seconds N | --operations N] "
+		    "[--seed N]\n"
+		    "               [--threads N | --oversubscribe K] [--budget PAGES] [--json] "
+		    "[--stop]\n"
+		    "\n"
+		    "  --mode M          what is tortured; all: one after the other (all)\n"
+		    "  --seconds N       how long, all modes together (10)\n"
+		    "  --operations N    instead: how many in each mode, all threads together\n"
+		    "  --seed N          of the threads' decisions; printed, and given again they "
+		    "are the same\n"
+		    "  --threads N       threads; --oversubscribe K: K times as many as there are "
+		    "cores (2)\n"
+		    "  --budget PAGES    pages that the cache has (128)\n"
+		    "  --json            the report as JSON\n"
+		    "  --stop            end at the first violation\n"
+		    "\n"
+		    "Exit status: 0 no violation, 1 violations, 2 wrong arguments or no memory.\n");
 }
 
 static void refuse(const char *option, const char *value) __attribute__((noreturn));
@@ -488,8 +496,18 @@ static uint64_t fresh_seed(void)
 	return mix64((uint64_t)now.tv_sec * 1000000007 + (uint64_t)now.tv_nsec) & UINT32_MAX;
 }
 
-enum { OPTION_MODE, OPTION_SECONDS, OPTION_OPERATIONS, OPTION_SEED, OPTION_THREADS, OPTION_OVERSUBSCRIBE,
-	OPTION_BUDGET, OPTION_JSON, OPTION_STOP, OPTION_HELP };
+enum {
+	OPTION_MODE,
+	OPTION_SECONDS,
+	OPTION_OPERATIONS,
+	OPTION_SEED,
+	OPTION_THREADS,
+	OPTION_OVERSUBSCRIBE,
+	OPTION_BUDGET,
+	OPTION_JSON,
+	OPTION_STOP,
+	OPTION_HELP
+};
 
 static const struct option option[] = {
 	[OPTION_MODE] = {"mode", required_argument, NULL, 0},
@@ -546,9 +564,9 @@ static unsigned parse(int argc, char **argv)
 			options.threads = (unsigned)number("threads", optarg, 1, WORKERS_MAX);
 			break;
 		case OPTION_OVERSUBSCRIBE:
-			options.threads =
-				(unsigned)number("oversubscribe", optarg, 1, WORKERS_MAX / options.cores) *
-				options.cores;
+			options.threads = (unsigned)number("oversubscribe", optarg, 1,
+						  WORKERS_MAX / options.cores) *
+					  options.cores;
 			break;
 		case OPTION_BUDGET:
 			/* Page numbers of the largest file fit the label. */
@@ -594,14 +612,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (!options.json) {
-		printf("torture: seed %#lx, %u threads on %u cores, budget %lu pages\n", (unsigned long)options.seed,
-			options.threads, options.cores, (unsigned long)options.budget);
+		printf("torture: seed %#lx, %u threads on %u cores, budget %lu pages\n",
+			(unsigned long)options.seed, options.threads, options.cores,
+			(unsigned long)options.budget);
 		fflush(stdout);
 	}
 	for (m = 0; m < MODES; m++) {
 		if (!(wanted >> m & 1) || (options.stop && violations_total()))
 			continue;
-		if (run_mode(modes[m], options.seconds / __builtin_popcount(wanted), &result[count]))
+		if (run_mode(
+			    modes[m], options.seconds / __builtin_popcount(wanted), &result[count]))
 			return 2;
 		if (!options.json) {
 			print_result(&result[count]);

@@ -84,13 +84,13 @@ static inline bool rng_one_in(struct rng *rng, uint64_t n)
 /* Each is something that must never happen. */
 enum violation {
 	/* counter */
-	VIOLATION_RELEASED_TWICE,    /* a second release in one life */
-	VIOLATION_RELEASED_IN_USE,   /* released while somebody held a checked reference */
-	VIOLATION_RELEASED_VISIBLE,  /* released while a slot still led to it */
+	VIOLATION_RELEASED_TWICE,   /* a second release in one life */
+	VIOLATION_RELEASED_IN_USE,  /* released while somebody held a checked reference */
+	VIOLATION_RELEASED_VISIBLE, /* released while a slot still led to it */
 	VIOLATION_RELEASED_AS_OTHER, /* the release saw another type, or a state from before the last put */
-	VIOLATION_HELD_CHANGED,      /* an object or a pinned page changed under a checked reference */
-	VIOLATION_HELD_FOREIGN,      /* a checked reference to something that was not where it was found */
-	VIOLATION_NOT_FROZEN,        /* a free or frozen object let a get succeed or lost its bit */
+	VIOLATION_HELD_CHANGED, /* an object or a pinned page changed under a checked reference */
+	VIOLATION_HELD_FOREIGN, /* a checked reference to something that was not where it was found */
+	VIOLATION_NOT_FROZEN,   /* a free or frozen object let a get succeed or lost its bit */
 	/* tree */
 	VIOLATION_TREE_FOREIGN, /* found at an index that it was not stored for */
 	VIOLATION_TREE_ERASED,  /* found after its erase had returned */
@@ -98,20 +98,20 @@ enum violation {
 	VIOLATION_TREE_MISSED,  /* not found though it was there throughout */
 	VIOLATION_TREE_RESULT,  /* a store, an erase, a mark or a walk went wrong */
 	/* cache */
-	VIOLATION_GARBAGE,        /* bytes that no file and no program wrote */
-	VIOLATION_FOREIGN_FILE,   /* bytes of another file, or of a private folio */
-	VIOLATION_FOREIGN_INDEX,  /* bytes of another page of the file */
-	VIOLATION_TORN,           /* bytes of two generations in one page */
-	VIOLATION_STALE,          /* older than what a finished invalidation allows */
-	VIOLATION_FUTURE,         /* newer than the file was at the end of the call */
-	VIOLATION_ZERO,           /* zeros where the file has contents, or contents after its end */
-	VIOLATION_RESULT,         /* a call returned what it must not */
-	VIOLATION_PRIVATE,        /* a private folio changed under its owner */
+	VIOLATION_GARBAGE,       /* bytes that no file and no program wrote */
+	VIOLATION_FOREIGN_FILE,  /* bytes of another file, or of a private folio */
+	VIOLATION_FOREIGN_INDEX, /* bytes of another page of the file */
+	VIOLATION_TORN,          /* bytes of two generations in one page */
+	VIOLATION_STALE,         /* older than what a finished invalidation allows */
+	VIOLATION_FUTURE,        /* newer than the file was at the end of the call */
+	VIOLATION_ZERO,          /* zeros where the file has contents, or contents after its end */
+	VIOLATION_RESULT,        /* a call returned what it must not */
+	VIOLATION_PRIVATE,       /* a private folio changed under its owner */
 	VIOLATION_PRIVATE_RELEASE, /* a program's release ran too early, twice, never, or as another type */
 	/* all */
 	VIOLATION_MISUSE, /* the counter's own checks, where they are built in, found one */
-	VIOLATION_LEAK,  /* not everything came back at the end */
-	VIOLATION_STUCK, /* no thread got anything done */
+	VIOLATION_LEAK,   /* not everything came back at the end */
+	VIOLATION_STUCK,  /* no thread got anything done */
 	VIOLATIONS,
 };
 
@@ -210,7 +210,7 @@ struct pause_counts {
 	uint64_t won;          /* of those, whose CAS won: they released a later life */
 	uint64_t lives_passed; /* lives begun during those stalls */
 	uint64_t junk_resets;  /* junk found to be too much */
-	uint64_t late;         /* getters and copiers that waited across a reuse of what they had found */
+	uint64_t late; /* getters and copiers that waited across a reuse of what they had found */
 	uint64_t yields;
 };
 void pause_counts(struct pause_counts *counts);

@@ -40,12 +40,13 @@ enum count {
 	COUNT_WALKED,  /* entries that walks found */
 };
 
-static const char *const count_names[] = {"stores", "stores without memory", "stores refused", "erases", "loads",
-	"entries found", "shadows found", "entries walked over", NULL};
+static const char *const count_names[] = {"stores", "stores without memory", "stores refused",
+	"erases", "loads", "entries found", "shadows found", "entries walked over", NULL};
 
 enum { HISTOGRAM_STALE };
 
-static const char *const histogram_names[] = {"entries that the cell had since the one found", NULL};
+static const char *const histogram_names[] = {
+	"entries that the cell had since the one found", NULL};
 
 #define TREES 3
 
@@ -133,24 +134,27 @@ static struct cell *any_cell(struct rng *rng, unsigned t)
 /* ---- readers ---- */
 
 /* Of the entry @found at @index: does it belong there, and may it have been there between the two words? */
-static void check_entry(struct worker *worker, const struct cell *c, uint64_t index, void *found, uint64_t before,
-	uint64_t after, const char *how)
+static void check_entry(struct worker *worker, const struct cell *c, uint64_t index, void *found,
+	uint64_t before, uint64_t after, const char *how)
 {
 	uint64_t value = (uint64_t)(uintptr_t)found >> 6, n = entry_n(value);
 
 	if (tree_is_node(found) || value >> ENTRY_N_BITS != c->number || n == 0 ||
 		tree_order(found) != order_of(c, n) || !covers(c, n, index)) {
-		violation(VIOLATION_TREE_FOREIGN, "%s of index %#lx found %#lx", how, (unsigned long)index,
-			(unsigned long)(uintptr_t)found);
+		violation(VIOLATION_TREE_FOREIGN, "%s of index %#lx found %#lx", how,
+			(unsigned long)index, (unsigned long)(uintptr_t)found);
 		return;
 	}
 	if (n < before >> 2 || (n == before >> 2 && (before & 3) == EMPTY))
-		violation(VIOLATION_TREE_ERASED, "%s of index %#lx found entry %lu of cell %u, which was at %lu, phase %lu",
-			how, (unsigned long)index, (unsigned long)n, c->number, (unsigned long)(before >> 2),
-			(unsigned long)(before & 3));
+		violation(VIOLATION_TREE_ERASED,
+			"%s of index %#lx found entry %lu of cell %u, which was at %lu, phase %lu",
+			how, (unsigned long)index, (unsigned long)n, c->number,
+			(unsigned long)(before >> 2), (unsigned long)(before & 3));
 	if (n > after >> 2)
-		violation(VIOLATION_TREE_EARLY, "%s of index %#lx found entry %lu of cell %u, which is at %lu", how,
-			(unsigned long)index, (unsigned long)n, c->number, (unsigned long)(after >> 2));
+		violation(VIOLATION_TREE_EARLY,
+			"%s of index %#lx found entry %lu of cell %u, which is at %lu", how,
+			(unsigned long)index, (unsigned long)n, c->number,
+			(unsigned long)(after >> 2));
 	else
 		histogram_add(&worker->histogram[HISTOGRAM_STALE], (after >> 2) - n);
 }
@@ -165,7 +169,8 @@ static void op_load(struct worker *worker, unsigned t)
 	before = folio_u64_load_acquire(&c->word);
 	/* Where something is, or anywhere in the cell. */
 	if (before >> 2 && !rng_one_in(&worker->rng, 4))
-		index = index_of(c, before >> 2) + rng_below(&worker->rng, UINT64_C(1) << order_of(c, before >> 2));
+		index = index_of(c, before >> 2) +
+			rng_below(&worker->rng, UINT64_C(1) << order_of(c, before >> 2));
 	else
 		index = c->base + rng_below(&worker->rng, UINT64_C(1) << c->order_max);
 	grace_read_lock();
@@ -180,7 +185,8 @@ static void op_load(struct worker *worker, unsigned t)
 		return;
 	}
 	if (before == after && (before & 3) == LIVE && covers(c, before >> 2, index))
-		violation(VIOLATION_TREE_MISSED, "index %#lx has entry %lu of cell %u, a load found %#lx",
+		violation(VIOLATION_TREE_MISSED,
+			"index %#lx has entry %lu of cell %u, a load found %#lx",
 			(unsigned long)index, (unsigned long)(before >> 2), c->number,
 			(unsigned long)(uintptr_t)found);
 	if (found) {
@@ -209,7 +215,8 @@ static void op_walk(struct worker *worker, unsigned t)
 	uint64_t before = folio_u64_load_acquire(&must->word), after;
 	uint64_t must_index = before >> 2 ? index_of(must, before >> 2) : must->base;
 	uint64_t back = UINT64_C(1) << rng_below(&worker->rng, 20);
-	uint64_t index = must_index > back ? must_index - back : 0, last = must_index + back, from = index;
+	uint64_t index = must_index > back ? must_index - back : 0, last = must_index + back,
+		 from = index;
 	unsigned steps = 256;
 	bool found = false;
 	void *entry;
@@ -220,12 +227,14 @@ static void op_walk(struct worker *worker, unsigned t)
 
 		worker_add(worker, COUNT_WALKED, 1);
 		if (index < from || index > last || !c) {
-			violation(VIOLATION_TREE_FOREIGN, "a walk at %#lx to %#lx found %#lx at %#lx",
-				(unsigned long)from, (unsigned long)last, (unsigned long)(uintptr_t)entry,
+			violation(VIOLATION_TREE_FOREIGN,
+				"a walk at %#lx to %#lx found %#lx at %#lx", (unsigned long)from,
+				(unsigned long)last, (unsigned long)(uintptr_t)entry,
 				(unsigned long)index);
 			break;
 		}
-		check_entry(worker, c, index, entry, c == must ? before : 0, folio_u64_load_acquire(&c->word), "walk");
+		check_entry(worker, c, index, entry, c == must ? before : 0,
+			folio_u64_load_acquire(&c->word), "walk");
 		found |= c == must;
 		index = from = (index | ((UINT64_C(1) << tree_order(entry)) - 1)) + 1;
 		/* The steps may not be enough to get there. */
@@ -237,8 +246,8 @@ static void op_walk(struct worker *worker, unsigned t)
 	grace_read_unlock();
 	after = folio_u64_load_acquire(&must->word);
 	if (!found && before == after && (before & 3) == LIVE)
-		violation(VIOLATION_TREE_MISSED, "a walk to %#lx missed entry %lu of cell %u", (unsigned long)last,
-			(unsigned long)(before >> 2), must->number);
+		violation(VIOLATION_TREE_MISSED, "a walk to %#lx missed entry %lu of cell %u",
+			(unsigned long)last, (unsigned long)(before >> 2), must->number);
 }
 
 /* ---- writers: the tree's lock is held ---- */
@@ -262,7 +271,8 @@ static void store_locked(struct worker *worker, unsigned t, struct cell *c, uint
 		word_store(c, n, EMPTY);
 		worker_add(worker, COUNT_NO_MEMORY, 1);
 		if (r != -ENOMEM)
-			violation(VIOLATION_TREE_RESULT, "a store in the empty cell %u gave %d", c->number, r);
+			violation(VIOLATION_TREE_RESULT, "a store in the empty cell %u gave %d",
+				c->number, r);
 	}
 	c->mark[TREE_DIRTY] = c->mark[TREE_WRITEBACK] = false;
 }
@@ -270,7 +280,8 @@ static void store_locked(struct worker *worker, unsigned t, struct cell *c, uint
 static void erase_locked(struct worker *worker, unsigned t, struct cell *c, uint64_t n, bool shadow)
 {
 	word_store(c, n, ERASING);
-	tree_erase_locked(&tree[t], index_of(c, n), order_of(c, n), shadow ? shadow_of(c, n) : NULL);
+	tree_erase_locked(
+		&tree[t], index_of(c, n), order_of(c, n), shadow ? shadow_of(c, n) : NULL);
 	word_store(c, n, EMPTY);
 	worker_add(worker, COUNT_ERASES, 1);
 }
@@ -282,7 +293,8 @@ static void marks_locked(struct worker *worker, unsigned t, struct cell *c, uint
 	void *entry;
 
 	if (tree_mark_test_locked(&tree[t], index, mark) != c->mark[mark])
-		violation(VIOLATION_TREE_RESULT, "mark %d of cell %u is not as it was left", mark, c->number);
+		violation(VIOLATION_TREE_RESULT, "mark %d of cell %u is not as it was left", mark,
+			c->number);
 	c->mark[mark] = rng_one_in(&worker->rng, 2);
 	if (c->mark[mark])
 		tree_mark_set_locked(&tree[t], index, mark);
@@ -290,8 +302,8 @@ static void marks_locked(struct worker *worker, unsigned t, struct cell *c, uint
 		tree_mark_clear_locked(&tree[t], index, mark);
 	entry = tree_next_marked_locked(&tree[t], &at, index, mark);
 	if (c->mark[mark] ? entry != entry_of(c, n) : entry != NULL)
-		violation(VIOLATION_TREE_RESULT, "the walk over mark %d found %#lx at cell %u", mark,
-			(unsigned long)(uintptr_t)entry, c->number);
+		violation(VIOLATION_TREE_RESULT, "the walk over mark %d found %#lx at cell %u",
+			mark, (unsigned long)(uintptr_t)entry, c->number);
 }
 
 static void op_write(struct worker *worker, unsigned t)
@@ -307,8 +319,10 @@ static void op_write(struct worker *worker, unsigned t)
 			if (n < (UINT64_C(1) << ENTRY_N_BITS) - 2)
 				store_locked(worker, t, c, n + 1);
 		} else if (rng_one_in(&worker->rng, 8)) {
-			if (tree_store_locked(&tree[t], index_of(c, n), order_of(c, n), entry_of(c, n)) != -EEXIST)
-				violation(VIOLATION_TREE_RESULT, "cell %u was stored to twice", c->number);
+			if (tree_store_locked(&tree[t], index_of(c, n), order_of(c, n),
+				    entry_of(c, n)) != -EEXIST)
+				violation(VIOLATION_TREE_RESULT, "cell %u was stored to twice",
+					c->number);
 			worker_add(worker, COUNT_EXISTS, 1);
 		} else if (rng_one_in(&worker->rng, 3)) {
 			marks_locked(worker, t, c, n);

@@ -20,13 +20,11 @@
 #define ALLOCATOR_FORKS_BADLY false
 #endif
 
-/* A fork of many threads is what is tested. */
+/* TSan's threads cannot be started in the child of a process that had any; the library itself starts one there. */
 #if defined(__SANITIZE_THREAD__)
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-	return "die_after_fork=0";
-}
+#define FORKS false
+#else
+#define FORKS true
 #endif
 
 struct world {
@@ -74,7 +72,8 @@ static uint64_t reads(struct world *world)
 
 static void test_cache_params(void **state)
 {
-	struct folio_cache_params good = {.size = sizeof(good), .bytes = FOLIO_CACHE_BYTES_MIN}, params;
+	struct folio_cache_params good = {.size = sizeof(good), .bytes = FOLIO_CACHE_BYTES_MIN},
+				  params;
 	struct folio_cache *cache = NULL;
 
 	(void)state;
@@ -148,8 +147,10 @@ static void test_many_caches(void **state)
 			struct folio_file *file = file_open(cache[i], "a");
 			char buf[64];
 
-			assert_int_equal(folio_file_read(file, buf, sizeof(buf), PAGE), sizeof(buf));
-			assert_int_equal(folio_file_read(file, buf, sizeof(buf), PAGE), sizeof(buf));
+			assert_int_equal(
+				folio_file_read(file, buf, sizeof(buf), PAGE), sizeof(buf));
+			assert_int_equal(
+				folio_file_read(file, buf, sizeof(buf), PAGE), sizeof(buf));
 			assert_int_equal(folio_file_close(file), 0);
 		}
 		for (i = 0; i < CACHES_MAX; i++) {
@@ -187,8 +188,9 @@ static void test_file_open_fails(void **state)
 	/* None of that left a handle behind; the file that is open goes on. */
 	assert_int_equal(io_fault_opens(world.io), 1);
 	expect_read(&world, 0, 10 * PAGE, 1);
-	assert_int_equal(folio_file_open(world.cache, "a", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME, 0,
-				 &file), 0);
+	assert_int_equal(folio_file_open(world.cache, "a",
+				 O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME, 0, &file),
+		0);
 	assert_int_equal(folio_file_close(file), 0);
 	assert_int_equal(folio_file_close(NULL), -EINVAL);
 	world_end(&world);
@@ -285,7 +287,8 @@ static void test_arguments(void **state)
 
 static void test_ends(void **state)
 {
-	static const uint64_t sizes[] = {0, 1, 63, 64, 65, 4095, 4096, 4097, 8191, 8192, 3 * 4096 + 100};
+	static const uint64_t sizes[] = {
+		0, 1, 63, 64, 65, 4095, 4096, 4097, 8191, 8192, 3 * 4096 + 100};
 	char buf[5 * FOLIO_PAGE_SIZE];
 	unsigned s;
 
@@ -299,12 +302,15 @@ static void test_ends(void **state)
 		for (offset = 0; offset < size + 70; offset += 1 + offset % 61) {
 			uint64_t expected = offset < size ? size - offset : 0;
 
-			assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), offset), expected);
-			assert_true(io_fault_check(world.contents, offset, buf, expected, NULL, NULL));
+			assert_int_equal(
+				folio_file_read(world.file, buf, sizeof(buf), offset), expected);
+			assert_true(
+				io_fault_check(world.contents, offset, buf, expected, NULL, NULL));
 			if (expected > 64)
 				expected = 64;
 			assert_int_equal(folio_file_read(world.file, buf, 64, offset), expected);
-			assert_true(io_fault_check(world.contents, offset, buf, expected, NULL, NULL));
+			assert_true(
+				io_fault_check(world.contents, offset, buf, expected, NULL, NULL));
 		}
 		for (index = 0; index < 5; index++) {
 			struct folio *folio;
@@ -312,12 +318,16 @@ static void test_ends(void **state)
 			uint64_t here, i;
 
 			if (index * PAGE >= size) {
-				assert_int_equal(folio_file_get(world.file, index, 0, &folio), -ENODATA);
+				assert_int_equal(
+					folio_file_get(world.file, index, 0, &folio), -ENODATA);
 				continue;
 			}
-			assert_int_equal(folio_file_get_page(world.file, index, 0, &folio, (void **)&page), 0);
+			assert_int_equal(
+				folio_file_get_page(world.file, index, 0, &folio, (void **)&page),
+				0);
 			here = size - index * PAGE < PAGE ? size - index * PAGE : PAGE;
-			assert_true(io_fault_check(world.contents, index * PAGE, page, here, NULL, NULL));
+			assert_true(io_fault_check(
+				world.contents, index * PAGE, page, here, NULL, NULL));
 			/* Behind the end: zeros, whatever the backend left there. */
 			for (i = here; i < PAGE; i++)
 				assert_int_equal(page[i], 0);
@@ -422,7 +432,8 @@ static void test_grows(void **state)
 		if (s % 2) {
 			expect_read(&world, before, 1, 1);
 		} else {
-			assert_int_equal(folio_file_get(world.file, (sizes[s] - 1) / PAGE, 0, &folio), 0);
+			assert_int_equal(
+				folio_file_get(world.file, (sizes[s] - 1) / PAGE, 0, &folio), 0);
 			folio_put(folio);
 			if (before / PAGE == (sizes[s] - 1) / PAGE)
 				/* The page was there: a pin has no end to ask at. */
@@ -439,7 +450,8 @@ static void test_grows(void **state)
 static void (*after_read)(void *);
 static void *after_read_arg;
 
-static ssize_t hooked_read(void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
+static ssize_t hooked_read(
+	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
 {
 	ssize_t result = io_fault_ops.read(context, handle, iov, iov_count, offset);
 	void (*hook)(void *) = after_read;
@@ -452,8 +464,10 @@ static ssize_t hooked_read(void *context, void *handle, const struct iovec *iov,
 
 static void hooked_world_begin(struct world *world, struct folio_io_ops *ops, uint64_t size)
 {
-	struct folio_cache_params params = {.size = sizeof(params), .bytes = 64 * PAGE,
-		.flags = FOLIO_CACHE_NO_READAHEAD, .io = ops};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 64 * PAGE,
+		.flags = FOLIO_CACHE_NO_READAHEAD,
+		.io = ops};
 
 	*ops = io_fault_ops;
 	ops->read = hooked_read;
@@ -642,15 +656,17 @@ static void *read_a_page(void *arg)
 
 		reader->result = folio_file_get_page(world->file, reader->index, 0, &folio, &page);
 		if (reader->result == 0) {
-			reader->wrong = !io_fault_check(world->contents, reader->index * PAGE, page, PAGE, NULL, NULL);
+			reader->wrong = !io_fault_check(
+				world->contents, reader->index * PAGE, page, PAGE, NULL, NULL);
 			folio_put(folio);
 			reader->result = sizeof(buf);
 		}
 	} else {
-		reader->result = folio_file_read(world->file, buf, sizeof(buf), reader->index * PAGE + 8);
+		reader->result =
+			folio_file_read(world->file, buf, sizeof(buf), reader->index * PAGE + 8);
 		reader->wrong = reader->result > 0 &&
-			!io_fault_check(world->contents, reader->index * PAGE + 8, buf, (size_t)reader->result,
-				NULL, NULL);
+				!io_fault_check(world->contents, reader->index * PAGE + 8, buf,
+					(size_t)reader->result, NULL, NULL);
 	}
 	return NULL;
 }
@@ -662,8 +678,10 @@ static void readers_begin(struct reader *reader, struct world *world, uint64_t i
 	unsigned i;
 
 	for (i = 0; i < READERS; i++) {
-		reader[i] = (struct reader){.world = world, .index = index + i * step, .pins = i % 2};
-		assert_int_equal(pthread_create(&reader[i].thread, NULL, read_a_page, &reader[i]), 0);
+		reader[i] =
+			(struct reader){.world = world, .index = index + i * step, .pins = i % 2};
+		assert_int_equal(
+			pthread_create(&reader[i].thread, NULL, read_a_page, &reader[i]), 0);
 	}
 }
 
@@ -702,7 +720,8 @@ static void test_one_read_for_all(void **state)
 	readers_end(reader, sizeof(buf));
 	assert_int_equal(reads(&world), 1);
 	assert_int_equal(cache_stats(world.cache).misses, READERS + 2);
-	assert_int_equal(folio_file_read_nowait(world.file, buf, sizeof(buf), 7 * PAGE), sizeof(buf));
+	assert_int_equal(
+		folio_file_read_nowait(world.file, buf, sizeof(buf), 7 * PAGE), sizeof(buf));
 	assert_int_equal(folio_file_get(world.file, 7, FOLIO_GET_NOWAIT, &folio), 0);
 	folio_put(folio);
 	assert_int_equal(cache_stats(world.cache).hits, 2);
@@ -823,11 +842,13 @@ static void test_nowait(void **state)
 	assert_int_equal(folio_file_get(world.file, 9, FOLIO_GET_NOWAIT, &folio), 0);
 	folio_put(folio);
 	io_fault_hold(world.io);
-	assert_int_equal(folio_file_read_nowait(world.file, buf, sizeof(buf), 5 * PAGE + 8), PAGE - 8);
+	assert_int_equal(
+		folio_file_read_nowait(world.file, buf, sizeof(buf), 5 * PAGE + 8), PAGE - 8);
 	assert_true(io_fault_check(world.contents, 5 * PAGE + 8, buf, PAGE - 8, NULL, NULL));
 	io_fault_release(world.io, UINT64_MAX);
 	io_fault_wait_idle(world.io);
-	assert_int_equal(folio_file_read_nowait(world.file, buf, sizeof(buf), 5 * PAGE), sizeof(buf));
+	assert_int_equal(
+		folio_file_read_nowait(world.file, buf, sizeof(buf), 5 * PAGE), sizeof(buf));
 	assert_int_equal(folio_file_read_nowait(world.file, buf, 64, 100 * PAGE), 0);
 	assert_int_equal(folio_file_get(world.file, 100, FOLIO_GET_NOWAIT, &folio), -ENODATA);
 	world_end(&world);
@@ -919,12 +940,10 @@ static void test_prefetch(void **state)
 {
 	struct folio_range range[] = {
 		{.offset = 10 * PAGE + 4000, .len = 200}, /* two pages */
-		{.offset = 20 * PAGE, .len = 0},
-		{.offset = 30 * PAGE, .len = 16 * PAGE},
-		{.offset = 95 * PAGE, .len = 20 * PAGE},   /* five pages are there */
-		{.offset = 200 * PAGE, .len = PAGE},
-		{.offset = UINT64_MAX, .len = UINT64_MAX},
-		{.offset = 32 * PAGE, .len = 10 * PAGE},   /* there already */
+		{.offset = 20 * PAGE, .len = 0}, {.offset = 30 * PAGE, .len = 16 * PAGE},
+		{.offset = 95 * PAGE, .len = 20 * PAGE}, /* five pages are there */
+		{.offset = 200 * PAGE, .len = PAGE}, {.offset = UINT64_MAX, .len = UINT64_MAX},
+		{.offset = 32 * PAGE, .len = 10 * PAGE}, /* there already */
 	};
 	struct folio_range all = {.offset = 0, .len = UINT64_MAX};
 	struct folio_cache_stats before, after;
@@ -941,7 +960,8 @@ static void test_prefetch(void **state)
 	assert_int_equal(after.prefetch_pages, 23);
 	assert_int_equal(after.fill_bytes, 23 * PAGE);
 	assert_int_equal(after.pages_file, 23);
-	assert_int_equal(folio_file_read_nowait(world.file, buf, sizeof(buf), 45 * PAGE), sizeof(buf));
+	assert_int_equal(
+		folio_file_read_nowait(world.file, buf, sizeof(buf), 45 * PAGE), sizeof(buf));
 	assert_true(io_fault_check(world.contents, 45 * PAGE, buf, sizeof(buf), NULL, NULL));
 	assert_int_equal(folio_file_prefetch(world.file, range, 7), 0);
 	assert_int_equal(folio_file_prefetch(world.file, &all, 1), 100 - 23);
@@ -973,8 +993,11 @@ static void test_prefetch(void **state)
 static void test_depth(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 2);
-	struct folio_cache_params params = {.size = sizeof(params), .bytes = 1024 * PAGE, .io_depth = 3,
-		.io = &io_fault_ops, .io_context = io};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 1024 * PAGE,
+		.io_depth = 3,
+		.io = &io_fault_ops,
+		.io_context = io};
 	struct folio_range range[100];
 	struct world world = {.io = io};
 	unsigned i;
@@ -1006,7 +1029,8 @@ static void test_statistics(void **state)
 	world_begin(&world, 64, 0, 1000 * PAGE);
 	for (i = scaled(5000); i-- > 0;) {
 		uint64_t offset = random_below(&random, 900) * PAGE + random_below(&random, PAGE);
-		uint64_t len = 1 + random_below(&random, random_below(&random, 4) ? 100 : 30 * PAGE);
+		uint64_t len =
+			1 + random_below(&random, random_below(&random, 4) ? 100 : 30 * PAGE);
 
 		/* The shortest reads count as one, also where they cross from one page of a folio to the next. */
 		if (len <= 128 && offset % PAGE + len > PAGE)
@@ -1026,7 +1050,8 @@ static void test_statistics(void **state)
 	assert_int_equal(stats.fills, reads(&world));
 	assert_int_equal(stats.fill_errors, 0);
 	/* What came is there or has left. */
-	assert_int_equal(stats.fill_bytes / PAGE, stats.evictions + stats.invalidations + stats.pages_file);
+	assert_int_equal(
+		stats.fill_bytes / PAGE, stats.evictions + stats.invalidations + stats.pages_file);
 	assert_int_equal(stats.pages, 64);
 	assert_int_equal(stats.pages_free + stats.pages_file + stats.pages_private, stats.pages);
 	assert_true(stats.evictions_direct <= stats.evictions);
@@ -1143,7 +1168,8 @@ static uint64_t clip(uint64_t size, uint64_t offset, uint64_t len)
 static void model_read(struct model *model, struct model_handle *handle)
 {
 	static char buf[120 * FOLIO_PAGE_SIZE + 8];
-	uint64_t *random = &model->random, known = folio_file_size(handle->file), size = handle->of->size;
+	uint64_t *random = &model->random, known = folio_file_size(handle->file),
+		 size = handle->of->size;
 	uint64_t offset = random_below(random, MODEL_PAGES * PAGE), len = 0, low, high, now;
 	bool nowait = random_below(random, 6) == 0;
 	ssize_t n;
@@ -1195,7 +1221,8 @@ static void model_get(struct model *model, struct model_handle *handle)
 	char *page = NULL;
 	int r;
 
-	r = folio_file_get_page(handle->file, index, nowait ? FOLIO_GET_NOWAIT : 0, &folio, (void **)&page);
+	r = folio_file_get_page(
+		handle->file, index, nowait ? FOLIO_GET_NOWAIT : 0, &folio, (void **)&page);
 	if (r) {
 		note_size(handle, known);
 		assert_null(folio);
@@ -1218,7 +1245,8 @@ static void model_get(struct model *model, struct model_handle *handle)
 		end = clip(known > size ? known : size, index * PAGE, PAGE);
 	check_bytes(handle->of, index * PAGE, page, end);
 	note_size(handle, known);
-	if (model->pins < MODEL_PINS && model->pinned + (UINT64_C(1) << folio_order(folio)) <= model->pages / 4) {
+	if (model->pins < MODEL_PINS &&
+		model->pinned + (UINT64_C(1) << folio_order(folio)) <= model->pages / 4) {
 		struct model_pin *pin = &model->pin[model->pins++];
 
 		pin->folio = folio;
@@ -1286,14 +1314,17 @@ static void model_step(struct model *model)
 		break;
 	case 18 ... 20:
 		for (i = 0; i < 3; i++)
-			range[i] = (struct folio_range){.offset = random_below(random, MODEL_PAGES * PAGE),
+			range[i] = (struct folio_range){
+				.offset = random_below(random, MODEL_PAGES * PAGE),
 				.len = random_below(random, 20 * PAGE)};
 		known = folio_file_size(handle->file);
 		assert_true(folio_file_prefetch(handle->file, range, 3) >= 0);
 		note_size(handle, known);
 		break;
 	case 21:
-		assert_int_equal(folio_file_advise(handle->file, (enum folio_advice)random_below(random, 3)), 0);
+		assert_int_equal(
+			folio_file_advise(handle->file, (enum folio_advice)random_below(random, 3)),
+			0);
 		break;
 	case 22 ... 23:
 		offset = random_below(random, MODEL_PAGES * PAGE);
@@ -1301,7 +1332,8 @@ static void model_step(struct model *model)
 		assert_int_equal(folio_file_invalidate(handle->file, offset, len), 0);
 		if (!len)
 			break;
-		for (first = offset / PAGE; first < MODEL_PAGES && (len == UINT64_MAX || first * PAGE < offset + len);
+		for (first = offset / PAGE;
+			first < MODEL_PAGES && (len == UINT64_MAX || first * PAGE < offset + len);
 			first++)
 			file->floor[first] = io_fault_generation(file->contents);
 		break;
@@ -1335,7 +1367,8 @@ static void model_step(struct model *model)
 	}
 }
 
-static void model_run(uint64_t seed, uint64_t pages, uint32_t flags, unsigned io_threads, unsigned steps)
+static void model_run(
+	uint64_t seed, uint64_t pages, uint32_t flags, unsigned io_threads, unsigned steps)
 {
 	struct model *model = calloc(1, sizeof(*model));
 	struct folio_cache_stats stats;
@@ -1452,16 +1485,18 @@ static void *use_file(void *arg)
 				failed(shared, true);
 				break;
 			}
-			failed(shared, !io_fault_check(shared->world.contents, index * PAGE, page, PAGE, &oldest,
-					       NULL) || oldest < floor);
+			failed(shared, !io_fault_check(shared->world.contents, index * PAGE, page,
+					       PAGE, &oldest, NULL) ||
+					       oldest < floor);
 			folio_put(folio);
 			break;
 		default:
 			len = random_below(&worker->random, 4) ? 64 : sizeof(buf);
 			n = folio_file_read(file, buf, len, index * PAGE);
 			failed(shared, n != (ssize_t)len ||
-				!io_fault_check(shared->world.contents, index * PAGE, buf, len, &oldest, NULL) ||
-				oldest < floor);
+					       !io_fault_check(shared->world.contents, index * PAGE,
+						       buf, len, &oldest, NULL) ||
+					       oldest < floor);
 		}
 	}
 	if (own)
@@ -1478,7 +1513,8 @@ static void *change_file(void *arg)
 		uint64_t generation = io_fault_change(shared->world.contents);
 
 		if (random_below(&worker->random, 2))
-			failed(shared, folio_file_invalidate(shared->world.file, 0, UINT64_MAX) != 0);
+			failed(shared,
+				folio_file_invalidate(shared->world.file, 0, UINT64_MAX) != 0);
 		else
 			failed(shared, folio_file_revalidate(shared->world.file) < 0);
 		folio_u64_store_release(&shared->floor, generation);
@@ -1501,7 +1537,8 @@ static void test_threads_and_changes(void **state)
 		for (i = 0; i < THREADS; i++) {
 			worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
 			assert_int_equal(pthread_create(&worker[i].thread, NULL,
-						 i ? use_file : change_file, &worker[i]), 0);
+						 i ? use_file : change_file, &worker[i]),
+				0);
 		}
 		for (i = 1; i < THREADS; i++)
 			pthread_join(worker[i].thread, NULL);
@@ -1526,7 +1563,8 @@ static void *read_to_the_end(void *arg)
 		ssize_t n = folio_file_read(shared->world.file, buf, len, offset);
 
 		failed(shared, n < 0 || n > (ssize_t)len ||
-			!io_fault_check(shared->world.contents, offset, buf, (size_t)n, NULL, NULL));
+				       !io_fault_check(shared->world.contents, offset, buf,
+					       (size_t)n, NULL, NULL));
 	}
 	return NULL;
 }
@@ -1537,7 +1575,8 @@ static void *change_size(void *arg)
 	struct shared *shared = worker->shared;
 
 	while (!folio_u32_load_relaxed(&shared->stop)) {
-		io_fault_resize(shared->world.contents, random_below(&worker->random, shared->pages * PAGE));
+		io_fault_resize(shared->world.contents,
+			random_below(&worker->random, shared->pages * PAGE));
 		if (random_below(&worker->random, 4))
 			failed(shared, folio_file_revalidate(shared->world.file) < 0);
 		sched_yield();
@@ -1556,7 +1595,8 @@ static void test_threads_and_sizes(void **state)
 	for (i = 0; i < THREADS; i++) {
 		worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
 		assert_int_equal(pthread_create(&worker[i].thread, NULL,
-					 i ? read_to_the_end : change_size, &worker[i]), 0);
+					 i ? read_to_the_end : change_size, &worker[i]),
+			0);
 	}
 	for (i = 1; i < THREADS; i++)
 		pthread_join(worker[i].thread, NULL);
@@ -1583,8 +1623,8 @@ static void *visit_caches(void *arg)
 	for (i = 0; i < 500; i++) {
 		uint64_t which = random_below(&tour->random, 12);
 
-		if (folio_file_read(tour->file[which], buf, sizeof(buf), random_below(&tour->random, 90) * PAGE) ==
-			sizeof(buf))
+		if (folio_file_read(tour->file[which], buf, sizeof(buf),
+			    random_below(&tour->random, 90) * PAGE) == sizeof(buf))
 			tour->asked[which]++;
 	}
 	return NULL;
@@ -1609,7 +1649,8 @@ static void test_several_caches(void **state)
 	for (round = 0; round < 5; round++) {
 		for (t = 0; t < THREADS; t++) {
 			tour[t] = (struct tour){.file = file, .random = test_seed + t + 10 * round};
-			assert_int_equal(pthread_create(&tour[t].thread, NULL, visit_caches, &tour[t]), 0);
+			assert_int_equal(
+				pthread_create(&tour[t].thread, NULL, visit_caches, &tour[t]), 0);
 		}
 		for (t = 0; t < THREADS; t++) {
 			pthread_join(tour[t].thread, NULL);
@@ -1717,8 +1758,10 @@ static void test_destructors(void **state)
 		for (i = 0; i < THREADS; i++) {
 			memset(&ending[i], 0, sizeof(ending[i]));
 			ending[i].world = &world;
-			assert_int_equal(pthread_create(&thread[i], NULL,
-						 i % 2 ? end_with_first_call : end_with_calls, &ending[i]), 0);
+			assert_int_equal(
+				pthread_create(&thread[i], NULL,
+					i % 2 ? end_with_first_call : end_with_calls, &ending[i]),
+				0);
 		}
 		for (i = 0; i < THREADS; i++) {
 			pthread_join(thread[i], NULL);
@@ -1735,12 +1778,12 @@ static void test_destructors(void **state)
 
 /* ---- fork ---- */
 
-#define EXPECT(condition)                                                                          \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "in the child: %s\n", #condition);                         \
-			_exit(1);                                                                  \
-		}                                                                                  \
+#define EXPECT(condition)                                                  \
+	do {                                                               \
+		if (!(condition)) {                                        \
+			fprintf(stderr, "in the child: %s\n", #condition); \
+			_exit(1);                                          \
+		}                                                          \
 	} while (0)
 
 /* In the child: everything of the parent's is refused, a cache of its own (@own: is it to try?) works. */
@@ -1760,7 +1803,8 @@ static void child(struct world *world, struct folio *pinned, bool own)
 
 	alarm(60);
 	/* What the child has pinned is there, as it is in the parent. */
-	EXPECT(!pinned || io_fault_check(world->contents, 3 * PAGE, folio_page(pinned, 3), PAGE, NULL, NULL));
+	EXPECT(!pinned ||
+		io_fault_check(world->contents, 3 * PAGE, folio_page(pinned, 3), PAGE, NULL, NULL));
 	for (i = 0; i < 2; i++) {
 		EXPECT(folio_file_read(world->file, buf, 64, 3 * PAGE) == -ESTALE);
 		EXPECT(folio_file_read(world->file, buf, sizeof(buf), 3 * PAGE) == -ESTALE);
@@ -1821,6 +1865,8 @@ static void test_fork(void **state)
 	pid_t pid;
 
 	(void)state;
+	if (!FORKS)
+		skip();
 	world_begin(&world, 64, 0, 100 * PAGE);
 	expect_read(&world, 3 * PAGE, 64, 1);
 	assert_int_equal(folio_file_get(world.file, 3, 0, &folio), 0);
@@ -1843,8 +1889,10 @@ static void *read_until_stopped(void *arg)
 	while (!folio_u32_load_relaxed(&shared->stop)) {
 		uint64_t offset = random_below(&worker->random, shared->pages) * PAGE;
 
-		failed(shared, folio_file_read(shared->world.file, buf, sizeof(buf), offset) != sizeof(buf) ||
-			!io_fault_check(shared->world.contents, offset, buf, sizeof(buf), NULL, NULL));
+		failed(shared, folio_file_read(shared->world.file, buf, sizeof(buf), offset) !=
+					       sizeof(buf) ||
+				       !io_fault_check(shared->world.contents, offset, buf,
+					       sizeof(buf), NULL, NULL));
 	}
 	return NULL;
 }
@@ -1857,10 +1905,13 @@ static void test_fork_beside_threads(void **state)
 	unsigned i, n;
 
 	(void)state;
+	if (!FORKS)
+		skip();
 	world_begin(&shared.world, 64, 0, shared.pages * PAGE);
 	for (i = 0; i < THREADS; i++) {
 		worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
-		assert_int_equal(pthread_create(&worker[i].thread, NULL, read_until_stopped, &worker[i]), 0);
+		assert_int_equal(
+			pthread_create(&worker[i].thread, NULL, read_until_stopped, &worker[i]), 0);
 	}
 	fflush(stdout);
 	for (n = scaled(16); n-- > 0;) {
@@ -1918,7 +1969,8 @@ static void real_write(struct real *real, uint64_t offset, uint64_t len, uint64_
 	}
 }
 
-static void expect_as_pread(struct real *real, struct folio_file *file, uint64_t offset, uint64_t len)
+static void expect_as_pread(
+	struct real *real, struct folio_file *file, uint64_t offset, uint64_t len)
 {
 	static char ours[40 * FOLIO_PAGE_SIZE], right[40 * FOLIO_PAGE_SIZE];
 	ssize_t n = pread(real->fd, right, len, (off_t)offset);
@@ -1951,7 +2003,7 @@ static void read_real(const struct folio_io_ops *ops, uint32_t flags, uint64_t p
 		expect_as_pread(&real, file, i, 30 * PAGE);
 	for (i = scaled(1500); i-- > 0;) {
 		uint64_t len = random_below(&random, 4) ? random_below(&random, 300)
-						       : random_below(&random, 30 * PAGE);
+							: random_below(&random, 30 * PAGE);
 
 		expect_as_pread(&real, file, random_below(&random, REAL_BYTES + 5000), len);
 		if (random_below(&random, 50) == 0) {
@@ -1963,7 +2015,8 @@ static void read_real(const struct folio_io_ops *ops, uint32_t flags, uint64_t p
 			expect_as_pread(&real, file, offset, len);
 		}
 		if (random_below(&random, 100) == 0) {
-			assert_int_equal(ftruncate(real.fd, (off_t)random_below(&random, REAL_BYTES)), 0);
+			assert_int_equal(
+				ftruncate(real.fd, (off_t)random_below(&random, REAL_BYTES)), 0);
 			assert_true(folio_file_revalidate(file) >= 0);
 			expect_as_pread(&real, file, 0, 30 * PAGE);
 			assert_int_equal(ftruncate(real.fd, (off_t)REAL_BYTES), 0);

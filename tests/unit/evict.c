@@ -23,7 +23,8 @@ static void world_begin(struct world *world, uint64_t pages)
 	world->pages = pages;
 	world->io = io_fault_new(test_seed, 2);
 	world->contents = io_fault_add(world->io, "a", FILE_PAGES * PAGE);
-	world->cache = cache_open(pages, FOLIO_CACHE_NO_READAHEAD | FOLIO_CACHE_NO_HUGE_PAGES, world->io);
+	world->cache =
+		cache_open(pages, FOLIO_CACHE_NO_READAHEAD | FOLIO_CACHE_NO_HUGE_PAGES, world->io);
 	world->file = file_open(world->cache, "a");
 }
 
@@ -41,7 +42,8 @@ static void world_end(struct world *world)
 #if defined(__SANITIZE_THREAD__)
 __attribute__((no_sanitize("thread")))
 #endif
-static void quiet_background(struct world *world)
+static void
+quiet_background(struct world *world)
 {
 	world->cache->evict.low = 0;
 }
@@ -50,8 +52,10 @@ static void touch(struct world *world, uint64_t index)
 {
 	char buf[32];
 
-	assert_int_equal(folio_file_read(world->file, buf, sizeof(buf), index * PAGE + 40), sizeof(buf));
-	assert_true(io_fault_check(world->contents, index * PAGE + 40, buf, sizeof(buf), NULL, NULL));
+	assert_int_equal(
+		folio_file_read(world->file, buf, sizeof(buf), index * PAGE + 40), sizeof(buf));
+	assert_true(
+		io_fault_check(world->contents, index * PAGE + 40, buf, sizeof(buf), NULL, NULL));
 }
 
 static void touch_all(struct world *world, uint64_t first, uint64_t count, unsigned times)
@@ -200,8 +204,8 @@ static uint32_t fifo_pop(struct fifo *fifo)
 struct model {
 	uint32_t budget;
 	struct fifo small, main;
-	uint8_t in[FILE_PAGES];   /* 0 nowhere, 1 small, 2 main */
-	uint8_t uses[FILE_PAGES]; /* 0 .. 2 */
+	uint8_t in[FILE_PAGES];    /* 0 nowhere, 1 small, 2 main */
+	uint8_t uses[FILE_PAGES];  /* 0 .. 2 */
 	uint64_t left[FILE_PAGES]; /* clock of eviction, 0 for never */
 	uint64_t clock;
 	uint64_t hits;
@@ -242,7 +246,7 @@ static void model_touch(struct model *model, uint32_t page)
 			model->uses[page]++;
 	} else {
 		bool again = model->left[page] &&
-			model->clock - model->left[page] < model->budget - model->budget / 10;
+			     model->clock - model->left[page] < model->budget - model->budget / 10;
 
 		model_evict(model);
 		model->in[page] = again ? 2 : 1;
@@ -364,7 +368,8 @@ static void pin(struct world *world, uint64_t index, struct folio **folio)
 
 static void expect_intact(struct world *world, uint64_t index, struct folio *folio)
 {
-	assert_true(io_fault_check(world->contents, index * PAGE, folio_page(folio, index), PAGE, NULL, NULL));
+	assert_true(io_fault_check(
+		world->contents, index * PAGE, folio_page(folio, index), PAGE, NULL, NULL));
 	assert_true(page_references(world->file, index) >= 2);
 }
 
@@ -421,10 +426,13 @@ static void test_all_pinned(void **state)
 		assert_true(after.evict_busy - before.evict_busy <= 2 * (4 * 64 + 64));
 		assert_int_equal(after.evictions, before.evictions);
 		assert_int_equal(folio_file_get(world.file, 1000 + i, 0, &more), -ENOMEM);
-		assert_int_equal(folio_file_get(world.file, 1000 + i, FOLIO_GET_NOWAIT, &more), -ENOMEM);
-		assert_int_equal(folio_file_read_nowait(world.file, buf, 64, (1000 + i) * PAGE), -ENOMEM);
+		assert_int_equal(
+			folio_file_get(world.file, 1000 + i, FOLIO_GET_NOWAIT, &more), -ENOMEM);
+		assert_int_equal(
+			folio_file_read_nowait(world.file, buf, 64, (1000 + i) * PAGE), -ENOMEM);
 		assert_int_equal(folio_file_prefetch(world.file, &range, 1), 0);
-		assert_int_equal(folio_alloc(world.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &more), -ENOMEM);
+		assert_int_equal(
+			folio_alloc(world.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &more), -ENOMEM);
 		assert_null(more);
 		touch(&world, 3 * (i % 64));
 	}
@@ -474,7 +482,8 @@ static void *read_one_page_each(void *arg)
 		uint64_t offset = (1000 + random_below(&worker->random, 60000)) * PAGE;
 
 		if (folio_file_read(shared->world.file, buf, sizeof(buf), offset) != sizeof(buf) ||
-			!io_fault_check(shared->world.contents, offset, buf, sizeof(buf), NULL, NULL))
+			!io_fault_check(
+				shared->world.contents, offset, buf, sizeof(buf), NULL, NULL))
 			folio_u32_fetch_add_relaxed(&shared->failures, 1);
 	}
 	return NULL;
@@ -497,8 +506,9 @@ static void test_one_page_for_all(void **state)
 			pin(&shared.world, i, &folio[i]);
 		for (i = 0; i < THREADS; i++) {
 			worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
-			assert_int_equal(
-				pthread_create(&worker[i].thread, NULL, read_one_page_each, &worker[i]), 0);
+			assert_int_equal(pthread_create(&worker[i].thread, NULL, read_one_page_each,
+						 &worker[i]),
+				0);
 		}
 		for (i = 0; i < THREADS; i++)
 			pthread_join(worker[i].thread, NULL);
@@ -540,7 +550,8 @@ static void *read_pinned(void *arg)
 		struct folio *folio;
 
 		if (folio_file_read(shared->world.file, buf, sizeof(buf), offset) != sizeof(buf) ||
-			!io_fault_check(shared->world.contents, offset, buf, sizeof(buf), NULL, NULL) ||
+			!io_fault_check(
+				shared->world.contents, offset, buf, sizeof(buf), NULL, NULL) ||
 			folio_file_get(shared->world.file, offset / PAGE, 0, &folio))
 			folio_u32_fetch_add_relaxed(&shared->failures, 1);
 		else
@@ -567,7 +578,8 @@ static void test_all_refused(void **state)
 	for (i = 0; i < THREADS; i++) {
 		worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
 		assert_int_equal(pthread_create(&worker[i].thread, NULL,
-					 i == 0 ? read_pinned : read_and_be_refused, &worker[i]), 0);
+					 i == 0 ? read_pinned : read_and_be_refused, &worker[i]),
+			0);
 	}
 	for (i = 1; i < THREADS; i++)
 		pthread_join(worker[i].thread, NULL);
@@ -586,8 +598,10 @@ static void *read_one(void *arg)
 	struct worker *worker = arg;
 	char buf[64];
 
-	if (folio_file_read(worker->shared->world.file, buf, sizeof(buf), 500 * PAGE) != sizeof(buf) ||
-		!io_fault_check(worker->shared->world.contents, 500 * PAGE, buf, sizeof(buf), NULL, NULL))
+	if (folio_file_read(worker->shared->world.file, buf, sizeof(buf), 500 * PAGE) !=
+			sizeof(buf) ||
+		!io_fault_check(
+			worker->shared->world.contents, 500 * PAGE, buf, sizeof(buf), NULL, NULL))
 		folio_u32_fetch_add_relaxed(&worker->shared->failures, 1);
 	return NULL;
 }
@@ -667,7 +681,8 @@ static void test_pins_come_and_go(void **state)
 	for (i = 0; i < THREADS; i++) {
 		worker[i] = (struct worker){.shared = &shared, .random = test_seed + i};
 		assert_int_equal(pthread_create(&worker[i].thread, NULL,
-					 i ? pin_and_check : read_one_page_each, &worker[i]), 0);
+					 i ? pin_and_check : read_one_page_each, &worker[i]),
+			0);
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(worker[i].thread, NULL);

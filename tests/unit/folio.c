@@ -18,8 +18,8 @@ struct seen {
 	/* The release waits here, if the test says so. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool hold;      /* guarded by lock */
-	unsigned held;  /* guarded by lock */
+	bool hold;     /* guarded by lock */
+	unsigned held; /* guarded by lock */
 };
 
 static void seen_begin(struct seen *seen)
@@ -84,7 +84,8 @@ static unsigned type_of(struct folio_cache *cache, struct seen *seen)
 	return type;
 }
 
-static struct folio *take(struct folio_cache *cache, unsigned order, unsigned type, struct seen *seen)
+static struct folio *take(
+	struct folio_cache *cache, unsigned order, unsigned type, struct seen *seen)
 {
 	struct folio *folio = NULL;
 
@@ -149,7 +150,8 @@ static void test_alloc_invalid(void **state)
 	(void)state;
 	assert_int_equal(folio_alloc(NULL, 0, FOLIO_TYPE_PRIVATE, NULL, &folio), -EINVAL);
 	assert_int_equal(folio_alloc(cache, 0, FOLIO_TYPE_PRIVATE, NULL, NULL), -EINVAL);
-	assert_int_equal(folio_alloc(cache, FOLIO_ORDER_MAX + 1, FOLIO_TYPE_PRIVATE, NULL, &folio), -EINVAL);
+	assert_int_equal(
+		folio_alloc(cache, FOLIO_ORDER_MAX + 1, FOLIO_TYPE_PRIVATE, NULL, &folio), -EINVAL);
 	assert_int_equal(folio_alloc(cache, UINT32_MAX, FOLIO_TYPE_PRIVATE, NULL, &folio), -EINVAL);
 	for (type = 0; type < 100; type++)
 		if (type != FOLIO_TYPE_PRIVATE)
@@ -201,9 +203,12 @@ static void test_budget(void **state)
 		struct folio *more = NULL;
 
 		for (i = 0; i < 1000; i++)
-			assert_int_equal(folio_alloc(cache, 0, FOLIO_TYPE_PRIVATE, NULL, &folio[i]), 0);
+			assert_int_equal(
+				folio_alloc(cache, 0, FOLIO_TYPE_PRIVATE, NULL, &folio[i]), 0);
 		assert_int_equal(folio_alloc(cache, 0, FOLIO_TYPE_PRIVATE, NULL, &more), -ENOMEM);
-		assert_int_equal(folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &more), -ENOMEM);
+		assert_int_equal(
+			folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &more),
+			-ENOMEM);
 		assert_null(more);
 		folio_put(folio[round]);
 		assert_int_equal(folio_alloc(cache, 0, FOLIO_TYPE_PRIVATE, NULL, &folio[round]), 0);
@@ -238,11 +243,14 @@ static void test_alloc_evicts(void **state)
 
 	(void)state;
 	for (index = 0; index < 4096; index++)
-		assert_int_equal(folio_file_read(file, buf, sizeof(buf), index * PAGE), sizeof(buf));
+		assert_int_equal(
+			folio_file_read(file, buf, sizeof(buf), index * PAGE), sizeof(buf));
 	io_fault_wait_idle(io);
 	assert_true(cache_stats(cache).pages_free < 512);
-	assert_int_equal(folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &folio[0]), 0);
-	assert_int_equal(folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &folio[1]), 0);
+	assert_int_equal(
+		folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &folio[0]), 0);
+	assert_int_equal(
+		folio_alloc(cache, FOLIO_ORDER_MAX, FOLIO_TYPE_PRIVATE, NULL, &folio[1]), 0);
 	assert_int_equal(cache_stats(cache).pages_private, 1024);
 	/* Nothing is left for the file. */
 	assert_int_equal(folio_file_read(file, buf, sizeof(buf), 0), -ENOMEM);
@@ -282,7 +290,8 @@ static void test_release(void **state)
 	assert_int_equal(folio_cache_close(cache), 0);
 	for (i = 0; i < TYPES; i++) {
 		assert_int_equal(folio_u32_load_relaxed(&seen[i].released), FOLIO_ORDER_MAX + 1);
-		assert_int_equal(folio_u32_load_relaxed(&seen[i].pages), (1u << (FOLIO_ORDER_MAX + 1)) - 1);
+		assert_int_equal(
+			folio_u32_load_relaxed(&seen[i].pages), (1u << (FOLIO_ORDER_MAX + 1)) - 1);
 		assert_int_equal(folio_u32_load_relaxed(&seen[i].wrong), 0);
 		seen_end(&seen[i]);
 	}
@@ -350,8 +359,10 @@ static void test_release_calls(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 1);
 	struct chain chain = {.cache = cache_open(64, 0, io)};
-	struct folio_type_params params = {
-		.size = sizeof(params), .name = "chain", .release = release_chain, .context = &chain};
+	struct folio_type_params params = {.size = sizeof(params),
+		.name = "chain",
+		.release = release_chain,
+		.context = &chain};
 	struct folio *next = NULL, *folio;
 	unsigned type, i;
 
@@ -411,8 +422,8 @@ static void test_close_busy(void **state)
 
 /* ---- many threads ---- */
 
-#define THREADS     4
-#define MINE_MAX    40
+#define THREADS      4
+#define MINE_MAX     40
 #define SHARED_TYPES 3 /* and private folios, and pages of files */
 
 struct shared {
@@ -462,11 +473,13 @@ static void *take_and_put(void *arg)
 					folio_u32_fetch_add_relaxed(&shared->taken[kind], 1);
 				}
 			} else if (kind == SHARED_TYPES) {
-				r = folio_alloc(shared->cache, order, FOLIO_TYPE_PRIVATE, NULL, &folio);
+				r = folio_alloc(
+					shared->cache, order, FOLIO_TYPE_PRIVATE, NULL, &folio);
 				if (!r)
 					memset(folio_data(folio), 0, 64);
 			} else {
-				r = folio_file_get(shared->file, random_below(&worker->random, 1000), 0, &folio);
+				r = folio_file_get(shared->file,
+					random_below(&worker->random, 1000), 0, &folio);
 			}
 			if (r) {
 				if (r != -ENOMEM)
@@ -500,7 +513,8 @@ static void *get_late(void *arg)
 	struct pool *pool = &shared->cache->pool;
 
 	while (!folio_u32_load_relaxed(&shared->stop)) {
-		struct folio *folio = pool_folio(pool, (uint32_t)random_below(&worker->random, pool->pages));
+		struct folio *folio =
+			pool_folio(pool, (uint32_t)random_below(&worker->random, pool->pages));
 
 		if (folio_ref_try_get(&folio->ref)) {
 			folio_u32_fetch_add_relaxed(&shared->got, 1);
@@ -529,7 +543,8 @@ static void test_release_by_type(void **state)
 	for (i = 0; i < THREADS; i++) {
 		worker[i] = (struct worker){.shared = shared, .random = test_seed + i};
 		assert_int_equal(pthread_create(&worker[i].thread, NULL,
-					 i % 2 ? get_late : take_and_put, &worker[i]), 0);
+					 i % 2 ? get_late : take_and_put, &worker[i]),
+			0);
 	}
 	for (i = 0; i < THREADS; i += 2)
 		pthread_join(worker[i].thread, NULL);

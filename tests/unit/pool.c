@@ -225,8 +225,10 @@ static void test_random(void **state)
 			if (i % 512 == 0)
 				take = 20 + (unsigned)random_below(&random, 60);
 			if (random_below(&random, 100) < take)
-				model_take(&model, (unsigned)(random_below(&random, 3) ?
-					random_below(&random, 3) : random_below(&random, ORDERS)));
+				model_take(&model,
+					(unsigned)(random_below(&random, 3)
+							   ? random_below(&random, 3)
+							   : random_below(&random, ORDERS)));
 			else if (model.count)
 				model_give(&model, (uint32_t)random_below(&random, model.count));
 		}
@@ -261,9 +263,9 @@ static void test_stock_gives_way(void **state)
 
 /* ---- many threads ---- */
 
-#define THREADS 4
+#define THREADS      4
 #define SHARED_PAGES 700
-#define MINE_MAX 300
+#define MINE_MAX     300
 
 struct shared {
 	struct pool pool;
@@ -303,9 +305,11 @@ static void change_owner(struct shared *shared, struct folio *folio, uint32_t be
 
 	violated(shared, page % size || page + size > SHARED_PAGES);
 	for (i = 0; i < size; i++)
-		violated(shared, folio_u32_fetch_add_relaxed(&shared->owner[page + i], tag - before) != before);
+		violated(shared, folio_u32_fetch_add_relaxed(
+					 &shared->owner[page + i], tag - before) != before);
 	if (tag)
-		violated(shared, folio_u32_fetch_add_relaxed(&shared->taken, size) + size > SHARED_PAGES);
+		violated(shared,
+			folio_u32_fetch_add_relaxed(&shared->taken, size) + size > SHARED_PAGES);
 	else
 		folio_u32_fetch_sub_relaxed(&shared->taken, size);
 }
@@ -387,8 +391,10 @@ static void test_threads(void **state)
 	(void)state;
 	pthread_barrier_init(&shared->start, NULL, THREADS);
 	for (i = 0; i < THREADS; i++) {
-		worker[i] = (struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
-		assert_int_equal(pthread_create(&worker[i].thread, NULL, take_and_give, &worker[i]), 0);
+		worker[i] =
+			(struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
+		assert_int_equal(
+			pthread_create(&worker[i].thread, NULL, take_and_give, &worker[i]), 0);
 	}
 	for (i = 0; i < THREADS; i++)
 		pthread_join(worker[i].thread, NULL);
@@ -419,8 +425,8 @@ static void *get_late(void *arg)
 
 	pthread_barrier_wait(&shared->start);
 	while (!folio_u32_load_relaxed(&shared->stop)) {
-		struct folio *folio = pool_folio(&shared->pool,
-			(uint32_t)random_below(&worker->random, SHARED_PAGES));
+		struct folio *folio = pool_folio(
+			&shared->pool, (uint32_t)random_below(&worker->random, SHARED_PAGES));
 
 		if (folio_ref_try_get(&folio->ref)) {
 			folio_u32_fetch_add_relaxed(&shared->seen, 1);
@@ -472,9 +478,11 @@ static void test_late_getters(void **state)
 	(void)state;
 	pthread_barrier_init(&shared->start, NULL, THREADS);
 	for (i = 0; i < THREADS; i++) {
-		worker[i] = (struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
+		worker[i] =
+			(struct worker){.shared = shared, .random = test_seed + i, .tag = i + 1};
 		assert_int_equal(pthread_create(&worker[i].thread, NULL,
-					 i % 2 ? get_late : take_and_put, &worker[i]), 0);
+					 i % 2 ? get_late : take_and_put, &worker[i]),
+			0);
 	}
 	for (i = 0; i < THREADS; i += 2)
 		pthread_join(worker[i].thread, NULL);

@@ -226,7 +226,8 @@ static void test_anything(void **state)
 		uint64_t pages = 1 + random_below(&random, random_below(&random, 4) ? 4 : 600);
 
 		if (random_below(&random, 20) == 0)
-			folio_u32_store_relaxed(&streams.advice, (uint32_t)random_below(&random, 3));
+			folio_u32_store_relaxed(
+				&streams.advice, (uint32_t)random_below(&random, 3));
 		if (random_below(&random, 3) == 0)
 			place = random_below(&random, 5000);
 		if (random_below(&random, 2)) {
@@ -288,7 +289,8 @@ static void read_right(struct world *world, uint64_t offset, size_t len)
 /* Every page is read once, in far fewer and larger requests than there are pages, some of them ahead. */
 static void read_through(struct world *world, size_t len)
 {
-	uint64_t calls = io_fault_calls(world->io, IO_FAULT_READ), bytes = io_fault_bytes(world->io), offset;
+	uint64_t calls = io_fault_calls(world->io, IO_FAULT_READ),
+		 bytes = io_fault_bytes(world->io), offset;
 
 	for (offset = 0; offset < FILE_PAGES * PAGE; offset += len)
 		read_right(world, offset, len);
@@ -422,7 +424,8 @@ static void test_cache_ahead_is_not_waited_for(void **state)
 	io_fault_wait_idle(world->io);
 	/* What is there now is a window; reaching its mark submits the next one, which is held. */
 	io_fault_hold(world->io);
-	for (index = 2; page_cached(world->file, index) && page_references(world->file, index) == 1; index++)
+	for (index = 2; page_cached(world->file, index) && page_references(world->file, index) == 1;
+		index++)
 		read_right(world, index * PAGE, 64);
 	assert_true(index > 4);
 	io_fault_wait_held(world->io, 1);
