@@ -234,7 +234,8 @@ int io_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), v
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!error)
 		pthread_setname_np(*thread, name);
-	return -error;
+	/* What is short is memory for a thread, or threads: the caller's caller calls both out of memory. */
+	return error == EAGAIN ? -ENOMEM : -error;
 }
 
 int io_choose(const struct folio_io_ops **ops, void **context, unsigned depth)
