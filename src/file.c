@@ -619,7 +619,6 @@ static __attribute__((noinline)) ssize_t read_touch(
 static inline __attribute__((always_inline)) ssize_t read_any(
 	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
-	const struct thread_last *thread;
 	uint64_t version, in_folio;
 	struct inode *inode;
 	struct folio *folio;
@@ -627,8 +626,7 @@ static inline __attribute__((always_inline)) ssize_t read_any(
 
 	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
 		goto slow;
-	thread = thread_hit(file->cache_id);
-	if (unlikely(!thread))
+	if (unlikely(!thread_hit(file->cache_id)))
 		goto slow;
 	inode = file->inode;
 	page = folio_u32_load_relaxed(hint_of(file, inode, offset));
@@ -654,7 +652,7 @@ static inline __attribute__((always_inline)) ssize_t read_any(
 	copy_short(buf, (const char *)folio->data + in_folio, len);
 	if (unlikely(!version_recheck(&folio->version, version)))
 		goto slow;
-	stats_add(thread->shard, STAT_HITS, 1);
+	stats_add(thread_last.shard, STAT_HITS, 1);
 	if (unlikely(folio_u8_load_relaxed(&file->heat[page]) < HEAT_HOT))
 		return read_touch(file, folio, len, offset);
 	return (ssize_t)len;
@@ -744,7 +742,6 @@ static __attribute__((noinline)) int get_touch(
 int folio_file_get_page(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
-	const struct thread_last *thread;
 	struct folio *folio;
 	folio_ptr *slot;
 	void *entry;
@@ -752,26 +749,25 @@ int folio_file_get_page(
 
 	if (unlikely(!file || !result || !page || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
-	thread = thread_hit(file->cache_id);
-	if (unlikely(!thread))
+	if (unlikely(!thread_hit(file->cache_id)))
 		return get_slow(file, index, flags, result, page);
-	grace_hit_begin(thread->grace_word);
+	grace_hit_begin(thread_last.grace_word);
 	entry = tree_walk(&file->inode->tree, index, &slot);
 	folio = entry_folio(entry);
 	FOLIO_PAUSE(pin_before_get, folio);
 	if (unlikely(!entry_is_good(entry) || !folio_ref_try_get(&folio->ref))) {
-		grace_hit_end(thread->grace_word);
+		grace_hit_end(thread_last.grace_word);
 		return get_slow(file, index, flags, result, page);
 	}
 	FOLIO_PAUSE(pin_before_slot, folio);
 	/* The size between the two looks at the slot, as in glimpse. */
 	if (unlikely(index >= size_pages(folio_u64_load_acquire(&file->inode->size)) ||
 		     folio_ptr_load_acquire(slot) != entry)) {
-		grace_hit_end(thread->grace_word);
+		grace_hit_end(thread_last.grace_word);
 		return get_undo(file, index, flags, result, page, folio);
 	}
-	wake = grace_hit_end(thread->grace_word);
-	stats_add(thread->shard, STAT_HITS, 1);
+	wake = grace_hit_end(thread_last.grace_word);
+	stats_add(thread_last.shard, STAT_HITS, 1);
 	*result = folio;
 	*page = file->data + ((folio - file->folios) << FOLIO_PAGE_SHIFT) +
 		((index & ((UINT64_C(1) << entry_order(entry)) - 1)) << FOLIO_PAGE_SHIFT);

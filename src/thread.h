@@ -43,10 +43,10 @@ static inline struct stats_shard *thread_enter(struct folio_cache *cache, uint64
 	return thread_attach(cache);
 }
 
-/* The same for a hit; NULL: ask thread_enter. */
-static inline const struct thread_last *thread_hit(uint64_t id)
+/* The same for a hit: may it go on with what thread_last says? If not, ask thread_enter. */
+static inline bool thread_hit(uint64_t id)
 {
-	return likely(thread_last.id == id) ? &thread_last : NULL;
+	return likely(thread_last.id == id);
 }
 
 /* Called once for each cache, before threads use it and after the last has left. */

@@ -1,26 +1,39 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * copy.pml - a reader copies a page without a reference and without writing anything, and believes the copy if slot and
- * version did not change, while the page is filled, frozen, evicted, invalidated, put by a late holder, scribbled on by
- * another owner, and filled again for another place. Does it ever believe a copy that is torn, of another page, or older than
- * an invalidation that was over when the reading began?
+ * copy.pml - a reader copies a page without a reference and without writing anything, and believes
+ * the copy if slot and version did not change, while the page is filled, frozen, evicted,
+ * invalidated, put by a late holder, scribbled on by another owner, and filled again for another
+ * place. Does it ever believe a copy that is torn, of another page, or older than an invalidation
+ * that was over when the reading began?
  *
- * One file of two pages. The contents of a page are two halves, each says which page of the file it is, and in which
- * state of the device. The device changes under the writer, who then invalidates, as folio_file_invalidate asks.
+ * One file of two pages. The contents of a page are two halves, each says which page of the file
+ * it is, and in which state of the device. The device changes under the writer, who then
+ * invalidates, as folio_file_invalidate asks.
  *
- * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * run refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=2 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=2 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Copies go wrong, and are not believed: torn by a refill; of another page.
- * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN; cc -DSAFETY; pan -m100000 -w20; expect reached torn
- * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign
- * A copy of a page that was invalidated meanwhile is believed: the reading began before the invalidation was over.
- * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_OLD; cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
+ * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached torn
+ * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_FOREIGN;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached foreign
+ * A copy of a page that was invalidated meanwhile is believed: the reading began before the
+ * invalidation was over.
+ * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_OLD;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
  */
 #include "ref.inc"
 

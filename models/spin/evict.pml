@@ -1,23 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * evict.pml - eviction isolates a page with a reference, freezes it under the lock of its file's tree at the
- * two references that it knows of, erases and releases it, while readers pin pages, misses insert them, and
- * files are invalidated. Does it ever take a page that somebody has pinned, or one that has left its file, or leave
- * one behind: in the queue when it is free, or out of the queue for ever when it is not?
+ * evict.pml - eviction isolates a page with a reference, freezes it under the lock of its file's
+ * tree at the two references that it knows of, erases and releases it, while readers pin pages,
+ * misses insert them, and files are invalidated. Does it ever take a page that somebody has
+ * pinned, or one that has left its file, or leave one behind: in the queue when it is free, or out
+ * of the queue for ever when it is not?
  *
- * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of its own, taken inside
- * a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and fill, which may fail. An evictor tries ROUNDS
- * times, the invalidator erases ROUNDS times.
+ * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of
+ * its own, taken inside a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and
+ * fill, which may fail. An evictor tries ROUNDS times, the invalidator erases ROUNDS times.
  *
- * run full: spin -DPAGES=2 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run full: spin -DPAGES=2 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=2;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Pins are skipped; a page goes on to the other file; the evictor ends as the one who releases what was invalidated.
- * run busy: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY; cc -DSAFETY; pan -m100000 -w20; expect reached busy
- * run recycled: spin -DPAGES=1 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED; cc -DSAFETY; pan -m100000 -w20; expect reached recycled
- * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST; cc -DSAFETY; pan -m100000 -w20; expect reached evictor-puts-last
+ * Pins are skipped; a page goes on to the other file; the evictor ends as the one who releases
+ * what was invalidated.
+ * run busy: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
+ * run recycled: spin -DPAGES=1 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached recycled
+ * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached evictor-puts-last
  */
 #define FILES 2
 #include "ref.inc"
@@ -94,8 +103,8 @@ inline put_release(p, n)
 }
 
 /*
- * Into the queue, or back, unless it has left its file meanwhile: who erases clears owner first, and takes it out of
- * the queue after that.
+ * Into the queue, or back, unless it has left its file meanwhile: who erases clears owner first,
+ * and takes it out of the queue after that.
  */
 inline queue_if_in_tree(p)
 {

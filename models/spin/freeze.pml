@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * freeze.pml - two freezers and getters meet on one live object. Is who freezes alone with it until the unfreeze,
- * whatever junk getters add meanwhile, and does the object stay frozen until then?
+ * freeze.pml - two freezers and getters meet on one live object. Is who freezes alone with it
+ * until the unfreeze, whatever junk getters add meanwhile, and does the object stay frozen until
+ * then?
  *
- * The object has one reference for being visible, as in a tree. A freezer gets its own, freezes at 2, changes two halves of
- * the object, and unfreezes at 2. A getter gets, reads both halves, and puts. The visible reference stays as long as a
- * freezer counts on it (evict.pml has the lock that sees to this), then it is put while getters are still at it:
- * whoever puts last releases.
+ * The object has one reference for being visible, as in a tree. A freezer gets its own, freezes at
+ * 2, changes two halves of the object, and unfreezes at 2. A getter gets, reads both halves, and
+ * puts. The visible reference stays as long as a freezer counts on it (evict.pml has the lock that
+ * sees to this), then it is put while getters are still at it: whoever puts last releases.
  *
- * run full: spin -DROUNDS=3 -DGETTERS=2 -DTRIES=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run full: spin -DROUNDS=3 -DGETTERS=2 -DTRIES=2;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DROUNDS=1 -DGETTERS=1 -DTRIES=2; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-freezers: spin -DROUNDS=2 -DGETTERS=0 -DTRIES=0; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-freezers: spin -DROUNDS=2 -DGETTERS=0 -DTRIES=0;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Getters add to a frozen word, and its end wipes that:
- * run junk: spin -DROUNDS=1 -DGETTERS=2 -DTRIES=2 -DREACH_JUNK; cc -DSAFETY; pan -m100000 -w20; expect reached junk
+ * run junk: spin -DROUNDS=1 -DGETTERS=2 -DTRIES=2 -DREACH_JUNK;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached junk
  * A freezer finds a reader there, and lets be:
- * run busy: spin -DROUNDS=1 -DGETTERS=1 -DTRIES=1 -DREACH_BUSY; cc -DSAFETY; pan -m100000 -w20; expect reached busy
+ * run busy: spin -DROUNDS=1 -DGETTERS=1 -DTRIES=1 -DREACH_BUSY;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
  */
 #define PAGES 1
 #include "ref.inc"

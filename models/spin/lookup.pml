@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lookup.pml - readers find a page in the tree without a lock, get it, and look again, while owners insert,
- * erase, freeze, unfreeze, evict and put, and pages come back for other places and other uses. Does a
- * reader whose second look agreed ever hold a page that is free, frozen, or not the one it looked for?
+ * lookup.pml - readers find a page in the tree without a lock, get it, and look again, while
+ * owners insert, erase, freeze, unfreeze, evict and put, and pages come back for other places and
+ * other uses. Does a reader whose second look agreed ever hold a page that is free, frozen, or not
+ * the one it looked for?
  *
- * PAGES pages, a tree of two slots with one reference for each page in it. An owner does ROUNDS things, each any of: insert a
- * page; erase one; take a page for itself; freeze one in the tree at the tree's reference, and either
- * unfreeze it, or erase and release it. Where the pool is empty it does nothing.
+ * PAGES pages, a tree of two slots with one reference for each page in it. An owner does ROUNDS
+ * things, each any of: insert a page; erase one; take a page for itself; freeze one in the tree at
+ * the tree's reference, and either unfreeze it, or erase and release it. Where the pool is empty
+ * it does nothing.
  *
- * run full: spin -DPAGES=2 -DROUNDS=2 -DREADERS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run full: spin -DPAGES=2 -DROUNDS=2 -DREADERS=2;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run quick: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-two: spin -DPAGES=2 -DROUNDS=1 -DREADERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-two: spin -DPAGES=2 -DROUNDS=1 -DREADERS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * What the second look is for: the first get succeeds on a page that is by then in the other place.
- * run foreign: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_FOREIGN; cc -DSAFETY; pan -m100000 -w20; expect reached foreign
+ * What the second look is for: the first get succeeds on a page that is by then in the other
+ * place.
+ * run foreign: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_FOREIGN;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached foreign
  * A reader that lost is the one who releases the page.
- * run loser-releases: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_LOSER; cc -DSAFETY; pan -m100000 -w20; expect reached loser-releases
+ * run loser-releases: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_LOSER;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached loser-releases
  */
 #define SLOTS 2
 #include "ref.inc"

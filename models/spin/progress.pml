@@ -1,23 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * progress.pml - readers look up, get, look again, put and repeat for ever, while a mover inserts, erases, freezes
- * and unfreezes a number of times. Does a put ever take more than its two steps, or does a lookup begin again
- * though nobody has moved the page and nobody has it frozen? And can a reader go round for ever without finding
- * the page, or finding none, while nobody moves it any more?
+ * progress.pml - readers look up, get, look again, put and repeat for ever, while a mover inserts,
+ * erases, freezes and unfreezes a number of times. Does a put ever take more than its two steps,
+ * or does a lookup begin again though nobody has moved the page and nobody has it frozen? And can
+ * a reader go round for ever without finding the page, or finding none, while nobody moves it any
+ * more?
  *
- * One page, one slot. The mover holds the tree's lock from the freeze until the slot or the unfreeze says so. A reader
- * that failed SPIN times waits for that lock before it tries again. The word is a few bits wide, so that the junk of
- * readers that meet a frozen page is reset on the way.
+ * One page, one slot. The mover holds the tree's lock from the freeze until the slot or the
+ * unfreeze says so. A reader that failed SPIN times waits for that lock before it tries again. The
+ * word is a few bits wide, so that the junk of readers that meet a frozen page is reset on the
+ * way.
  *
  * No fairness is assumed: anybody may stop for ever at any point.
- * run full: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=2; cc -DNP; pan -l -m1000000 -w22; expect clean
- * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5 -DSPIN=2; cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w22; expect clean
- * run quick: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=2; cc -DNP; pan -l -m1000000 -w20; expect clean
- * run quick-steps: spin -DREADERS=2 -DROUNDS=2 -DBITS=4 -DSPIN=2; cc -DSAFETY; pan -m1000000 -w20; expect clean
+ * run full: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=2;
+ *     cc -DNP; pan -l -m1000000 -w22; expect clean
+ * run steps: spin -DREADERS=3 -DROUNDS=2 -DBITS=5 -DSPIN=2;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w22; expect clean
+ * run quick: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=2;
+ *     cc -DNP; pan -l -m1000000 -w20; expect clean
+ * run quick-steps: spin -DREADERS=2 -DROUNDS=2 -DBITS=4 -DSPIN=2;
+ *     cc -DSAFETY; pan -m1000000 -w20; expect clean
  *
- * A reader that only spins goes round as long as the freezer is stalled; what ends that is fairness.
- * run stalled-freezer: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=99; cc -DNP; pan -l -m1000000 -w20; expect cycle
- * run fair: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=99; cc -DNP; pan -l -f -m1000000 -w22; expect clean
+ * A reader that only spins goes round as long as the freezer is stalled; what ends that is
+ * fairness.
+ * run stalled-freezer: spin -DREADERS=1 -DROUNDS=2 -DBITS=4 -DSPIN=99;
+ *     cc -DNP; pan -l -m1000000 -w20; expect cycle
+ * run fair: spin -DREADERS=2 -DROUNDS=3 -DBITS=4 -DSPIN=99;
+ *     cc -DNP; pan -l -f -m1000000 -w22; expect clean
  */
 #define PAGES 1
 #define NOTE_SUBTRACT(p) steps = 1

@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * reuse.pml - a put stalls between its subtraction and its compare-and-swap, while the page is released,
- * handed out again as another type, and put there. Is each life of the page released exactly once, and as
- * what the page is then?
+ * reuse.pml - a put stalls between its subtraction and its compare-and-swap, while the page is
+ * released, handed out again as another type, and put there. Is each life of the page released
+ * exactly once, and as what the page is then?
  *
- * One page. Two owners take it out of the pool, one as type X, one as type Y; each may take a second
- * reference, and ends the life with a put, or by a freeze as eviction does. Getters hold a stale pointer:
- * they get whatever the page is by then, and put. They stand for every lookup that comes late, so they
- * check nothing.
+ * One page. Two owners take it out of the pool, one as type X, one as type Y; each may take a
+ * second reference, and ends the life with a put, or by a freeze as eviction does. Getters hold a
+ * stale pointer: they get whatever the page is by then, and put. They stand for every lookup that
+ * comes late, so they check nothing.
  *
  * run full: spin -DROUNDS=3 -DGETTERS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DROUNDS=2 -DGETTERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * The race itself, found: the winner's zero is one of a later life, and the page is of another type than
- * what the winner put; the same with a getter's put; and a get that calls a release off.
- * run late-putter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_LATE; cc -DSAFETY; pan -m100000 -w20; expect reached late-putter
- * run late-getter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_GETTER; cc -DSAFETY; pan -m100000 -w20; expect reached late-getter
- * run called-off: spin -DROUNDS=1 -DGETTERS=1 -DREACH_CALLED_OFF; cc -DSAFETY; pan -m100000 -w20; expect reached called-off
+ * The race itself, found: the winner's zero is one of a later life, and the page is of another
+ * type than what the winner put; the same with a getter's put; and a get that calls a release off.
+ * run late-putter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_LATE;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached late-putter
+ * run late-getter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_GETTER;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached late-getter
+ * run called-off: spin -DROUNDS=1 -DGETTERS=1 -DREACH_CALLED_OFF;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached called-off
  * Without a get that meets the zero no put can win late:
- * run no-getter: spin -DROUNDS=4 -DGETTERS=0 -DREACH_LATE; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run no-getter: spin -DROUNDS=4 -DGETTERS=0 -DREACH_LATE;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  */
 #define PAGES 1
 

@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * split.pml - a folio of two pages is frozen, made into two folios of one page, and given back to its readers, while
- * it is pinned, copied, erased, and its pages go on to other uses. Does a reader that found the large folio ever
- * take the other half for what it was?
+ * split.pml - a folio of two pages is frozen, made into two folios of one page, and given back to
+ * its readers, while it is pinned, copied, erased, and its pages go on to other uses. Does a
+ * reader that found the large folio ever take the other half for what it was?
  *
- * One file of two pages, two page frames. The large folio is page 0's, page 1 is inside of it: frozen, version
- * odd. A tree's entry carries the order, so that the second look finds out about a split. A filler does ROUNDS things,
- * each any of: insert a folio of one or of two pages, or take a page for itself and scribble on it. The splitter
- * tries once, the eraser erases ERASES times, readers read once: pinned, or by a copy whose version is checked.
+ * One file of two pages, two page frames. The large folio is page 0's, page 1 is inside of it:
+ * frozen, version odd. A tree's entry carries the order, so that the second look finds out about a
+ * split. A filler does ROUNDS things, each any of: insert a folio of one or of two pages, or take
+ * a page for itself and scribble on it. The splitter tries once, the eraser erases ERASES times,
+ * readers read once: pinned, or by a copy whose version is checked.
  *
- * run full: spin -DROUNDS=1 -DERASES=2 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * deep wide: spin -DROUNDS=2 -DERASES=2 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * run quick: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-copy: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run full: spin -DROUNDS=1 -DERASES=2 -DPINNERS=1 -DCOPIERS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * deep wide: spin -DROUNDS=2 -DERASES=2 -DPINNERS=1 -DCOPIERS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run quick: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-copy: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * A split succeeds while a copy is under way, and the half is another's by the time it is copied:
- * run overtaken: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1 -DREACH_OVERTAKEN; cc -DSAFETY; pan -m100000 -w20; expect reached overtaken
+ * run overtaken: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1 -DREACH_OVERTAKEN;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached overtaken
  * A reader finds the large folio and gets it after the split: the second look tells.
- * run too-late: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=0 -DREACH_TOO_LATE; cc -DSAFETY; pan -m100000 -w20; expect reached too-late
+ * run too-late: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=0 -DREACH_TOO_LATE;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached too-late
  */
 #define PAGES 2
 #include "ref.inc"

@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -139,9 +140,6 @@ static void hits_are_quiet(void **state)
 	int fd = mkstemp(path);
 	unsigned i, j;
 
-	/* A sanitizer's own work would be counted, and killed. */
-	if (!COUNTING)
-		skip();
 	assert_true(fd >= 0);
 	for (i = 0; i < PAGES; i++) {
 		for (j = 0; j < 4096; j++)
@@ -168,8 +166,6 @@ static void counters_count(void **state)
 	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 	void *volatile memory;
 
-	if (!COUNTING)
-		skip();
 	counting = true;
 	memory = malloc(10);
 	free(memory);
@@ -187,5 +183,10 @@ int main(void)
 		cmocka_unit_test(hits_are_quiet),
 	};
 
+	/* A sanitizer's own work would be counted, and killed. */
+	if (!COUNTING) {
+		puts("1..0 # SKIP a sanitizer has replaced the functions that are counted");
+		return 0;
+	}
 	return cmocka_run_group_tests_name("hit", tests, NULL, NULL);
 }
