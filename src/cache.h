@@ -235,6 +235,17 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
 	struct folio **folio);
 
+/*
+ * Are the trees short of nodes? Those that have left a tree count until their grace period is over,
+ * and where many pages come and go there are many: who can wait for it finds room then.
+ */
+static inline bool nodes_are_short(const struct folio_cache *cache)
+{
+	const struct tree_budget *budget = &cache->tree_budget;
+
+	return folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max - budget->nodes_max / 8;
+}
+
 /* Pages that a file of @size bytes has. */
 static inline uint64_t size_pages(uint64_t size)
 {

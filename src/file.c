@@ -290,10 +290,7 @@ static __attribute__((noinline)) void read_ahead(
  */
 static int no_memory(struct folio_cache *cache, struct stats_shard *shard)
 {
-	struct tree_budget *budget = &cache->tree_budget;
-
-	if (folio_u32_load_relaxed(&cache->evict.busy) ||
-		folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max - budget->nodes_max / 8)
+	if (folio_u32_load_relaxed(&cache->evict.busy) || nodes_are_short(cache))
 		return -EAGAIN;
 	stats_add(shard, STAT_OUT_OF_MEMORY, 1);
 	return -ENOMEM;

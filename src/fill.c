@@ -395,9 +395,8 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
-	/* Nodes that have left a tree count until their grace period is over, and with many misses there are many. */
 	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
-		tries-- > 0)
+		nodes_are_short(cache) && tries-- > 0)
 		grace_barrier();
 	if (r)
 		return r == -ENOBUFS ? -ENOMEM : r;

@@ -8,24 +8,24 @@
  *
  * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of
  * its own, taken inside a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and
- * fill, which may fail. An evictor tries ROUNDS times, the invalidator erases ROUNDS times.
+ * fill, which may fail. An evictor tries EVICTS times, the invalidator erases DROPS times.
  *
- * run full: spin -DPAGES=2 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1;
+ * run full: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=2;
+ * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=1 -DEVICTORS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick: spin -DPAGES=1 -DROUNDS=2 -DUSERS=1 -DEVICTORS=1;
+ * run quick: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=1 -DEVICTORS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1;
+ * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
  * Pins are skipped; a page goes on to the other file; the evictor ends as the one who releases
  * what was invalidated.
- * run busy: spin -DPAGES=1 -DROUNDS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY;
+ * run busy: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
- * run recycled: spin -DPAGES=1 -DROUNDS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED;
+ * run recycled: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached recycled
- * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST;
+ * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached evictor-puts-last
  */
 #define FILES 2
@@ -226,7 +226,7 @@ proctype evictor()
 	LOCALS;
 
 	do
-	:: round < ROUNDS ->
+	:: round < EVICTS ->
 		round++;
 		lock_queue();
 		if
@@ -301,7 +301,7 @@ proctype invalidator()
 	LOCALS;
 
 	do
-	:: round < ROUNDS ->
+	:: round < DROPS ->
 		round++;
 		pick_file();
 		lock(f);

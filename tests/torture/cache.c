@@ -99,6 +99,7 @@ static folio_u64 *lives; /* by descriptor */
 static folio_ptr exchange[EXCHANGE];
 static folio_u64 private_generation;
 static folio_u64 private_pages, kept_pages;
+static _Thread_local bool is_worker;
 static unsigned type_number[TYPES];
 static folio_u64 type_taken[TYPES], type_released[TYPES];
 
@@ -620,13 +621,16 @@ static bool private_good(const struct private *private, const struct folio *foli
 	return true;
 }
 
-/* On the reaper. @context: which type. */
+/* On the reaper, and never on a thread that put. @context: which type. */
 static void released(struct folio *folio, void *context)
 {
 	unsigned type = (unsigned)((folio_u64 *)context - type_released);
 	struct private *private = folio_owner(folio);
 
-	if (private->folio != folio || private->type != type)
+	if (is_worker)
+		violation(VIOLATION_PRIVATE_RELEASE,
+			"folio %p is released by a thread of the program", (void *)folio);
+	else if (private->folio != folio || private->type != type)
 		violation(VIOLATION_PRIVATE_RELEASE,
 			"folio %p is released as type %u, it is %p of type %u", (void *)folio, type,
 			(void *)private->folio, private->type);
@@ -973,6 +977,7 @@ static void cache_begin(struct worker *worker)
 		abort();
 	memset(own, 0, sizeof(*own));
 	worker->own = own;
+	is_worker = true;
 	for (i = 0; i < HANDLES; i++)
 		open_file(worker, &own->handle[i], backend_file((worker->number + 3 * i) % FILES));
 }

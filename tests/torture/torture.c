@@ -303,13 +303,16 @@ struct named {
 	uint64_t value;
 };
 
-static unsigned pauses_named(const struct pause_counts *counts, struct named named[8])
+#define PAUSES_NAMED 9
+
+static unsigned pauses_named(const struct pause_counts *counts, struct named named[PAUSES_NAMED])
 {
 	const struct named all[] = {
 		{"puts that came to zero", counts->zeros},
 		{"putters stalled there", counts->stalled},
 		{"reuse races passed", counts->passed},
 		{"reuse races won", counts->won},
+		{"reuse races lost", counts->passed - counts->won},
 		{"lives passed in them", counts->lives_passed},
 		{"junk resets", counts->junk_resets},
 		{"waits across a reuse", counts->late},
@@ -355,7 +358,7 @@ static void print_histogram(const char *name, const uint64_t bucket[BUCKETS])
 
 static void print_result(const struct result *result)
 {
-	struct named pauses[8];
+	struct named pauses[PAUSES_NAMED];
 	unsigned i, n;
 
 	printf("%s: %.1f s, %lu operations, %.0f/s\n", result->mode->name, result->seconds,
@@ -385,7 +388,7 @@ static void print_violations(void)
 /* Names have no character that JSON would want escaped. */
 static void json_result(const struct result *result)
 {
-	struct named pauses[8];
+	struct named pauses[PAUSES_NAMED];
 	char label[48];
 	unsigned i, b, n;
 

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Not in the build yet: with some allocation failing a run does not end, and that is to be found out first.
+ *
+ * Sweeps: one sequence of calls, again and again, while the first allocation fails, then the second, and so on until
+ * the sequence asks for no more; likewise the first read of the device, the second, ... Each call does what it
+ * should or says why not, nothing wrong is read, nothing leaks, and afterwards the cache works.
+ *
+ * Allocations are those of the library and of what it calls: this program brings functions of the same names,
+ * which the library is linked to. liburcu ends the process when it has no memory for its thread, or for a
+ * barrier: the former is made before the sweep, the latter is spared.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "cache-test.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define SWEEPS_ALLOCATIONS false /* TSan has its own, from before main */
+#elif defined(__SANITIZE_ADDRESS__)
+#define SWEEPS_ALLOCATIONS true
+#define REAL(name)         __interceptor_##name
+#else
+#define SWEEPS_ALLOCATIONS true
+#define REAL(name)         __libc_##name
+#endif
+
+/* ---- allocations that fail ---- */
+
+static folio_u32 armed;
+static folio_u64 calls, injected, outstanding;
+static uint64_t fail_at; /* written while not armed */
+static bool fail_ever_after;
+static _Thread_local unsigned spared;
+
+#if !defined(__SANITIZE_THREAD__)
+static bool fails(void)
+{
+	uint64_t call;
+
+	if (!folio_u32_load_acquire(&armed) || spared)
+		return false;
+	call = folio_u64_fetch_add_relaxed(&calls, 1) + 1;
+	if (call != fail_at && !(fail_ever_after && call > fail_at))
+		return false;
+	folio_u64_fetch_add_relaxed(&injected, 1);
+	errno = ENOMEM;
+	return true;
+}
+
+static void *counted(void *memory)
+{
+	if (memory)
+		folio_u64_fetch_add_relaxed(&outstanding, 1);
+	return memory;
+}
+
+extern void *REAL(malloc)(size_t size);
+extern void *REAL(calloc)(size_t count, size_t size);
+extern void REAL(free)(void *memory);
+#if defined(__SANITIZE_ADDRESS__)
+extern void *__interceptor_aligned_alloc(size_t align, size_t size);
+#define REAL_ALIGNED(align, size) __interceptor_aligned_alloc((align), (size))
+#else
+extern void *__libc_memalign(size_t align, size_t size);
+#define REAL_ALIGNED(align, size) __libc_memalign((align), (size))
+#endif
+
+void *malloc(size_t size)
+{
+	return fails() ? NULL : counted(REAL(malloc)(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : counted(REAL(calloc)(count, size));
+}
+
+void *aligned_alloc(size_t align, size_t size)
+{
+	return fails() ? NULL : counted(REAL_ALIGNED(align, size));
+}
+
+int posix_memalign(void **result, size_t align, size_t size)
+{
+	void *memory = fails() ? NULL : counted(REAL_ALIGNED(align, size));
+
+	if (!memory)
+		return ENOMEM;
+	*result = memory;
+	return 0;
+}
+
+void free(void *memory)
+{
+	if (memory)
+		folio_u64_fetch_sub_relaxed(&outstanding, 1);
+	REAL(free)(memory);
+}
+
+void *mmap(void *address, size_t len, int protection, int flags, int fd, off_t offset)
+{
+	static void *(*next)(void *, size_t, int, int, int, off_t);
+
+	if (!next)
+		*(void **)&next = dlsym(RTLD_NEXT, "mmap");
+	return fails() ? MAP_FAILED : next(address, len, protection, flags, fd, offset);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (!next)
+		*(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
+	return fails() ? EAGAIN : next(thread, attr, run, arg);
+}
+
+void urcu_memb_barrier(void)
+{
+	static void (*next)(void);
+
+	if (!next)
+		*(void **)&next = dlsym(RTLD_NEXT, "urcu_memb_barrier");
+	spared++;
+	next();
+	spared--;
+}
+#endif
+
+static void arm(uint64_t nth, bool ever_after)
+{
+	fail_at = nth;
+	fail_ever_after = ever_after;
+	folio_u64_store_relaxed(&calls, 0);
+	folio_u64_store_relaxed(&injected, 0);
+	folio_u32_store_release(&armed, 1);
+}
+
+static void disarm(void)
+{
+	folio_u32_store_release(&armed, 0);
+}
+
+/* ---- the sequence ---- */
+
+#define FILE_PAGES 300
+
+static unsigned char expected[FILE_PAGES * FOLIO_PAGE_SIZE];
+
+/* What a run of the sequence found, judged when nothing fails any more. */
+struct run {
+	const struct folio_io_ops *ops;
+	void *io_context;
+	const char *path;
+	int allowed; /* the error that calls may return */
+	uint64_t failures, wrong, refused;
+	const char *where;
+	int wrong_error;
+};
+
+static void judge(struct run *run, const char *where, ssize_t result)
+{
+	if (result >= 0)
+		return;
+	run->failures++;
+	if (result == run->allowed)
+		return;
+	run->refused++;
+	run->where = where;
+	run->wrong_error = (int)result;
+}
+
+static void judge_bytes(struct run *run, const unsigned char *buf, ssize_t n, uint64_t offset)
+{
+	if (n > 0 && memcmp(buf, expected + offset, (size_t)n) != 0)
+		run->wrong++;
+}
+
+struct second {
+	struct run *run;
+	struct run own;
+	struct folio_file *file;
+};
+
+/* Another thread's part: its first calls are those that make it known. */
+static void *second_thread(void *arg)
+{
+	struct second *second = arg;
+	struct run *run = &second->own;
+	unsigned char buf[200];
+	uint64_t i;
+
+	for (i = 0; i < 40; i++) {
+		uint64_t offset = (i * 37 % FILE_PAGES) * PAGE + i;
+		ssize_t n = folio_file_read(second->file, buf, sizeof(buf), offset);
+
+		judge(run, "read of a second thread", n);
+		judge_bytes(run, buf, n, offset);
+	}
+	return NULL;
+}
+
+static void release_nothing(struct folio *folio, void *context)
+{
+	(void)folio;
+	(void)context;
+}
+
+/* Everything a program does with a file; with @io_errors reads may fail, otherwise memory may be short. */
+static void use_file(struct run *run, struct folio_cache *cache, struct folio_file *file)
+{
+	struct folio_type_params type_params = {
+		.size = sizeof(type_params), .name = "test", .release = release_nothing};
+	static unsigned char buf[40 * FOLIO_PAGE_SIZE];
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+	struct folio_range range[] = {
+		{100 * PAGE, 20 * PAGE}, {200 * PAGE, PAGE}, {250 * PAGE, 60 * PAGE}};
+	struct second second = {.run = run, .own = *run, .file = file};
+	struct folio *folio, *private;
+	struct folio_file *again;
+	unsigned type = FOLIO_TYPE_PRIVATE;
+	pthread_t thread;
+	uint64_t i;
+	ssize_t n;
+	void *page;
+	int r;
+
+	/* In sequence, with windows ahead. */
+	for (i = 0; i < 60; i++) {
+		n = folio_file_read(file, buf, 100, i * PAGE);
+		judge(run, "read", n);
+		judge_bytes(run, buf, n, i * PAGE);
+	}
+	/* A long one, at random, at the end. */
+	n = folio_file_read(file, buf, sizeof(buf), 61 * PAGE + 5);
+	judge(run, "long read", n);
+	judge_bytes(run, buf, n, 61 * PAGE + 5);
+	for (i = 0; i < 60; i++) {
+		uint64_t offset = (i * 89 % FILE_PAGES) * PAGE + i;
+
+		n = folio_file_read(file, buf, 64, offset);
+		judge(run, "random read", n);
+		judge_bytes(run, buf, n, offset);
+	}
+	judge(run, "read at the end", folio_file_read(file, buf, 100, FILE_PAGES * PAGE));
+	judge(run, "prefetch", folio_file_prefetch(file, range, 3));
+	for (i = 0; i < 20; i++) {
+		n = folio_file_read_nowait(file, buf, 64, (100 + i) * PAGE);
+		if (n != -EAGAIN)
+			judge(run, "read_nowait", n);
+		judge_bytes(run, buf, n, (100 + i) * PAGE);
+	}
+	for (i = 0; i < 30; i++) {
+		uint64_t index = i * 71 % FILE_PAGES;
+
+		r = folio_file_get_page(file, index, i % 3 ? 0 : FOLIO_GET_NOWAIT, &folio, &page);
+		if (r != -EAGAIN || i % 3)
+			judge(run, "get", r);
+		if (!r) {
+			judge_bytes(run, page, PAGE, index * PAGE);
+			folio_put(folio);
+		}
+	}
+	r = folio_type_register(cache, &type_params, &type);
+	judge(run, "type_register", r);
+	r = folio_alloc(cache, 2, type, run, &private);
+	judge(run, "alloc", r);
+	if (!r)
+		folio_put(private);
+	r = folio_file_open(cache, run->path, O_RDONLY, 0, &again);
+	judge(run, "second open", r);
+	if (!r)
+		judge(run, "second close", folio_file_close(again));
+	/* The test's own thread is to be there. */
+	spared++;
+	r = pthread_create(&thread, NULL, second_thread, &second);
+	spared--;
+	if (!r) {
+		pthread_join(thread, NULL);
+		run->failures += second.own.failures;
+		run->wrong += second.own.wrong;
+		run->refused += second.own.refused;
+		if (second.own.where) {
+			run->where = second.own.where;
+			run->wrong_error = second.own.wrong_error;
+		}
+	}
+	judge(run, "invalidate", folio_file_invalidate(file, 0, UINT64_MAX));
+	judge(run, "revalidate", folio_file_revalidate(file));
+	for (i = 0; i < 30; i++) {
+		n = folio_file_read(file, buf, 3 * PAGE, i * 10 * PAGE);
+		judge(run, "read after invalidation", n);
+		judge_bytes(run, buf, n, i * 10 * PAGE);
+	}
+	judge(run, "stats", folio_cache_stats(cache, &stats));
+}
+
+static void run_sequence(struct run *run, struct folio_cache **cache, struct folio_file **file)
+{
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 64 * PAGE,
+		.readahead = 16 * PAGE,
+		.io = run->ops,
+		.io_context = run->io_context};
+	int r;
+
+	*cache = NULL;
+	*file = NULL;
+	r = folio_cache_open(&params, cache);
+	judge(run, "cache_open", r);
+	if (r)
+		return;
+	r = folio_file_open(*cache, run->path, O_RDONLY, 0, file);
+	judge(run, "file_open", r);
+	if (r)
+		return;
+	use_file(run, *cache, *file);
+}
+
+/* Nothing fails any more: all of it is right, and can be closed. */
+static void finish(struct run *run, struct folio_cache *cache, struct folio_file *file)
+{
+	static unsigned char buf[50 * FOLIO_PAGE_SIZE];
+	uint64_t i;
+
+	if (!cache)
+		return;
+	if (!file)
+		assert_int_equal(folio_file_open(cache, run->path, O_RDONLY, 0, &file), 0);
+	assert_int_equal(folio_file_size(file), sizeof(expected));
+	for (i = 0; i < sizeof(expected); i += sizeof(buf)) {
+		assert_int_equal(folio_file_read(file, buf, sizeof(buf), i), sizeof(buf));
+		assert_memory_equal(buf, expected + i, sizeof(buf));
+	}
+	assert_int_equal(folio_file_close(file), 0);
+	/* All pages are back, or it would be -EBUSY. (Before, the evictor may have some in its hands.) */
+	assert_int_equal(folio_cache_close(cache), 0);
+}
+
+static void expect_well(const struct run *run, uint64_t nth)
+{
+	if (run->refused)
+		print_error("with number %llu failing, %s returned %d\n", (unsigned long long)nth,
+			run->where, run->wrong_error);
+	assert_int_equal(run->refused, 0);
+	assert_int_equal(run->wrong, 0);
+}
+
+static void fill_expected(void)
+{
+	uint64_t random = test_seed;
+	size_t i;
+
+	for (i = 0; i < sizeof(expected); i += 8) {
+		uint64_t word = random_next(&random);
+
+		memcpy(expected + i, &word, 8);
+	}
+}
+
+/* ---- allocations ---- */
+
+static unsigned open_files(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static void sweep_allocations(const struct folio_io_ops *ops, bool ever_after)
+{
+	struct run run = {.ops = ops, .allowed = -ENOMEM};
+	char path[80];
+	const char *folder = getenv("TMPDIR");
+	struct folio_cache *cache;
+	struct folio_file *file;
+	uint64_t nth, found, before = 0;
+	unsigned files = 0;
+	int fd;
+
+	if (!SWEEPS_ALLOCATIONS) {
+		print_message("# left out: a sanitizer has the allocator\n");
+		return;
+	}
+	fill_expected();
+	snprintf(path, sizeof(path), "%s/folio-test-XXXXXX", folder ? folder : "/tmp");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, expected, sizeof(expected)), sizeof(expected));
+	close(fd);
+	run.path = path;
+	/* Twice with nothing failing: what is allocated once for a process, and stacks that are kept. */
+	for (nth = 0; nth < 2; nth++) {
+		run_sequence(&run, &cache, &file);
+		finish(&run, cache, file);
+		expect_well(&run, 0);
+		assert_int_equal(run.failures, 0);
+		files = open_files();
+		before = folio_u64_load_relaxed(&outstanding);
+	}
+	for (nth = 1;; nth++) {
+		run = (struct run){.ops = ops, .allowed = -ENOMEM, .path = path};
+		arm(nth, ever_after);
+		run_sequence(&run, &cache, &file);
+		disarm();
+		found = folio_u64_load_relaxed(&injected);
+		finish(&run, cache, file);
+		expect_well(&run, nth);
+		assert_int_equal(open_files(), files);
+		if (!found)
+			break;
+	}
+	print_message("# %llu allocations\n", (unsigned long long)nth);
+	assert_true(nth > 20);
+	unlink(path);
+	/* Not one for each run: those that are left are the stacks of a thread or two. */
+	assert_true(folio_u64_load_relaxed(&outstanding) <= before + 16);
+}
+
+static void test_allocations(void **state)
+{
+	(void)state;
+	sweep_allocations(NULL, false);
+	sweep_allocations(NULL, true);
+}
+
+static void test_allocations_io_threads(void **state)
+{
+	(void)state;
+	sweep_allocations(&folio_io_threads, false);
+	sweep_allocations(&folio_io_threads, true);
+}
+
+/* With as many thread keys as make the C library allocate for them. */
+static void test_allocations_many_keys(void **state)
+{
+	pthread_key_t key[40];
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 40; i++)
+		assert_int_equal(pthread_key_create(&key[i], NULL), 0);
+	sweep_allocations(NULL, false);
+	for (i = 0; i < 40; i++)
+		pthread_key_delete(key[i]);
+}
+
+/* ---- the device ---- */
+
+static void sweep_device(enum io_fault_op op, bool shorten, unsigned threads)
+{
+	static const uint64_t lengths[] = {
+		0, 100, FOLIO_PAGE_SIZE, FOLIO_PAGE_SIZE + 1, 3 * FOLIO_PAGE_SIZE};
+	struct folio_cache *cache;
+	struct folio_file *file;
+	uint64_t nth;
+
+	fill_expected();
+	for (nth = 1;; nth++) {
+		struct io_fault *io = io_fault_new(test_seed + nth, threads);
+		struct run run = {.ops = &io_fault_ops,
+			.io_context = io,
+			.path = "a",
+			.allowed = shorten ? -EIO : -EREMOTEIO};
+		uint64_t found;
+
+		io_fault_add_bytes(io, "a", expected, sizeof(expected));
+		if (shorten)
+			io_fault_shorten(io, nth, lengths[nth % 5]);
+		else
+			io_fault_fail(io, op, nth, EREMOTEIO);
+		run_sequence(&run, &cache, &file);
+		found = io_fault_injected(io);
+		io_fault_wait_idle(io);
+		io_fault_fail(io, op, 0, 0);
+		io_fault_shorten(io, 0, 0);
+		finish(&run, cache, file);
+		expect_well(&run, nth);
+		/* One failure is not told to many: to the caller, and to who waited with him. */
+		assert_true(run.failures <= 2 + 20 + 10);
+		assert_int_equal(io_fault_opens(io), 0);
+		io_fault_free(io);
+		if (!found)
+			break;
+		assert_int_equal(found, 1);
+	}
+	print_message("# %llu calls\n", (unsigned long long)nth);
+	assert_true(nth > (op == IO_FAULT_CREATE ? 1 : 2));
+}
+
+static void test_reads_fail(void **state)
+{
+	(void)state;
+	sweep_device(IO_FAULT_READ, false, 2);
+	sweep_device(IO_FAULT_READ, false, 0);
+}
+
+static void test_reads_short(void **state)
+{
+	(void)state;
+	sweep_device(IO_FAULT_READ, true, 2);
+	sweep_device(IO_FAULT_READ, true, 0);
+}
+
+static void test_other_calls_fail(void **state)
+{
+	(void)state;
+	sweep_device(IO_FAULT_CREATE, false, 1);
+	sweep_device(IO_FAULT_OPEN, false, 1);
+	sweep_device(IO_FAULT_GETATTR, false, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_allocations),
+		cmocka_unit_test(test_allocations_io_threads),
+		cmocka_unit_test(test_allocations_many_keys),
+		cmocka_unit_test(test_reads_fail),
+		cmocka_unit_test(test_reads_short),
+		cmocka_unit_test(test_other_calls_fail),
+	};
+
+	test_begin("cache-sweep");
+	return cmocka_run_group_tests_name("cache-sweep", tests, NULL, NULL);
+}
