@@ -37,6 +37,7 @@ enum count {
 	COUNT_INVALIDATIONS,
 	COUNT_CHANGES, /* found by revalidation or by open */
 	COUNT_RESIZES,
+	COUNT_APPENDS,
 	COUNT_OPENS,
 	COUNT_NO_MEMORY,
 	COUNT_WOULD_BLOCK,
@@ -45,7 +46,7 @@ enum count {
 
 static const char *const count_names[] = {"reads", "bytes read", "pins", "pins passed on",
 	"private folios", "late gets", "late gets, failed", "releases by late getters",
-	"prefetches", "invalidations", "changes found by revalidation", "resizes", "opens",
+	"prefetches", "invalidations", "changes found by revalidation", "resizes", "appends", "opens",
 	"out of memory", "would block", "errors of injected failures", NULL};
 
 enum { HISTOGRAM_COPY, HISTOGRAM_PIN, HISTOGRAM_AGE };
@@ -823,24 +824,26 @@ static void op_change(struct worker *worker)
 	worker_add(worker, COUNT_CHANGES, 1);
 }
 
-static void op_resize(struct worker *worker)
+/* The file whose size changes, by a handle of one's own; NULL when the worker has none. */
+static struct handle *breathing(struct worker *worker)
 {
 	struct own *own = worker->own;
-	struct file *of = backend_file(FILE_BREATHES);
-	uint64_t size = rng_below(&worker->rng, of->pages_max * FOLIO_PAGE_SIZE + 1);
-	struct handle *handle = NULL;
-	struct change change;
 	unsigned i;
-	int r;
 
 	for (i = 0; i < HANDLES; i++)
-		if (own->handle[i].of == of)
-			handle = &own->handle[i];
-	if (!handle || of->regions > CHANGED_MAX)
-		return;
-	pthread_mutex_lock(&of->resize_lock);
-	/* What follows are releases: who sees any of it sees the odd number. */
-	folio_u64_fetch_add_relaxed(&of->resizes, 1);
+		if (own->handle[i].of->breathes)
+			return &own->handle[i];
+	return NULL;
+}
+
+/* New contents and a new size; the cache finds out by the time of change. */
+static void resize(struct worker *worker, struct handle *handle)
+{
+	struct file *of = handle->of;
+	uint64_t size = rng_below(&worker->rng, of->pages_max * FOLIO_PAGE_SIZE + 1);
+	struct change change;
+	int r;
+
 	change_begin(&change, of, 0, of->regions);
 	folio_u64_store_release(&of->size, size);
 	/* Whoever meets the end meanwhile asks for it himself. */
@@ -850,9 +853,46 @@ static void op_resize(struct worker *worker)
 	if (r < 0)
 		violation(VIOLATION_RESULT, "a revalidation of file %u gave %d", of->number, r);
 	change_end(&change);
+	worker_add(worker, COUNT_RESIZES, 1);
+}
+
+/* More behind the end, and nothing says so: who reads at the end finds out. */
+static void append(struct worker *worker, struct handle *handle)
+{
+	struct file *of = handle->of;
+	uint64_t end = folio_u64_load_relaxed(&of->size);
+	uint64_t size = end + 1 + rng_below(&worker->rng, 4 * FOLIO_PAGE_SIZE);
+	ssize_t r;
+	char byte;
+
+	if (size > of->pages_max * FOLIO_PAGE_SIZE)
+		return;
+	folio_u64_store_release(&of->size, size);
+	pause_often();
+	r = folio_file_read(handle->file, &byte, 1, end);
+	if (r != 1 && !error_allowed(worker, r, false))
+		violation(VIOLATION_RESULT, "a read at the old end %lu of file %u, which ends at %lu now, gave %zd",
+			(unsigned long)end, of->number, (unsigned long)size, r);
+	worker_add(worker, COUNT_APPENDS, 1);
+}
+
+static void op_size(struct worker *worker)
+{
+	struct handle *handle = breathing(worker);
+	struct file *of;
+
+	if (!handle || handle->of->regions > CHANGED_MAX)
+		return;
+	of = handle->of;
+	pthread_mutex_lock(&of->resize_lock);
+	/* What follows are releases: who sees any of it sees the odd number. */
+	folio_u64_fetch_add_relaxed(&of->resizes, 1);
+	if (rng_one_in(&worker->rng, 4))
+		resize(worker, handle);
+	else
+		append(worker, handle);
 	folio_u64_fetch_add_release(&of->resizes, 1);
 	pthread_mutex_unlock(&of->resize_lock);
-	worker_add(worker, COUNT_RESIZES, 1);
 }
 
 static void op_reopen(struct worker *worker)
@@ -910,8 +950,8 @@ static void cache_operation(struct worker *worker)
 		op_invalidate(worker);
 	else if (choice < 1010)
 		op_change(worker);
-	else if (choice < 1014)
-		op_resize(worker);
+	else if (choice < 1015)
+		op_size(worker);
 	else
 		op_reopen(worker);
 }
