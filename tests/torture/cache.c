@@ -46,8 +46,8 @@ enum count {
 
 static const char *const count_names[] = {"reads", "bytes read", "pins", "pins passed on",
 	"private folios", "late gets", "late gets, failed", "releases by late getters",
-	"prefetches", "invalidations", "changes found by revalidation", "resizes", "appends", "opens",
-	"out of memory", "would block", "errors of injected failures", NULL};
+	"prefetches", "invalidations", "changes found by revalidation", "resizes", "appends",
+	"opens", "out of memory", "would block", "errors of injected failures", NULL};
 
 enum { HISTOGRAM_COPY, HISTOGRAM_PIN, HISTOGRAM_AGE };
 
@@ -871,7 +871,8 @@ static void append(struct worker *worker, struct handle *handle)
 	pause_often();
 	r = folio_file_read(handle->file, &byte, 1, end);
 	if (r != 1 && !error_allowed(worker, r, false))
-		violation(VIOLATION_RESULT, "a read at the old end %lu of file %u, which ends at %lu now, gave %zd",
+		violation(VIOLATION_RESULT,
+			"a read at the old end %lu of file %u, which ends at %lu now, gave %zd",
 			(unsigned long)end, of->number, (unsigned long)size, r);
 	worker_add(worker, COUNT_APPENDS, 1);
 }
