@@ -165,26 +165,23 @@ proctype filler()
 			version_break(page);
 			unfreeze(page, 2);
 			lock();
+			/* Nobody else fills; lookup.pml and evict.pml have two who store in one slot. */
+			assert(slot[i] == NONE);			/* claim: tree-holds-right-page */
+			slot[i] = FILLING + page;
+			unlock();
+			read = contents(i);
+			write(page, half0[page], read);
+			write(page, half1[page], read);
+			printf("page %d: filled, %d\n", page, read);
+			version_settle(page);
+			lock();
 			if
-			:: slot[i] == NONE -> slot[i] = FILLING + page; unlock();
-				read = contents(i);
-				write(page, half0[page], read);
-				write(page, half1[page], read);
-				printf("page %d: filled, %d\n", page, read);
-				version_settle(page);
-				lock();
-				if
-				:: owner[page] != NONE -> slot[i] = page
-				:: else			/* invalidated meanwhile */
-				fi;
-				unlock();
-				read = 0;
-				put_release(page, 1)
-			:: else ->
-				unlock();
-				owner[page] = NONE;
-				put_release(page, 2)
-			fi
+			:: owner[page] != NONE -> slot[i] = page
+			:: else			/* invalidated meanwhile */
+			fi;
+			unlock();
+			read = 0;
+			put_release(page, 1)
 		:: else
 		fi;
 		forget()

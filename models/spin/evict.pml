@@ -10,7 +10,13 @@
  * its own, taken inside a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and
  * fill, which may fail. An evictor tries EVICTS times, the invalidator erases DROPS times.
  *
- * run full: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1;
+ * run full: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run one-page: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * deep twice: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=2 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * deep two-evictors-two-users: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=1 -DUSERS=2 -DEVICTORS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=1 -DEVICTORS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * wait.pml - readers pin a page that is being filled and sleep until it is not; the fill ends good or
+ * failed, wakes who sleeps, and the page goes on to another life. Is a wake ever lost, so that
+ * somebody sleeps for ever, and does who was woken ever find anything but the end of the fill that
+ * he waited for? Does the end of a fill ever go round more than twice?
+ *
+ * One page, one slot, and the flags of src/folio.h, which the next life uses again. A filler does FILLS
+ * fills, a reader TRIES lookups, an eraser drops what is in the slot DROPS times. To sleep is one step
+ * that looks at the flags, as the system does, and then a wait for whoever wakes; the system may also wake
+ * for no reason, with SPURIOUS.
+ *
+ * run full: spin -DFILLS=3 -DREADERS=2 -DTRIES=2 -DDROPS=2;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run three: spin -DFILLS=2 -DREADERS=3 -DTRIES=1 -DDROPS=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run spurious: spin -DFILLS=2 -DREADERS=2 -DTRIES=2 -DDROPS=1 -DSPURIOUS;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick: spin -DFILLS=2 -DREADERS=2 -DTRIES=1 -DDROPS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ *
+ * Two sleep at once, and a wake comes when the one who asked for it has seen the end by himself:
+ * run two-asleep: spin -DFILLS=1 -DREADERS=2 -DTRIES=1 -DDROPS=1 -DREACH_TWO;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached two-asleep
+ * run nobody-asleep: spin -DFILLS=1 -DREADERS=1 -DTRIES=1 -DDROPS=1 -DREACH_NOBODY;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached nobody-asleep
+ */
+#define PAGES 1
+#include "ref.inc"
+
+#define NONE    255
+#define FILLING 16
+
+#define LOCKED   1
+#define WAITERS  2
+#define UPTODATE 4
+#define ERROR    8
+
+byte slot = NONE;
+bool locked;		/* the tree's lock */
+bool in_tree;		/* owner */
+byte flags;
+byte contents = NONE;	/* the life that filled it */
+byte lives;
+
+byte pins;		/* readers whose second look agreed */
+byte asleep;		/* those who wait for a wake: a bit each */
+
+#define LOCALS REF_LOCALS; byte page = NONE, seen, round
+
+inline lock()
+{
+	atomic { !locked -> locked = true }
+}
+
+inline unlock()
+{
+	locked = false
+}
+
+inline put_release()
+{
+	put(0, 1);
+	if
+	:: won ->
+		d_step {
+			printf("released\n");
+			assert(holder[0] == _pid);		/* claim: one-release */
+			assert(slot == NONE);			/* claim: erased-before-release */
+			assert(pins == 0 && asleep == 0);	/* claim: no-pin-on-free */
+			contents = NONE;
+			won = false;
+			holder[0] = POOL
+		}
+	:: else
+	fi
+}
+
+/* folio_unlock. */
+inline end_fill(result)
+{
+	seen = flags;
+	do
+	:: d_step {
+			tries++;
+			assert(tries <= 2);			/* claim: end-is-two-tries */
+			ok = flags == seen;
+			if
+			:: ok ->
+				printf("flags %d -> %d\n", flags, result);
+				flags = result
+			:: else -> seen = flags
+			fi
+		};
+		if
+		:: ok -> break
+		:: else
+		fi
+	od;
+	if
+	:: seen & WAITERS ->
+#ifdef REACH_NOBODY
+		assert(asleep != 0);				/* reached: nobody-asleep */
+#endif
+		d_step { printf("wake %d\n", asleep); asleep = 0 }
+	:: else
+	fi;
+	d_step { seen = 0; tries = 0; ok = false }
+}
+
+proctype filler()
+{
+	LOCALS;
+	byte tries;
+
+	do
+	:: round < FILLS ->
+		round++;
+		atomic { holder[0] == POOL -> holder[0] = _pid };
+		flags = LOCKED;
+		d_step { lives++; in_tree = true };
+		unfreeze(0, 2);
+		lock();
+		slot = FILLING;
+		unlock();
+		if
+		:: /* good */
+			contents = lives;
+			lock();
+			if
+			:: in_tree -> slot = 0
+			:: else			/* dropped meanwhile */
+			fi;
+			unlock();
+			end_fill(UPTODATE)
+		:: /* the read failed: gone, so that the next one tries again */
+			lock();
+			page = in_tree;
+			if
+			:: page -> slot = NONE; in_tree = false
+			:: else
+			fi;
+			unlock();
+			end_fill(ERROR);
+			if
+			:: page -> put_release()
+			:: else
+			fi;
+			page = NONE
+		fi;
+		put_release()
+	:: else -> break
+	od
+}
+
+proctype eraser()
+{
+	LOCALS;
+
+	do
+	:: round < DROPS ->
+		round++;
+		lock();
+		if
+		:: slot != NONE ->
+			slot = NONE;
+			in_tree = false;
+			unlock();
+			put_release()
+		:: else -> unlock()
+		fi
+	:: else -> break
+	od
+}
+
+proctype reader()
+{
+	LOCALS;
+	byte life;
+
+	do
+	:: round < TRIES ->
+		round++;
+		page = slot;
+		if
+		:: page != NONE ->
+			try_get(0, 1);
+			if
+			:: ok ->
+				d_step {
+					ok = slot == page;
+					pins = pins + ok;
+					life = (ok -> lives : 0)
+				};
+				if
+				:: ok && page == FILLING ->
+					/* folio_wait_unlocked */
+					do
+					:: seen = flags;
+						if
+						:: !(seen & LOCKED) -> break
+						:: (seen & LOCKED) && !(seen & WAITERS) ->
+							d_step {
+								ok = flags == seen;
+								if
+								:: ok -> flags = flags | WAITERS; seen = flags
+								:: else
+								fi
+							}
+						:: else -> ok = true
+						fi;
+						if
+						:: ok ->
+							d_step {
+								if
+								:: flags == seen -> asleep = asleep | (1 << _pid)
+								:: else
+								fi
+							};
+#ifdef REACH_TWO
+							assert((asleep & (asleep - 1)) == 0);	/* reached: two-asleep */
+#endif
+							if
+							:: !(asleep & (1 << _pid))
+#ifdef SPURIOUS
+							:: atomic { (asleep & (1 << _pid)) != 0 -> asleep = asleep & ~(1 << _pid) }
+#endif
+							fi
+						:: else
+						fi
+					od;
+					atomic {
+						assert(life == lives);			/* claim: holder-of-live-page */
+						assert(seen == UPTODATE || seen == ERROR);	/* claim: woken-at-the-end */
+						assert(seen != UPTODATE || contents == life);	/* claim: woken-to-contents */
+						ok = true;
+						seen = 0
+					}
+				:: ok && page != FILLING ->
+					assert(contents == life)		/* claim: holder-of-right-page */
+				:: else
+				fi;
+				d_step { pins = pins - ok; life = 0 };
+				put_release()
+			:: else
+			fi
+		:: else
+		fi;
+		d_step { page = NONE; ok = false }
+	:: else -> break
+	od
+}
+
+init {
+	byte n;
+
+	atomic {
+		run filler();
+		run eraser();
+		do
+		:: n < READERS -> run reader(); n++
+		:: else -> break
+		od;
+		n = 0
+	}
+	/* The last life stays; it goes now, so that a filler that waits for the page comes to its end. */
+	do
+	:: timeout ->
+		if
+		:: _nr_pr == 1 -> break
+		:: else ->
+			assert(slot != NONE && asleep == 0);		/* claim: nobody-stuck */
+			d_step {
+				assert(word[0] == 1 && in_tree);	/* claim: no-leak */
+				slot = NONE;
+				in_tree = false;
+				contents = NONE;
+				word[0] = FROZEN;
+				refs[0] = 0;
+				holder[0] = POOL
+			}
+		fi
+	od;
+	assert(asleep == 0);						/* claim: nobody-stuck */
+	assert(slot != NONE || holder[0] == POOL && frozen(word[0]));	/* claim: no-leak */
+	assert(slot == NONE || word[0] == 1)				/* claim: no-leak */
+}
