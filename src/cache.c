@@ -105,9 +105,13 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
 		!(params->flags & FOLIO_CACHE_NO_HUGE_PAGES));
 	if (r)
 		goto leave_table;
+	/* The one before the other: of a thread that ends, what it knows goes first, then its place among readers. */
 	r = thread_cache_register(cache);
 	if (r)
 		goto destroy_pool;
+	r = grace_open();
+	if (r)
+		goto unregister;
 	cache->io = params->io;
 	cache->io_context = params->io_context;
 	if (cache->io)
@@ -115,7 +119,7 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
 	else
 		r = io_choose(&cache->io, &cache->io_context, depth);
 	if (r)
-		goto unregister;
+		goto close_grace;
 	r = evict_create(cache);
 	if (r)
 		goto destroy_io;
@@ -124,6 +128,8 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
 
 destroy_io:
 	cache->io->destroy(cache->io_context);
+close_grace:
+	grace_close();
 unregister:
 	thread_cache_unregister(cache);
 destroy_pool:
@@ -154,6 +160,7 @@ int folio_cache_close(struct folio_cache *cache)
 	cache->io->destroy(cache->io_context);
 	/* Nodes and inodes that still wait for their grace period are charged to the budget in here. */
 	grace_barrier();
+	grace_close();
 	folio_types_destroy(cache);
 	thread_cache_unregister(cache);
 	folio_ptr_store_relaxed(&cache_table[cache->pool.folios->pool], NULL);

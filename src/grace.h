@@ -8,15 +8,18 @@
  * register here. Nobody ever waits for a grace period on the way of a read: freeing is deferred.
  *
  *   call                  thread attached   inside a section   blocks
+ *   grace_open            -                 never              no
+ *   grace_close           yes               never              for a grace period
  *   grace_thread_attach   -                 yes                no
  *   grace_read_lock       yes               yes, nests         no
  *   grace_read_unlock     yes               yes                no
- *   grace_defer           yes               yes                no
- *   grace_barrier         yes               never              for a grace period, tens of ms
- *   fork                  -                 never              for the callbacks that are running
+ *   grace_defer           -                 yes                no
+ *   grace_barrier         -                 never              for a grace period
+ *   fork                  -                 never              for a grace period that is running
  *
- * Callbacks run on a thread of liburcu, one after the other, each after the sections that were open
- * when it was deferred. They may defer and may open sections; they do not call grace_barrier.
+ * Callbacks run on a thread of this room, the reclaimer, which is there from the first grace_open to
+ * the last grace_close: one after the other, oldest first, each after the sections that were open
+ * when it was deferred. They may defer; they open no sections and do not call grace_barrier.
  */
 #ifndef FOLIO_SRC_GRACE_H
 #define FOLIO_SRC_GRACE_H
@@ -54,9 +57,16 @@ extern char grace_tsan_tag;
  * In what is to be freed after a grace period. Its content is nobody's business before the defer.
  */
 struct grace_head {
-	struct rcu_head rcu;
+	struct grace_head *next;
 	void (*free_fn)(struct grace_head *head);
 };
+
+/*
+ * Start the reclaimer, or join those who use it. Attaches the calling thread. 0; -ENOMEM where no thread
+ * can be had. Each open has its close; at the last one everything deferred is called first.
+ */
+int grace_open(void);
+void grace_close(void);
 
 /* Make the calling thread known. Idempotent; undone when the thread ends. 0 or -ENOMEM. */
 int grace_thread_attach(void);
@@ -137,14 +147,14 @@ static inline bool grace_is_cheap(void)
 }
 
 /*
- * Call free_fn(head) after every section that is running now has ended. The thread is attached.
- * Does not block, does not allocate.
+ * Call free_fn(head) after every section that is running now has ended: with others, at the next
+ * barrier at the latest. Does not block, does not allocate.
  */
 void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_head *head));
 
 /*
- * Wait until everything deferred before has been called. The thread is attached. Not inside a
- * section, not on a hot path.
+ * Wait until everything deferred before has been called. The room is open. Not inside a section, not
+ * on a hot path. Does not allocate.
  */
 void grace_barrier(void);
 

@@ -1718,7 +1718,7 @@ static int tree_suite_run(const char *name)
 	printf("# %s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS,
 		(unsigned long long)seed);
 	fflush(stdout);
-	if (grace_thread_attach())
+	if (grace_open())
 		return 1;
 	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

@@ -402,7 +402,7 @@ static int tree_open(void)
 					.base = run[r].base + ((uint64_t)i << run[r].order_max)};
 		}
 	}
-	return grace_thread_attach();
+	return grace_open();
 }
 
 static void tree_begin(struct worker *worker)
@@ -443,6 +443,7 @@ static void tree_close(void)
 			(unsigned long)folio_u64_load_relaxed(&budget.nodes_shadow));
 	for (t = 0; t < TREES; t++)
 		tree_destroy(&tree[t]);
+	grace_close();
 	mallopt(M_PERTURB, 0);
 }
 

@@ -410,8 +410,12 @@ static int child_main(void)
 	struct object *objects;
 
 	alarm(60); /* should a grace period wait for a thread that is not there */
-	if (grace_thread_attach())
+	/* The reclaimer is not here; what it left undone is no business of the child's. */
+	if (grace_open())
 		return 2;
+	grace_barrier();
+	if (folio_u64_load_relaxed(&objects_freed) != before)
+		return 5;
 	objects = object_new(NULL);
 	grace_read_lock();
 	grace_defer(&objects->grace, object_free);
@@ -423,13 +427,16 @@ static int child_main(void)
 	objects = brief_threads(3);
 	grace_barrier();
 	objects_drop(objects);
-	return folio_u64_load_relaxed(&objects_freed) == before + 25 ? 0 : 4;
+	if (folio_u64_load_relaxed(&objects_freed) != before + 25)
+		return 4;
+	grace_close();
+	return 0;
 }
 
 static void test_fork(void **state)
 {
 	struct bystander bystander[2] = {{.in_section = true}, {.in_section = false}};
-	struct object *object;
+	struct object *object, *pending;
 	unsigned i, round;
 	int status;
 	pid_t pid;
@@ -441,9 +448,11 @@ static void test_fork(void **state)
 #endif
 	for (round = 0; round < 3; round++) {
 		/*
-		 * Nothing is being called back while the section is open: fork would wait for it.
+		 * No grace period runs while the section is open: fork would wait for it.
 		 */
 		grace_barrier();
+		pending = object_new(NULL);
+		grace_defer(&pending->grace, object_free);
 		for (i = 0; i < 2; i++) {
 			sem_init(&bystander[i].ready, 0, 0);
 			sem_init(&bystander[i].leave, 0, 0);
@@ -473,6 +482,108 @@ static void test_fork(void **state)
 		grace_barrier();
 		assert_int_equal(object->state, DEAD);
 		objects_drop(object);
+		assert_int_equal(pending->state, DEAD);
+		objects_drop(pending);
+	}
+}
+
+/* One after the other, oldest first, however many of them wait for the same grace period. */
+static struct ordered {
+	struct grace_head grace;
+	unsigned number;
+} ordered[1000];
+static unsigned ordered_next; /* the reclaimer's, until the barrier */
+
+static void ordered_call(struct grace_head *head)
+{
+	struct ordered *one = caa_container_of(head, struct ordered, grace);
+
+	if (one->number == ordered_next)
+		ordered_next++;
+}
+
+static void test_order(void **state)
+{
+	unsigned i;
+
+	ordered_next = 0;
+	for (i = 0; i < 1000; i++) {
+		ordered[i].number = i;
+		grace_defer(&ordered[i].grace, ordered_call);
+	}
+	grace_barrier();
+	assert_int_equal(ordered_next, 1000);
+}
+
+/*
+ * Memory does not pile up when nobody ever asks for a barrier: after so many defers somebody is called. The wait is
+ * for that.
+ */
+static void test_without_barrier(void **state)
+{
+	uint64_t before = folio_u64_load_relaxed(&objects_freed);
+	struct object *objects = NULL;
+	unsigned i;
+
+	for (i = 0; i < 1000; i++) {
+		objects = object_new(objects);
+		grace_defer(&objects->grace, object_free);
+	}
+	while (folio_u64_load_relaxed(&objects_freed) < before + 900)
+		sched_yield();
+	grace_barrier();
+	assert_int_equal(folio_u64_load_relaxed(&objects_freed), before + 1000);
+	objects_drop(objects);
+}
+
+/* Barriers of many threads at once, which all end. */
+static void *barriers(void *argument)
+{
+	struct object *objects = NULL;
+	unsigned i, rounds = scaled(200);
+
+	if (grace_thread_attach())
+		return "attach";
+	for (i = 0; i < rounds; i++) {
+		objects = object_new(objects);
+		grace_defer(&objects->grace, object_free);
+		grace_barrier();
+		if (objects->state != DEAD)
+			return "not called";
+	}
+	objects_drop(objects);
+	return NULL;
+}
+
+static void test_barriers_side_by_side(void **state)
+{
+	pthread_t thread[4];
+	void *failed;
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, barriers, NULL), 0);
+	for (i = 0; i < 4; i++) {
+		pthread_join(thread[i], &failed);
+		assert_null(failed);
+	}
+}
+
+/* The room is closed by the last who has it open, and what is deferred by then is called, also what that defers. */
+static void test_close(void **state)
+{
+	struct object *objects;
+	unsigned round;
+
+	for (round = 0; round < 100; round++) {
+		assert_int_equal(grace_open(), 0);
+		grace_close();
+		objects = object_new(NULL);
+		grace_defer(&objects->grace, defer_again);
+		grace_close();
+		assert_int_equal(objects->state, DEAD);
+		objects_drop(objects);
+		assert_int_equal(grace_open(), 0);
 	}
 }
 
@@ -487,10 +598,14 @@ int main(void)
 		cmocka_unit_test(test_thread_ends),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_registered_by_others),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_without_barrier),
+		cmocka_unit_test(test_barriers_side_by_side),
+		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_fork),
 	};
 
-	if (grace_thread_attach())
+	if (grace_open())
 		return 1;
 	return cmocka_run_group_tests_name("grace", tests, NULL, NULL);
 }
