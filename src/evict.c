@@ -436,6 +436,10 @@ static void *background(void *arg)
 	struct stats_shard *shard = thread_enter(cache, cache->id);
 
 	pthread_setname_np(pthread_self(), "folio-evict");
+	folio_u32_store_release(&evict->started, shard ? 1 : 2);
+	futex_wake(&evict->started, 1);
+	if (!shard)
+		return NULL;
 	while (!folio_u32_load_acquire(&evict->stop)) {
 		/*
 		 * Wakers set wakeup from 0 to 1 after they saw few free pages; it is cleared before
@@ -475,6 +479,7 @@ int evict_create(struct folio_cache *cache)
 	folio_u64_store_relaxed(&evict->clock, 0);
 	folio_u32_store_relaxed(&evict->wakeup, 0);
 	folio_u32_store_relaxed(&evict->stop, 0);
+	folio_u32_store_relaxed(&evict->started, 0);
 	folio_u32_store_relaxed(&evict->stuck, 0);
 	folio_u32_store_relaxed(&evict->busy, 0);
 	folio_u32_store_relaxed(&evict->progress, 0);
@@ -485,6 +490,13 @@ int evict_create(struct folio_cache *cache)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = -pthread_create(&evict->thread, NULL, background, cache);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	/* It may find no memory to make itself known; that is ours to tell. */
+	while (!r && !folio_u32_load_acquire(&evict->started))
+		futex_wait(&evict->started, 0);
+	if (!r && folio_u32_load_relaxed(&evict->started) == 2) {
+		pthread_join(evict->thread, NULL);
+		r = -ENOMEM;
+	}
 	if (r)
 		pthread_mutex_destroy(&evict->lock);
 	return r == -EAGAIN ? -ENOMEM : r;

@@ -43,6 +43,8 @@ struct evict {
 	_Alignas(64) folio_u64 clock; /* pages evicted so far; what a shadow holds */
 	folio_u32 wakeup; /* futex word of the thread: 0 it sleeps or is about to, 1 it has work */
 	folio_u32 stop;
+	folio_u32
+		started; /* futex word of who creates it: 1 the thread is known and runs, 2 it has ended again */
 	folio_u32 stuck; /* the last pass found everything pinned: no use in waking the thread */
 
 	/*
