@@ -19,7 +19,6 @@
  *   burst     keep an object frozen while everybody's gets fail on it, until the junk is reset
  *   pile      take references until they are refused, and put them back
  */
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,7 +143,7 @@ static struct object *take(struct worker *worker)
 {
 	struct object *taken;
 
-	pthread_mutex_lock(&free_lock);
+	torture_lock(&free_lock);
 	taken = free_list;
 	if (taken)
 		free_list = taken->next;
@@ -178,7 +177,7 @@ static void give_back(struct object *of)
 	of->type = TYPE_FREE;
 	memset(of->payload, 0xee, sizeof(of->payload));
 	folio_u32_store_relaxed(&of->state, STATE_FREE);
-	pthread_mutex_lock(&free_lock);
+	torture_lock(&free_lock);
 	of->next = free_list;
 	free_list = of;
 	pthread_mutex_unlock(&free_lock);
@@ -403,7 +402,7 @@ static void op_publish(struct worker *worker)
 		worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_SLOT_A : TYPE_SLOT_B, in_slot, 2);
 	hold(&kept, taken);
 	pause_here(NULL);
-	pthread_mutex_lock(&slot[in_slot].lock);
+	torture_lock(&slot[in_slot].lock);
 	if (!folio_ptr_load_relaxed(&slot[in_slot].entry)) {
 		folio_ptr_store_release(&slot[in_slot].entry, taken);
 		pthread_mutex_unlock(&slot[in_slot].lock);
@@ -457,7 +456,7 @@ static void op_erase(struct worker *worker)
 	struct slot *in = &slot[any_slot(worker)];
 	struct object *of;
 
-	pthread_mutex_lock(&in->lock);
+	torture_lock(&in->lock);
 	of = folio_ptr_load_relaxed(&in->entry);
 	folio_ptr_store_relaxed(&in->entry, NULL);
 	pthread_mutex_unlock(&in->lock);
@@ -478,7 +477,7 @@ static void op_freeze(struct worker *worker, bool evict)
 
 	if (!of)
 		return;
-	pthread_mutex_lock(&in->lock);
+	torture_lock(&in->lock);
 	frozen = folio_ptr_load_relaxed(&in->entry) == of && folio_ref_try_freeze(&of->ref, 2);
 	if (frozen) {
 		if (folio_u32_load_relaxed(&of->holders))

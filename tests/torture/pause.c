@@ -19,8 +19,6 @@
  * A wait is for an event, not for a time, and has two other ends, so that the test cannot wait for itself: enough
  * yields, and nobody left who could bring the event about.
  */
-#include <sched.h>
-
 #include <folio/folio.h>
 
 #include "pause.h"
@@ -106,7 +104,7 @@ static void yield(unsigned times)
 {
 	add(&count.yields, times);
 	while (times-- > 0)
-		sched_yield();
+		give_way();
 }
 
 void *pause_stalled(struct rng *rng)
@@ -123,7 +121,7 @@ static uint64_t wait_for_life(folio_u64 *life, uint64_t seen, unsigned yields)
 		while (now == seen && yields-- > 0 &&
 			folio_u32_load_relaxed(&waiting) < torture_active() &&
 			!torture_stopping()) {
-			sched_yield();
+			give_way();
 			now = folio_u64_load_relaxed(life);
 		}
 	}
@@ -137,7 +135,7 @@ static void wait_for_zero(struct folio_ref *ref, unsigned yields)
 	if (folio_u32_fetch_add_relaxed(&waiting, 1) + 1 < torture_active()) {
 		while (folio_u32_load_relaxed(&ref->word) != 0 && yields-- > 0 &&
 			folio_u32_load_relaxed(&waiting) < torture_active() && !torture_stopping())
-			sched_yield();
+			give_way();
 	}
 	folio_u32_fetch_sub_relaxed(&waiting, 1);
 }
@@ -184,6 +182,7 @@ void torture_ref_pause(enum torture_ref_pause point, void *ref)
 
 	if (!folio_u32_load_relaxed(&on))
 		return;
+	serial_point();
 	pauser_self = pauser();
 	if (point == TORTURE_REF_put_before_freeze) {
 		at_zero(pauser_self, ref);
@@ -227,6 +226,7 @@ void pause_here(const void *object)
 
 	if (!folio_u32_load_relaxed(&on))
 		return;
+	serial_point();
 	pauser_self = pauser();
 	choice = rng_next(&pauser_self->rng);
 	if (choice % 64 == 0)

@@ -90,8 +90,12 @@ void violation(enum violation kind, const char *format, ...)
 		va_start(list, format);
 		vsnprintf(text, sizeof(text), format, list);
 		va_end(list);
-		fprintf(stderr, "torture: %s, %.3f s: %s: %s\n", mode_now->name,
-			seconds_since(&mode_start), violation_name[kind], text);
+		if (options.serial)
+			fprintf(stderr, "torture: %s, turn %lu: %s: %s\n", mode_now->name,
+				(unsigned long)serial_turns(), violation_name[kind], text);
+		else
+			fprintf(stderr, "torture: %s, %.3f s: %s: %s\n", mode_now->name,
+				seconds_since(&mode_start), violation_name[kind], text);
 	} else if (number == VIOLATIONS_PRINTED) {
 		fprintf(stderr, "torture: further violations are counted only\n");
 	}
@@ -142,6 +146,7 @@ static void *work(void *arg)
 	uint64_t n;
 
 	pause_seed(~seed);
+	serial_enter(worker->number);
 	mode_now->begin(worker);
 	/*
 	 * Each operation decides from its own number: what it does is the same in every run with this seed, whatever came
@@ -154,6 +159,7 @@ static void *work(void *arg)
 	}
 	folio_u32_fetch_sub_relaxed(&active, 1);
 	mode_now->end(worker);
+	serial_leave();
 	return NULL;
 }
 
@@ -278,6 +284,8 @@ static int run_mode(const struct mode *mode, double seconds, struct result *resu
 	folio_u32_store_relaxed(&stopping, 0);
 	folio_u32_store_relaxed(&active, options.threads);
 	pause_begin(mode);
+	if (options.serial)
+		serial_begin();
 	for (i = 0; i < options.threads; i++) {
 		workers[i].number = i;
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) {
@@ -442,23 +450,27 @@ static void json(const struct result *result, unsigned count)
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: torture [--mode counter|tree|cache|all] [--seconds N | --operations N] "
-		    "[--seed N]\n"
-		    "               [--threads N | --oversubscribe K] [--budget PAGES] [--json] "
-		    "[--stop]\n"
-		    "\n"
-		    "  --mode M          what is tortured; all: one after the other (all)\n"
-		    "  --seconds N       how long, all modes together (10)\n"
-		    "  --operations N    instead: how many in each mode, all threads together\n"
-		    "  --seed N          of the threads' decisions; printed, and given again they "
-		    "are the same\n"
-		    "  --threads N       threads; --oversubscribe K: K times as many as there are "
-		    "cores (2)\n"
-		    "  --budget PAGES    pages that the cache has (128)\n"
-		    "  --json            the report as JSON\n"
-		    "  --stop            end at the first violation\n"
-		    "\n"
-		    "Exit status: 0 no violation, 1 violations, 2 wrong arguments or no memory.\n");
+	fprintf(to,
+		"usage: torture [--mode counter|tree|cache|all] [--seconds N | --operations N] "
+		"[--seed N]\n"
+		"               [--threads N | --oversubscribe K] [--budget PAGES] [--json] "
+		"[--stop] [--serial]\n"
+		"\n"
+		"  --mode M          what is tortured; all: one after the other (all)\n"
+		"  --seconds N       how long, all modes together (10)\n"
+		"  --operations N    instead: how many in each mode, all threads together\n"
+		"  --seed N          of the threads' decisions; printed, and given again they "
+		"are the same\n"
+		"  --threads N       threads; --oversubscribe K: K times as many as there are "
+		"cores (2)\n"
+		"  --budget PAGES    pages that the cache has (128)\n"
+		"  --json            the report as JSON\n"
+		"  --stop            end at the first violation\n"
+		"  --serial          mode counter alone: one thread runs at a time, whose turn it "
+		"is says\n"
+		"                    the seed; with --operations the same run each time\n"
+		"\n"
+		"Exit status: 0 no violation, 1 violations, 2 wrong arguments or no memory.\n");
 }
 
 static void refuse(const char *option, const char *value) __attribute__((noreturn));
@@ -509,6 +521,7 @@ enum {
 	OPTION_BUDGET,
 	OPTION_JSON,
 	OPTION_STOP,
+	OPTION_SERIAL,
 	OPTION_HELP
 };
 
@@ -522,6 +535,7 @@ static const struct option option[] = {
 	[OPTION_BUDGET] = {"budget", required_argument, NULL, 0},
 	[OPTION_JSON] = {"json", no_argument, NULL, 0},
 	[OPTION_STOP] = {"stop", no_argument, NULL, 0},
+	[OPTION_SERIAL] = {"serial", no_argument, NULL, 0},
 	[OPTION_HELP] = {"help", no_argument, NULL, 0},
 	{NULL, 0, NULL, 0},
 };
@@ -581,6 +595,9 @@ static unsigned parse(int argc, char **argv)
 		case OPTION_STOP:
 			options.stop = true;
 			break;
+		case OPTION_SERIAL:
+			options.serial = true;
+			break;
 		case OPTION_HELP:
 			usage(stdout);
 			exit(0);
@@ -588,6 +605,10 @@ static unsigned parse(int argc, char **argv)
 	}
 	if (optind < argc) {
 		fprintf(stderr, "torture: what is '%s'?\n", argv[optind]);
+		exit(2);
+	}
+	if (options.serial && wanted != 1) {
+		fprintf(stderr, "torture: --serial goes with --mode counter\n");
 		exit(2);
 	}
 	if (options.operations && !seconds_given)

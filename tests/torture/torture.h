@@ -7,6 +7,7 @@
  *   counter.c   mode counter: the counter alone, over an array of objects that are reused at once
  *   tree.c      mode tree: stores and erases of entries that say where they belong, beside loads
  *   cache.c     mode cache: everything, through the public calls
+ *   serial.c    one thread at a time, in an order that the seed says
  *   backend.c   files for mode cache, whose every byte says what it is
  */
 #ifndef TORTURE_H
@@ -31,7 +32,8 @@ struct options {
 	unsigned threads;
 	uint64_t budget; /* pages */
 	bool json;
-	bool stop; /* at the first violation */
+	bool stop;   /* at the first violation */
+	bool serial; /* one thread at a time */
 };
 extern struct options options;
 
@@ -175,6 +177,25 @@ struct mode {
 };
 
 extern const struct mode mode_counter, mode_tree, mode_cache;
+
+/* ---- turns (serial.c) ---- */
+
+/* Before the workers begin; by each worker before its first operation and after its last. */
+void serial_begin(void);
+void serial_enter(unsigned number);
+void serial_leave(void);
+
+/* Let others run: sched_yield, or the end of the turn. */
+void give_way(void);
+
+/* A place where a turn may end; nothing without --serial. */
+void serial_point(void);
+
+/* A lock of the test's own that is held across a pause point. */
+void torture_lock(pthread_mutex_t *lock);
+
+/* How many turns there have been; a thread asks in its turn. */
+uint64_t serial_turns(void);
 
 /* ---- pauses (pause.c) ---- */
 
