@@ -24,6 +24,11 @@
  *
  * The protocol of a look-up by copy stands in version.h; the second look at the slot is between the two at
  * the version there.
+ *
+ * A hit asks the tree nothing. A hint (pool.h) leads to a descriptor, and where the protocols look at the slot again it looks
+ * at the descriptor's owner, index and valid: erase takes the owner away under the tree's lock, with the slot, so that
+ * who has the folio, by a reference or between two looks at an even version, and finds the owner, has found the
+ * folio in the tree. See read_any and folio_file_get_page.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -69,8 +74,8 @@ struct block16 {
  */
 static inline __attribute__((always_inline)) void copy_short(char *to, const char *from, size_t len)
 {
-	if (len >= 16) {
-		if (len > 64) {
+	if (likely(len >= 16)) {
+		if (unlikely(len > 64)) {
 			COPY_BLOCK(struct block16, to + 32, from + 32);
 			COPY_BLOCK(struct block16, to + 48, from + 48);
 			COPY_BLOCK(struct block16, to + len - 64, from + len - 64);
@@ -131,13 +136,13 @@ static inline folio_u32 *hint_of(
 
 /* Looked at first: the word's line is read by those who hit, and mostly says so already. */
 static inline void hint_set(
-	const struct folio_file *file, uint64_t offset, const struct folio *folio)
+	const struct folio_file *file, uint64_t offset, const struct folio *folio, unsigned order)
 {
-	folio_u32 *hint = hint_of(file, file->inode, offset);
-	uint32_t page = (uint32_t)(folio - file->folios);
+	folio_u32 *at = hint_of(file, file->inode, offset);
+	uint32_t hint = hint_make((uint64_t)(folio - file->folios), order);
 
-	if (folio_u32_load_relaxed(hint) != page)
-		folio_u32_store_relaxed(hint, page);
+	if (folio_u32_load_relaxed(at) != hint)
+		folio_u32_store_relaxed(at, hint);
 }
 
 /* What a look-up by copy saw before it copies, and compares with afterwards. */
@@ -146,6 +151,7 @@ struct glimpse {
 	uint64_t version;
 	const char *data; /* of the byte asked for */
 	size_t left;      /* bytes from there to the end of the folio, or of the file */
+	unsigned order;   /* of the folio */
 };
 
 /*
@@ -181,7 +187,8 @@ static inline __attribute__((always_inline)) bool glimpse(
 		return false;
 	FOLIO_PAUSE(copy_before_copy, seen->folio);
 	/* From the entry alone: the frame's line is fetched beside the descriptor's, not after it. */
-	size = (size_t)FOLIO_PAGE_SIZE << entry_order(entry);
+	seen->order = entry_order(entry);
+	size = (size_t)FOLIO_PAGE_SIZE << seen->order;
 	in_folio = offset & (size - 1);
 	seen->data = file->data + ((seen->folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio;
 	seen->left = size - in_folio;
@@ -207,7 +214,7 @@ static size_t copy_cached(
 		copy_out(buf, seen.data, len);
 		if (version_recheck(&seen.folio->version, seen.version)) {
 			*marked = touch(file, seen.folio);
-			hint_set(file, offset, seen.folio);
+			hint_set(file, offset, seen.folio, seen.order);
 			copied = len;
 		}
 	}
@@ -385,7 +392,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 				return 0;
 			}
 			/* It failed while we had it: its error is ours. Or it is still locked. */
-			r = flags & FOLIO_ERROR ? -(int)folio->private_data : -EAGAIN;
+			r = flags & FOLIO_ERROR ? -(int)folio->error : -EAGAIN;
 			folio_put(folio);
 			evict_busy_end(evict);
 			stats_add(shard, STAT_MISSES, 1);
@@ -493,7 +500,8 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
 static int pinned_left(
 	struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
 {
-	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT, end = start + folio->private_data;
+	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT,
+		 end = start + folio_u64_load_relaxed(&folio->valid);
 	uint64_t size = folio_u64_load_acquire(&file->inode->size);
 
 	if (offset >= size)
@@ -526,7 +534,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)),
 			len);
 		marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
-		hint_set(file, offset, folio);
+		hint_set(file, offset, folio, folio_order(folio));
 	}
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
@@ -601,13 +609,12 @@ static __attribute__((noinline)) ssize_t read_touch(
 
 /*
  * A hit of a short read, whole, and a leaf function. It goes by the hint, past the tree, and takes no section: all that
- * it touches is type-stable. That the folio is the right one is said by the descriptor: owner and index are
- * written before the version of a life is settled, and erase takes the owner away. So, between two looks at
+ * it touches is type-stable. That the folio is the right one is said by the descriptor: owner, index and valid are
+ * stored before the version of a life is settled, and erase takes the owner away. So, between two looks at
  * the same even version (version.h, with 3 in the place of the second look at the slot):
  *
  *   2  version, even?                 acquire
- *      does the file reach as far?    acquire
- *   3  owner, index, order: is the page asked for in it?
+ *   3  owner, index, valid: are the bytes asked for in it?
  *   4  copy
  *   5, 6  version still the same?
  *
@@ -616,37 +623,32 @@ static __attribute__((noinline)) ssize_t read_touch(
 static inline __attribute__((always_inline)) ssize_t read_any(
 	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
 {
-	uint64_t version, in_folio;
+	uint64_t version, first, in_folio;
 	struct inode *inode;
 	struct folio *folio;
-	uint32_t page;
+	uint32_t hint, page;
 
 	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
 		goto slow;
 	if (unlikely(!thread_hit(file->cache_id)))
 		goto slow;
 	inode = file->inode;
-	page = folio_u32_load_relaxed(hint_of(file, inode, offset));
+	hint = folio_u32_load_relaxed(hint_of(file, inode, offset));
+	page = hint_page(hint);
 	folio = &file->folios[page];
+	in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << hint_order(hint)) - 1);
 	FOLIO_PAUSE(copy_before_version, folio);
 	if (unlikely(!version_load_begin(&folio->version, &version)))
-		goto slow;
-	/*
-	 * acquire: pairs with inode_revalidate. Before the owner: who sees the larger size finds that the old last page,
-	 * zeros behind the old end, has no owner any more.
-	 */
-	if (unlikely(offset + len > folio_u64_load_acquire(&inode->size)))
 		goto slow;
 	FOLIO_PAUSE(copy_before_slot, folio);
 	if (unlikely(folio_ptr_load_relaxed(&folio->owner) != inode))
 		goto slow;
-	/* Far too large where the page lies before the folio. */
-	in_folio = offset - (folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT);
-	if (unlikely(in_folio >
-		     ((uint64_t)FOLIO_PAGE_SIZE << folio_u8_load_relaxed(&folio->order)) - len))
+	first = folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT;
+	if (unlikely(first + in_folio != offset ||
+		     in_folio + len > folio_u64_load_relaxed(&folio->valid)))
 		goto slow;
 	FOLIO_PAUSE(copy_before_copy, folio);
-	copy_short(buf, (const char *)folio->data + in_folio, len);
+	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
 	if (unlikely(!version_recheck(&folio->version, version)))
 		goto slow;
 	stats_add(thread_last.shard, STAT_HITS, 1);
@@ -705,6 +707,7 @@ again:
 	}
 	if (heat_of(file, folio) == HEAT_MARK && touch(file, folio))
 		read_ahead(file, index, shard);
+	hint_set(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
 	*page = folio_page(folio, index);
 	return 0;
@@ -718,12 +721,6 @@ static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t 
 	return get_slow(file, index, flags, result, page);
 }
 
-static __attribute__((noinline)) int get_wake(void)
-{
-	grace_hit_wake();
-	return 0;
-}
-
 static __attribute__((noinline)) int get_touch(
 	struct folio_file *file, struct folio *folio, uint64_t index)
 {
@@ -733,44 +730,47 @@ static __attribute__((noinline)) int get_touch(
 }
 
 /*
- * A pinned hit, whole: steps 1 to 3. A leaf function like read_any. The counter is all that it touches of the descriptor:
- * others who pin the same folio are fighting for that line, and each look at it may be a transfer.
+ * A pinned hit, whole, a leaf function and by the hint, like read_any. Where it was found (R3) is here what the descriptor
+ * says: owner, index and valid are stored before the version of a life is settled, and stay as they are while there is a
+ * reference, but for the owner, which erase takes away before it drops the tree's. So, in the places of steps 1 to 4:
+ *
+ *   1  the hint: any folio
+ *   2  try_get                             acquire
+ *   3  version even (the contents are good) acquire; owner, index, valid: is the page asked for in it?
+ *   4  no: put, and go by the tree
+ *
+ * The descriptor is looked at after the get only: others who pin the same folio are fighting for its line, and a
+ * look before would be a transfer of its own.
  */
 int folio_file_get_page(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
+	uint64_t version, in_folio;
+	struct inode *inode;
 	struct folio *folio;
-	folio_ptr *slot;
-	void *entry;
-	bool wake;
+	uint32_t hint;
 
 	if (unlikely(!file || !result || !page || flags & ~FOLIO_GET_NOWAIT))
 		return -EINVAL;
 	if (unlikely(!thread_hit(file->cache_id)))
 		return get_slow(file, index, flags, result, page);
-	grace_hit_begin(thread_last.grace_word);
-	entry = tree_walk(&file->inode->tree, index, &slot);
-	folio = entry_folio(entry);
+	inode = file->inode;
+	hint = folio_u32_load_relaxed(hint_of(file, inode, index << FOLIO_PAGE_SHIFT));
+	folio = &file->folios[hint_page(hint)];
+	in_folio = index & ((UINT64_C(1) << hint_order(hint)) - 1);
 	FOLIO_PAUSE(pin_before_get, folio);
-	if (unlikely(!entry_is_good(entry) || !folio_ref_try_get(&folio->ref))) {
-		grace_hit_end(thread_last.grace_word);
+	if (unlikely(!folio_ref_try_get(&folio->ref)))
 		return get_slow(file, index, flags, result, page);
-	}
 	FOLIO_PAUSE(pin_before_slot, folio);
-	/* The size between the two looks at the slot, as in glimpse. */
-	if (unlikely(index >= size_pages(folio_u64_load_acquire(&file->inode->size)) ||
-		     folio_ptr_load_acquire(slot) != entry)) {
-		grace_hit_end(thread_last.grace_word);
+	if (unlikely(!version_load_begin(&folio->version, &version) ||
+		     folio_ptr_load_relaxed(&folio->owner) != inode ||
+		     folio_u64_load_relaxed(&folio->index) + in_folio != index ||
+		     in_folio << FOLIO_PAGE_SHIFT >= folio_u64_load_relaxed(&folio->valid)))
 		return get_undo(file, index, flags, result, page, folio);
-	}
-	wake = grace_hit_end(thread_last.grace_word);
 	stats_add(thread_last.shard, STAT_HITS, 1);
 	*result = folio;
-	*page = file->data + ((folio - file->folios) << FOLIO_PAGE_SHIFT) +
-		((index & ((UINT64_C(1) << entry_order(entry)) - 1)) << FOLIO_PAGE_SHIFT);
-	if (unlikely(wake))
-		return get_wake();
-	if (unlikely(heat_of(file, folio) < HEAT_HOT))
+	*page = file->data + ((hint_page(hint) + in_folio) << FOLIO_PAGE_SHIFT);
+	if (unlikely(folio_u8_load_relaxed(&file->heat[hint_page(hint)]) < HEAT_HOT))
 		return get_touch(file, folio, index);
 	return 0;
 }

@@ -69,7 +69,8 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	version_break(&folio->version);
 	folio->type = FOLIO_TYPE_FILE;
 	folio_u64_store_relaxed(&folio->index, index);
-	folio->private_data = 0;
+	folio->refault = 0;
+	folio_u64_store_relaxed(&folio->valid, 0);
 	folio_ptr_store_relaxed(&folio->owner, inode);
 	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
@@ -96,7 +97,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 		return r == -ENOMEM ? -ENOBUFS : r;
 	}
 	if (tree_is_shadow(old) && evict_is_refault(cache, old)) {
-		folio->private_data = 1;
+		folio->refault = 1;
 		stats_add(shard, STAT_REFAULTS, UINT64_C(1) << order);
 	}
 	fill->iov[fill->count].iov_base = folio->data;
@@ -176,19 +177,21 @@ static void give_hints(const struct inode *inode, const struct folio *folio)
 	uint64_t offset = folio->index << FOLIO_PAGE_SHIFT;
 	uint64_t at = hint_at(inode, inode->hint_start, offset);
 	uint64_t last = hint_at(inode, inode->hint_start, offset + folio_size(folio) - 1);
+	uint32_t hint = hint_make(pool_page(pool, folio), folio_order(folio));
 
 	for (; at <= last; at++)
-		folio_u32_store_relaxed(&pool->hint[at & pool->hint_mask], pool_page(pool, folio));
+		folio_u32_store_relaxed(&pool->hint[at & pool->hint_mask], hint);
 }
 
 /* Step 5 for one folio, good; @valid bytes of it are the file's. */
 static void fill_good(struct inode *inode, struct folio *folio, uint64_t valid)
 {
 	struct folio_cache *cache = inode->cache;
-	bool refault = folio->private_data;
+	bool refault = folio->refault;
 
-	/* For who pins it and finds that the file has more by now (file.c). */
-	folio->private_data = valid;
+	/* Data for who copies, and for who pins it and finds that the file has more by now (file.c). */
+	version_break(&folio->version);
+	folio_u64_store_relaxed(&folio->valid, valid);
 	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
 	version_settle(&folio->version);
 	FOLIO_PAUSE(fill_settled, folio);
@@ -209,7 +212,7 @@ static void fill_failed(struct inode *inode, struct folio *folio, int error)
 {
 	bool in_tree;
 
-	folio->private_data = (uint64_t)error;
+	folio->error = (uint16_t)error;
 	tree_lock(&inode->tree);
 	/* Somebody may have invalidated it meanwhile, and dropped the tree's reference. */
 	in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
@@ -242,11 +245,12 @@ static uint64_t fill_expected(const struct fill *fill)
  */
 static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t done, uint64_t size)
 {
-	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio);
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio), valid;
 	int error = 0;
 
 	if (done > bytes)
 		done = bytes;
+	valid = done;
 	if (folio_ptr_load_relaxed(&folio->owner)) {
 		/* The file does not have it any more: it is no page of zeros, which would be there when it grows. */
 		if (start >= size)
@@ -254,6 +258,9 @@ static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t don
 		/* The backend broke its word, and what is missing must not become zeros. */
 		else if (done < bytes && done < size - start)
 			error = EIO;
+		/* What the file grew by is read when its size is known: should it shrink before, nobody asks for it. */
+		else if (valid > size - start)
+			valid = size - start;
 	}
 	if (error) {
 		fill_failed(inode, folio, error);
@@ -264,7 +271,7 @@ static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t don
 		version_break(&folio->version);
 		memset((char *)folio->data + done, 0, bytes - done);
 	}
-	fill_good(inode, folio, done);
+	fill_good(inode, folio, valid);
 	return 0;
 }
 

@@ -35,14 +35,14 @@ static void release_private(struct folio_cache *cache, struct folio *folio)
 	pool_free(&cache->pool, folio);
 }
 
-/* Push on the reaper's list. private_data is the link. */
+/* Push on the reaper's list. next is the link: a program's folio is in no queue. */
 static void release_program(struct folio_cache *cache, struct folio *folio)
 {
 	void *head = folio_ptr_load_relaxed(&cache->reaper_list);
 
 	folio_u32_fetch_add_relaxed(&cache->reaper_queued, 1);
 	do
-		folio->private_data = (uintptr_t)head;
+		folio->next = head ? pool_page(&cache->pool, head) : POOL_NONE;
 	while (!folio_ptr_cas_release(&cache->reaper_list, &head, folio));
 	/* release: pairs with the reaper's load before it takes the list. */
 	folio_u32_fetch_add_release(&cache->reaper_wakeup, 1);
@@ -76,10 +76,10 @@ static void *reaper(void *arg)
 			continue;
 		}
 		while (folio) {
-			struct folio *next = (struct folio *)(uintptr_t)folio->private_data;
+			uint32_t next = folio->next;
 
 			reap(cache, folio);
-			folio = next;
+			folio = next == POOL_NONE ? NULL : pool_folio(&cache->pool, next);
 		}
 	}
 }
@@ -172,7 +172,7 @@ int folio_alloc(
 	version_break(&taken->version);
 	taken->type = (uint8_t)type;
 	folio_u64_store_relaxed(&taken->index, 0);
-	taken->private_data = 0;
+	folio_u64_store_relaxed(&taken->valid, 0);
 	folio_ptr_store_relaxed(&taken->owner, owner);
 	folio_u32_store_relaxed(&taken->flags, FOLIO_UPTODATE);
 	folio_u64_fetch_add_relaxed(&cache->pages_private, UINT64_C(1) << order);

@@ -20,15 +20,14 @@
 #include "futex.h"
 #include "version.h"
 
-#define likely(x)      __builtin_expect(!!(x), 1)
-#define unlikely(x)    __builtin_expect(!!(x), 0)
+#define likely(x)          __builtin_expect(!!(x), 1)
+#define unlikely(x)        __builtin_expect(!!(x), 0)
 
 /* folio->flags */
-#define FOLIO_LOCKED   1u /* being filled; who wants it waits */
-#define FOLIO_WAITERS  2u /* somebody sleeps on flags */
-#define FOLIO_UPTODATE 4u /* contents good; never set on a folio whose read failed */
-#define FOLIO_ERROR \
-	8u /* the read failed; the errno is in private_data (when good: bytes that are the file's) */
+#define FOLIO_LOCKED       1u /* being filled; who wants it waits */
+#define FOLIO_WAITERS      2u /* somebody sleeps on flags */
+#define FOLIO_UPTODATE     4u /* contents good; never set on a folio whose read failed */
+#define FOLIO_ERROR        8u /* the read failed; the errno is in error */
 
 /* folio->type; a program's own begin at FOLIO_TYPE_PROGRAM. */
 #define FOLIO_TYPE_FREE    0u

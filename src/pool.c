@@ -49,8 +49,7 @@ static void buddy_push(struct pool *pool, uint32_t page, unsigned order)
 	struct folio *folio = pool_folio(pool, page);
 	uint32_t head = pool->head[order];
 
-	/* release: a copying reader may look (version.h); the version was broken by who freed it. */
-	folio_u8_store_release(&folio->order, (uint8_t)order);
+	folio->order = (uint8_t)order;
 	folio->prev = POOL_NONE;
 	folio->next = head;
 	if (head != POOL_NONE)
@@ -106,8 +105,7 @@ static uint32_t buddy_alloc(struct pool *pool, unsigned order)
 		from--;
 		buddy_push(pool, page + (UINT32_C(1) << from), from);
 	}
-	folio_u8_store_release(
-		&pool_folio(pool, page)->order, (uint8_t)order); /* as in buddy_push */
+	pool_folio(pool, page)->order = (uint8_t)order;
 	return page;
 }
 

@@ -37,8 +37,8 @@ struct pool {
 		heat; /* a hint for each page frame, see folio.h; beside, so that giving it dirties no descriptor */
 	/*
 	 * Where a page of a file probably is: for each page of each file a word, shared with others by chance, that says
-	 * which page frame begins the folio that had it last. Never wrong, only useless: the descriptor says what
-	 * page of what file it is, and is a descriptor for ever. Written by fills and look-ups; a hit reads it.
+	 * which folio had it last (hint_make). Never wrong, only useless: the descriptor says what page of what file it is,
+	 * and is a descriptor for ever. Written by fills and look-ups; a hit reads it.
 	 */
 	folio_u32 *hint;
 	uint64_t hint_mask;
@@ -57,6 +57,28 @@ struct pool {
 	/* Free pages, stocks included. Written with the lock of the list that changes; read as a hint. */
 	_Alignas(64) folio_u64 free;
 };
+
+/*
+ * A hint: number of the folio's first page frame, and above it the order, so that a reader knows where the bytes are
+ * before it has seen the descriptor: both are fetched side by side. A cache of more than 1 TiB has folios that
+ * no hint can name; they get a useless one.
+ */
+#define HINT_PAGE_BITS 28
+
+static inline uint32_t hint_make(uint64_t page, unsigned order)
+{
+	return page >> HINT_PAGE_BITS ? 0 : (uint32_t)page | (uint32_t)order << HINT_PAGE_BITS;
+}
+
+static inline uint32_t hint_page(uint32_t hint)
+{
+	return hint & ((UINT32_C(1) << HINT_PAGE_BITS) - 1);
+}
+
+static inline unsigned hint_order(uint32_t hint)
+{
+	return hint >> HINT_PAGE_BITS;
+}
 
 /* Reserve. 0, -ENOMEM. id goes into each descriptor. */
 int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages);

@@ -37,9 +37,7 @@ struct stats_shard {
 /* On the shard of the calling thread. */
 static inline void stats_add(struct stats_shard *shard, enum counter counter, uint64_t n)
 {
-	folio_u64 *count = &shard->count[counter];
-
-	folio_u64_store_relaxed(count, folio_u64_load_relaxed(count) + n);
+	folio_u64_add_alone(&shard->count[counter], n);
 }
 
 #endif

@@ -31,8 +31,8 @@
  * store has to come before the data. A release fence belongs to its thread; hence the thread that stores
  * the data calls version_break itself, even if the version is odd already from the one who froze.
  *
- * Where a reader asks the descriptor instead of a slot which page it has (file.c), owner, index and order are data, too:
- * stored after B and before D. What the pool writes of them, which has no B, it stores with release.
+ * Where a reader asks the descriptor instead of a slot which page it has (file.c), owner, index and valid are data, too:
+ * stored after B and before D.
  *
  * Callers of version_break and version_settle exclude each other by what they hold (frozen, or the lock), whose
  * hand-over (acquire, release) makes the version's last value known to the next.

@@ -174,6 +174,19 @@ FOLIO_ATOMIC_TYPE_(ptr, void *)
 FOLIO_ATOMIC_ARITHMETIC_(u32, uint32_t)
 FOLIO_ATOMIC_ARITHMETIC_(u64, uint64_t)
 
+/*
+ * Add to a word that one thread writes and others read: a load and a store, relaxed, and no locked instruction.
+ * Where the machine has one instruction for both, that one: compilers do not fold atomic accesses.
+ */
+static inline void folio_u64_add_alone(folio_u64 *p, uint64_t n)
+{
+#if defined(__x86_64__) && !defined(FOLIO_ATOMIC_RELACY) && !defined(__SANITIZE_THREAD__)
+	__asm__("addq %1, %0" : "+m"(*p) : "er"(n) : "cc");
+#else
+	folio_u64_store_relaxed(p, folio_u64_load_relaxed(p) + n);
+#endif
+}
+
 /* Loads before the fence are ordered before loads and stores after it. */
 static inline void folio_fence_acquire(void)
 {

@@ -45,21 +45,22 @@ struct folio {
 
 	/*
 	 * Written while the folio is frozen; stable for those who hold a reference. Who copies without one looks at
-	 * order, owner and index between two looks at the version.
+	 * owner, index and valid between two looks at the version.
 	 */
 	uint8_t type;  /* how it is released: an index into the table of types */
 	uint8_t order; /* 2^order pages */
 
 	/* Written under the lock of the room that the folio is in: a queue of evict, or the pool. */
 	folio_u8 queue;
-	uint8_t spare;
-	uint16_t spare2;
+	/* Written by the filler. */
+	uint8_t refault;     /* it had been evicted not long ago */
+	uint16_t error;      /* errno of the read that failed */
 	uint32_t next, prev; /* neighbours, as numbers of page frames */
 
 	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
 	uint64_t index;  /* of the first page in the file, in pages */
-	uint64_t private_data;
+	folio_u64 valid; /* bytes that are the file's, the rest is zeros; 0 until it is filled */
 };
 
 /** folio_data - the memory of a folio that the caller has pinned: folio_size bytes, page aligned. */
