@@ -401,8 +401,11 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 	enum evict_effort effort, struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
-	struct folio *folio = alloc_order(cache, order, smaller);
+	struct folio *folio;
 
+	if (smaller && *order > evict->order_max)
+		*order = evict->order_max;
+	folio = alloc_order(cache, order, smaller);
 	if (pool_free_pages(&cache->pool) < evict->low)
 		wake(evict);
 	if (folio || effort == EVICT_NOTHING)
@@ -476,6 +479,10 @@ int evict_create(struct folio_cache *cache)
 	if (evict->low > 4096)
 		evict->low = 4096;
 	evict->high = 2 * evict->low;
+	/* A thirty-second of the budget. */
+	evict->order_max = FOLIO_ORDER_MAX;
+	while (evict->order_max > 0 && UINT64_C(32) << evict->order_max > pages)
+		evict->order_max--;
 	folio_u64_store_relaxed(&evict->clock, 0);
 	folio_u32_store_relaxed(&evict->wakeup, 0);
 	folio_u32_store_relaxed(&evict->stop, 0);

@@ -35,6 +35,8 @@ struct evict {
 	uint64_t ghost_pages;  /* how many evicted pages ago still counts as "soon" */
 	uint64_t low,
 		high; /* free pages: below low the background thread starts, at high it stops */
+	/* Of folios that may be smaller: one page that is pinned must not take the budget along. */
+	unsigned order_max;
 	pthread_t thread;
 
 	_Alignas(64) pthread_mutex_t lock;

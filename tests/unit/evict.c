@@ -708,6 +708,33 @@ static void test_close_beside_background(void **state)
 	}
 }
 
+/*
+ * Long reads are cached in large folios, but never in so large ones that a single pinned page keeps the whole budget: in a
+ * small cache others still find memory, wherever the pin is.
+ */
+static void test_one_pin_is_not_all(void **state)
+{
+	static char buf[256 * FOLIO_PAGE_SIZE];
+	uint64_t pages = 256, index;
+	struct folio *folio;
+	struct world world;
+	void *page;
+
+	(void)state;
+	world_begin(&world, pages);
+	for (index = 0; index < 8 * pages; index += 37) {
+		assert_int_equal(
+			folio_file_read(world.file, buf, sizeof(buf), index / pages * pages * PAGE),
+			sizeof(buf));
+		assert_int_equal(folio_file_get_page(world.file, index, 0, &folio, &page), 0);
+		assert_true(UINT64_C(32) << folio_order(folio) <= pages);
+		assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), 16 * pages * PAGE),
+			sizeof(buf));
+		folio_put(folio);
+	}
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -726,6 +753,7 @@ int main(void)
 		cmocka_unit_test(test_waits_for_fills),
 		cmocka_unit_test(test_pins_come_and_go),
 		cmocka_unit_test(test_close_beside_background),
+		cmocka_unit_test(test_one_pin_is_not_all),
 	};
 
 	test_begin("evict");
