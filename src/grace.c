@@ -300,8 +300,3 @@ void grace_barrier(void)
 	while (!folio_u32_load_acquire(&barrier.over))
 		futex_wait(&barrier.over, 0);
 }
-
-void grace_hit_wake(void)
-{
-	urcu_common_wake_up_gp(&urcu_memb_gp);
-}

@@ -6,6 +6,7 @@
  * own line and no fence (the side that waits pays, with membarrier(2)); qsbr would be cheaper
  * still, but an idle thread that nobody told would hold up every grace period, and no thread has to
  * register here. Nobody ever waits for a grace period on the way of a read: freeing is deferred.
+ * A hit opens no section: all that it touches is type-stable (file.c).
  *
  *   call                  thread attached   inside a section   blocks
  *   grace_open            -                 never              no
@@ -83,67 +84,6 @@ static inline void grace_read_unlock(void)
 	__tsan_release(&grace_tsan_tag);
 #endif
 	urcu_memb_read_unlock();
-}
-
-/*
- * The same section for a hit: without the question whether the system has membarrier(2), which is
- * answered once for the thread (grace_is_cheap), and without a call in the middle of the caller, so
- * that a hit is a leaf function. grace_hit_end returns true when a grace period waits for a word
- * from us: the caller then calls grace_hit_wake. Nests with the others.
- *
- * The thread's word is reached by a pointer that the caller keeps, not by liburcu's thread-local
- * name: that would put all of liburcu's thread-local memory into the small room that the system has
- * for libraries loaded late, and a program could not dlopen a plugin that uses this library.
- */
-static inline unsigned long *grace_word(void)
-{
-	return &URCU_TLS(urcu_memb_reader).ctr;
-}
-
-#ifdef GRACE_TSAN
-static inline void grace_hit_begin(unsigned long *word)
-{
-	(void)word;
-	grace_read_lock();
-}
-
-static inline bool grace_hit_end(unsigned long *word)
-{
-	(void)word;
-	grace_read_unlock();
-	return false;
-}
-#else
-static inline void grace_hit_begin(unsigned long *word)
-{
-	unsigned long nest = *word;
-
-	cmm_barrier();
-	if (caa_likely(!(nest & URCU_GP_CTR_NEST_MASK)))
-		nest = CMM_LOAD_SHARED(urcu_memb_gp.ctr);
-	else
-		nest += URCU_GP_COUNT;
-	/* Pairs with the membarrier of the grace period, in place of a fence here. */
-	_CMM_STORE_SHARED(*word, nest);
-	cmm_barrier();
-}
-
-static inline bool grace_hit_end(unsigned long *word)
-{
-	/* Plain, between barriers: one instruction where a volatile would make three. */
-	cmm_barrier();
-	*word -= URCU_GP_COUNT;
-	cmm_barrier();
-	return caa_unlikely(CMM_LOAD_SHARED(urcu_memb_gp.futex) == -1);
-}
-#endif
-
-void grace_hit_wake(void);
-
-/* May the calling thread, attached, use grace_hit_begin and _end? */
-static inline bool grace_is_cheap(void)
-{
-	return urcu_memb_has_sys_membarrier;
 }
 
 /*

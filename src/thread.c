@@ -15,7 +15,7 @@
 
 #define THREAD_CACHES 8 /* caches that a thread may alternate between without attaching again */
 
-_Thread_local struct thread_last thread_last;
+_Thread_local struct thread_cache thread_last;
 static _Thread_local struct thread_cache thread_caches[THREAD_CACHES];
 /* The thread's destructors run: what it attaches now, nobody would detach. */
 static _Thread_local bool thread_ending;
@@ -78,7 +78,7 @@ static void thread_ended(void *table)
 	 * each call. (Keys' destructors run in the order of the keys; the key of the room grace is younger.)
 	 */
 	thread_ending = true;
-	thread_last = (struct thread_last){0};
+	thread_last = (struct thread_cache){0};
 	for (i = 0; i < THREAD_CACHES; i++)
 		forget(&known[i]);
 }
@@ -97,7 +97,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	memset(thread_caches, 0, sizeof(thread_caches));
-	thread_last = (struct thread_last){0};
+	thread_last = (struct thread_cache){0};
 	folio_u64_fetch_add_relaxed(&process_number, 1);
 	caches = NULL;
 	pthread_mutex_unlock(&threads_lock);
@@ -180,8 +180,7 @@ struct stats_shard *thread_attach(struct folio_cache *cache)
 		known->id = cache->id;
 		known->shard = shard;
 	}
-	if (grace_is_cheap())
-		thread_last = (struct thread_last){known->id, known->shard, grace_word()};
+	thread_last = (struct thread_cache){known->id, known->shard};
 	return known->shard;
 }
 

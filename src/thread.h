@@ -5,7 +5,7 @@
  * The first call of a thread on a cache attaches it: it is made known to the room grace, and
  * gets a shard of statistics. The thread remembers the cache that it used last, by the cache's number, which is never used
  * twice. On the hit path one comparison with it says that all of this is in place, that the process is still the
- * one that opened the cache (a child of fork forgets), and that sections are cheap (grace.h).
+ * one that opened the cache (a child of fork forgets).
  */
 #ifndef FOLIO_SRC_THREAD_H
 #define FOLIO_SRC_THREAD_H
@@ -19,16 +19,10 @@ struct thread_cache {
 };
 
 /*
- * The cache that the thread used last, for hits; empty where sections are not cheap. Few bytes, in the memory
- * that is found without a call also from a shared library.
+ * The cache that the thread used last, for hits. Few bytes, in the memory that is found without a call also from a
+ * shared library.
  */
-struct thread_last {
-	uint64_t id; /* 0: none */
-	struct stats_shard *shard;
-	unsigned long *grace_word; /* see grace_hit_begin */
-};
-
-extern _Thread_local struct thread_last thread_last __attribute__((tls_model("initial-exec")));
+extern _Thread_local struct thread_cache thread_last __attribute__((tls_model("initial-exec")));
 
 /* Attach, or find what is known already. NULL: thread_error says why. */
 struct stats_shard *thread_attach(struct folio_cache *cache);

@@ -80,7 +80,7 @@ template <int readers> struct pin_hint : rl::test_suite<pin_hint<readers>, 2 + r
 
 	void pin(uint64_t page)
 	{
-		uint64_t in_folio = page & (rl::rand(2) * NEW_PAGES ? NEW_PAGES - 1 : 0);
+		uint64_t in_folio = page & (rl::rand(2) ? NEW_PAGES - 1 : 0);
 		bool too_late = folio_u32_load_acquire(&gone);
 		uint64_t seen, at;
 		int life;

@@ -168,40 +168,6 @@ static void test_section_holds_up(void **state)
 }
 
 /*
- * A short section of the kind that a hit opens protects as well, and ends grace periods that wait
- * for it.
- */
-static void test_hit_section(void **state)
-{
-	struct waiter waiter = {.object = object_new(NULL)};
-	pthread_t thread;
-	void *failed;
-	unsigned i;
-
-	if (!grace_is_cheap()) {
-		objects_drop(waiter.object);
-		{
-			print_message("# left out: not under this sanitizer, or on this system\n");
-			return;
-		}
-	}
-	grace_hit_begin(grace_word());
-	assert_int_equal(pthread_create(&thread, NULL, waiter_run, &waiter), 0);
-	while (!folio_u32_load_acquire(&waiter.deferred))
-		sched_yield();
-	for (i = 0; i < 10000; i++) {
-		assert_int_equal(__atomic_load_n(&waiter.object->state, __ATOMIC_RELAXED), ALIVE);
-		sched_yield();
-	}
-	if (grace_hit_end(grace_word()))
-		grace_hit_wake();
-	pthread_join(thread, &failed);
-	assert_null(failed);
-	assert_int_equal(waiter.object->state, DEAD);
-	objects_drop(waiter.object);
-}
-
-/*
  * Readers follow a pointer that a writer keeps replacing; what they found stays as it was until the
  * end of their section.
  */
@@ -593,7 +559,6 @@ int main(void)
 		cmocka_unit_test(test_attach_is_idempotent),
 		cmocka_unit_test(test_barrier),
 		cmocka_unit_test(test_section_holds_up),
-		cmocka_unit_test(test_hit_section),
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_thread_ends),
 		cmocka_unit_test(test_many_threads),
