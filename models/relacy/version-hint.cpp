@@ -99,7 +99,8 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 		}
 		CLAIM(data == (seen ? 2 : 1),
 			"a copy of another version than the reader began with");
-		CLAIM(in_folio == page - (seen ? second_index : (uint64_t)FIRST), "a copy of another page");
+		CLAIM(in_folio == page - (seen ? second_index : (uint64_t)FIRST),
+			"a copy of another page");
 		CLAIM(seen || !too_late, "a copy of a page that was gone before the reader began");
 		CLAIM(in_folio < (seen ? second_valid : 1), "a copy of more than the folio had");
 		if (data == 1)
