@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * misses - the library's side of fio.py: one cache and one file, and phases of reading by command, so that the cache stays
+ * full while somebody else has his turn.
+ *
+ *   misses FILE CACHE_MIB
+ *
+ *   random THREADS SECONDS     4 KiB reads of pages that are not cached, each thread waits for its own
+ *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
+ *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
+ *
+ * Answers each line of standard input with one of standard output: bytes read, seconds, bytes that the device
+ * gave, microseconds of CPU. Pages are visited in a random order in which each comes once before any comes again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include <folio/atomic.h>
+#include <folio/cache.h>
+
+#include "../tools/folio/random.h"
+
+#define BLOCK       ((size_t)1 << 20)
+#define DEPTH_MAX   1024
+#define THREADS_MAX 1024
+
+static struct folio_cache *cache;
+static struct folio_file *file;
+static uint64_t pages, key;
+static folio_u64 next_page; /* number in the random order */
+static uint64_t offset;     /* of sequential reading */
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static uint64_t cpu_microseconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static void fail(const char *what, ssize_t error)
+{
+	fprintf(stderr, "misses: %s: %s\n", what, error < 0 ? strerror((int)-error) : "came short");
+	exit(1);
+}
+
+static uint64_t page_offset(uint64_t number)
+{
+	return random_permute(number % pages, pages, key) * FOLIO_PAGE_SIZE;
+}
+
+static void read_page(char *buffer, uint64_t at)
+{
+	ssize_t n = folio_file_read(file, buffer, FOLIO_PAGE_SIZE, at);
+
+	if (n != FOLIO_PAGE_SIZE)
+		fail("read", n);
+}
+
+struct reader {
+	pthread_t thread;
+	double end;
+	uint64_t bytes;
+};
+
+static void *read_random(void *arg)
+{
+	static _Thread_local char buffer[FOLIO_PAGE_SIZE];
+	struct reader *reader = arg;
+
+	while (now() < reader->end) {
+		read_page(buffer, page_offset(folio_u64_fetch_add_relaxed(&next_page, 1)));
+		reader->bytes += FOLIO_PAGE_SIZE;
+	}
+	return NULL;
+}
+
+static uint64_t random_phase(unsigned threads, double seconds)
+{
+	static struct reader reader[THREADS_MAX];
+	double end = now() + seconds;
+	uint64_t bytes = 0;
+	unsigned i;
+
+	for (i = 0; i < threads; i++) {
+		reader[i] = (struct reader){.end = end};
+		if (pthread_create(&reader[i].thread, NULL, read_random, &reader[i]))
+			fail("thread", -EAGAIN);
+	}
+	for (i = 0; i < threads; i++) {
+		pthread_join(reader[i].thread, NULL);
+		bytes += reader[i].bytes;
+	}
+	return bytes;
+}
+
+/* Prefetches in groups of a quarter of the depth, as a program does that works through a list. */
+static uint64_t known_phase(unsigned depth, double seconds)
+{
+	static struct folio_range range[DEPTH_MAX];
+	static char buffer[FOLIO_PAGE_SIZE];
+	unsigned group = (depth + 3) / 4, i;
+	double end = now() + seconds;
+	uint64_t next = folio_u64_load_relaxed(&next_page), ahead = next, bytes = 0;
+	ssize_t n;
+
+	while (now() < end) {
+		while (ahead + group <= next + depth) {
+			for (i = 0; i < group; i++)
+				range[i] = (struct folio_range){
+					page_offset(ahead + i), FOLIO_PAGE_SIZE};
+			n = folio_file_prefetch(file, range, group);
+			if (n < 0)
+				fail("prefetch", n);
+			ahead += group;
+		}
+		read_page(buffer, page_offset(next++));
+		bytes += FOLIO_PAGE_SIZE;
+	}
+	folio_u64_store_relaxed(&next_page, ahead);
+	return bytes;
+}
+
+static uint64_t sequential_phase(double seconds)
+{
+	static char buffer[BLOCK] __attribute__((aligned(4096)));
+	double end = now() + seconds;
+	uint64_t size = pages * FOLIO_PAGE_SIZE, bytes = 0;
+
+	while (now() < end) {
+		ssize_t n;
+
+		if (offset + BLOCK > size)
+			offset = 0;
+		n = folio_file_read(file, buffer, BLOCK, offset);
+		if (n != (ssize_t)BLOCK)
+			fail("read", n);
+		offset += BLOCK;
+		bytes += BLOCK;
+	}
+	return bytes;
+}
+
+static uint64_t filled(void)
+{
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+
+	if (folio_cache_stats(cache, &stats))
+		fail("statistics", -EINVAL);
+	return stats.fill_bytes;
+}
+
+int main(int argc, char **argv)
+{
+	struct folio_cache_params params = {.size = sizeof(params)};
+	char line[128];
+	int r;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: misses FILE CACHE_MIB\n");
+		return 2;
+	}
+	params.bytes = strtoull(argv[2], NULL, 10) << 20;
+	r = folio_cache_open(&params, &cache);
+	if (r)
+		fail("cache", r);
+	r = folio_file_open(cache, argv[1], O_RDONLY, 0, &file);
+	if (r)
+		fail(argv[1], r);
+	pages = folio_file_size(file) / FOLIO_PAGE_SIZE;
+	if (pages * FOLIO_PAGE_SIZE < BLOCK)
+		fail(argv[1], 0);
+	key = (uint64_t)time(NULL);
+	while (fgets(line, sizeof(line), stdin)) {
+		uint64_t bytes, fills = filled(), cpu = cpu_microseconds();
+		double start = now(), seconds;
+		unsigned n;
+
+		if (sscanf(line, "random %u %lf", &n, &seconds) == 2 && n && n <= THREADS_MAX)
+			bytes = random_phase(n, seconds);
+		else if (sscanf(line, "known %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
+			bytes = known_phase(n, seconds);
+		else if (sscanf(line, "sequential %lf", &seconds) == 1)
+			bytes = sequential_phase(seconds);
+		else
+			fail("no such command", -EINVAL);
+		printf("%" PRIu64 " %.6f %" PRIu64 " %" PRIu64 "\n", bytes, now() - start,
+			filled() - fills, cpu_microseconds() - cpu);
+		fflush(stdout);
+	}
+	folio_file_close(file);
+	folio_cache_close(cache);
+	return 0;
+}
