@@ -47,6 +47,14 @@ enum {
 	HEAT_STREAM, /* came by read-ahead: reading it in turn says nothing about reading it again */
 };
 
+/* A descriptor begins so many bytes after the beginning of a cache line of 64 (folio/folio.h). */
+#define FOLIO_SKEW 32
+
+#ifndef FOLIO_ATOMIC_RELACY
+_Static_assert(sizeof(struct folio) == 64 && offsetof(struct folio, version) == 64 - FOLIO_SKEW,
+	"what pins write and what readers look at are in different lines");
+#endif
+
 /*
  * What a tree holds for a folio: the order stands beside the address, and whether it is being filled, so that a
  * hit looks at the descriptor for one thing only: the counter, or the version. (No address of a program
@@ -58,7 +66,8 @@ enum {
 
 static inline void *entry_of(const struct folio *folio)
 {
-	return (void *)((uintptr_t)folio | (uintptr_t)folio->order << ENTRY_ORDER_SHIFT);
+	return (void *)(((uintptr_t)folio - FOLIO_SKEW) | (uintptr_t)folio->order
+								  << ENTRY_ORDER_SHIFT);
 }
 
 static inline void *entry_filling(const struct folio *folio)
@@ -68,7 +77,7 @@ static inline void *entry_filling(const struct folio *folio)
 
 static inline struct folio *entry_folio(const void *entry)
 {
-	return (struct folio *)((uintptr_t)entry & ENTRY_FOLIO_MASK);
+	return (struct folio *)(((uintptr_t)entry & ENTRY_FOLIO_MASK) + FOLIO_SKEW);
 }
 
 static inline unsigned entry_order(const void *entry)

@@ -113,6 +113,7 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	uint64_t page, hints;
+	char *start;
 	unsigned i;
 
 	memset(pool, 0, sizeof(*pool));
@@ -124,9 +125,10 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	for (hints = 64; hints * 2 <= pages + pages / 2;)
 		hints *= 2;
 	pool->hint_mask = hints - 1;
-	pool->folios_bytes = round_up(
-		pages * (sizeof(struct folio) + sizeof(*pool->heat)) + hints * sizeof(*pool->hint),
-		4096);
+	pool->folios_bytes =
+		round_up(FOLIO_SKEW + pages * (sizeof(struct folio) + sizeof(*pool->heat)) +
+				 hints * sizeof(*pool->hint),
+			4096);
 	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
 	/* All stocks together hold at most an eighth of the budget. */
 	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);
@@ -137,15 +139,16 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	pool->stock = aligned_alloc(64, sizeof(*pool->stock) * pool->stock_count);
 	if (!pool->stock)
 		return -ENOMEM;
-	pool->folios = reserve(pool->folios_bytes, huge_pages);
-	pool->data = pool->folios ? reserve(pool->data_bytes, huge_pages) : NULL;
+	start = reserve(pool->folios_bytes, huge_pages);
+	pool->data = start ? reserve(pool->data_bytes, huge_pages) : NULL;
 	if (!pool->data) {
-		if (pool->folios)
-			munmap(pool->folios, pool->folios_bytes);
+		if (start)
+			munmap(start, pool->folios_bytes);
 		free(pool->stock);
 		return -ENOMEM;
 	}
 	/* One mapping for all three: a look-up's few places lie in few huge pages. */
+	pool->folios = (struct folio *)(start + FOLIO_SKEW);
 	pool->hint = (folio_u32 *)(pool->folios + pages);
 	pool->heat = (folio_u8 *)(pool->hint + hints);
 	pool->huge_bytes = huge_pages ? pool->data_bytes & ~(HUGE_BYTES - 1) : 0;
@@ -186,7 +189,7 @@ void pool_destroy(struct pool *pool)
 		pthread_mutex_destroy(&pool->stock[i].lock);
 	pthread_mutex_destroy(&pool->lock);
 	munmap(pool->data, pool->data_bytes);
-	munmap(pool->folios, pool->folios_bytes);
+	munmap((char *)pool->folios - FOLIO_SKEW, pool->folios_bytes);
 	free(pool->stock);
 }
 

@@ -32,21 +32,20 @@ extern "C" {
 /*
  * The descriptor: 64 bytes, 1.6 % of a 4 KiB page. The fields belong to the library; use the
  * functions below. Grouped by who may touch them.
+ *
+ * Descriptors begin in the middle of a cache line: what who pins writes (the first half) and what a reader looks at
+ * (the second) lie in different lines, so that pins of a page and reads of it do not take each other's line away.
  */
 struct folio {
 	/* Any thread at any time. */
 	struct folio_ref ref;
-	folio_u32 flags;   /* FOLIO_LOCKED and so on; futex word of those who wait */
-	folio_u64 version; /* written by the holder of the frozen state or of the lock only */
+	folio_u32 flags; /* FOLIO_LOCKED and so on; futex word of those who wait */
 
 	/* Set at creation of the pool, never changed. */
 	void *data;    /* page frame */
 	uint16_t pool; /* which pool the folio belongs to */
 
-	/*
-	 * Written while the folio is frozen; stable for those who hold a reference. Who copies without one looks at
-	 * owner, index and valid between two looks at the version.
-	 */
+	/* Written while the folio is frozen; stable for those who hold a reference. */
 	uint8_t type;  /* how it is released: an index into the table of types */
 	uint8_t order; /* 2^order pages */
 
@@ -55,9 +54,14 @@ struct folio {
 	/* Written by the filler. */
 	uint8_t refault;     /* it had been evicted not long ago */
 	uint16_t error;      /* errno of the read that failed */
-	uint32_t next, prev; /* neighbours, as numbers of page frames */
+	uint32_t next, prev; /* neighbours, as numbers of page frames; guarded as queue is */
 
-	/* Written while frozen; erase clears owner under the lock of the owner's tree. */
+	/*
+	 * The second half, of which a hit may read all, without a reference: version is written by the holder of the
+	 * frozen state or of the lock only, the rest while the version is odd, but for owner, which erase clears under
+	 * the lock of the owner's tree.
+	 */
+	folio_u64 version;
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
 	uint64_t index;  /* of the first page in the file, in pages */
 	folio_u64 valid; /* bytes that are the file's, the rest is zeros; 0 until it is filled */

@@ -27,7 +27,7 @@ template <int pins, int copies>
 struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	enum { CONTENTS = 7, EIO_ = 5 };
 
-	char memory[sizeof(struct folio) + 64];
+	char memory[sizeof(struct folio) + 64 + FOLIO_SKEW];
 	struct folio *folio; /* aligned, as its address in the slot has to be */
 	folio_ptr slot;
 	rl::var<int> data; /* for those who pin */
@@ -37,7 +37,8 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 
 	fill()
 	{
-		folio = reinterpret_cast<struct folio *>(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+		folio = reinterpret_cast<struct folio *>(
+			(((uintptr_t)memory + 63) & ~(uintptr_t)63) + FOLIO_SKEW);
 		::new (folio) struct folio();
 	}
 

@@ -26,7 +26,7 @@ static scenario refused("a pin kept eviction away");
 static scenario copied("a copy of the second life was accepted");
 
 template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1 + pins + copies> {
-	char memory[sizeof(struct folio) + 64];
+	char memory[sizeof(struct folio) + 64 + FOLIO_SKEW];
 	struct folio *folio;
 	folio_ptr slot;
 	rl::var<int> data; /* the number of the life, for those who pin */
@@ -35,7 +35,8 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 
 	pin()
 	{
-		folio = reinterpret_cast<struct folio *>(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+		folio = reinterpret_cast<struct folio *>(
+			(((uintptr_t)memory + 63) & ~(uintptr_t)63) + FOLIO_SKEW);
 		::new (folio) struct folio();
 	}
 
