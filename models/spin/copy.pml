@@ -16,6 +16,18 @@
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
  * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ *
+ * With HINT readers come by a hint, to any page at all, and ask the page itself, in the place of the slot, what it is:
+ * run hint: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0 -DHINT;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * deep hint-scribbled: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DHINT;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=1 -DPINNERS=1 -DHINT;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
+ * run quick-hint: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0 -DHINT;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=0 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1 -DHINT;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0;
@@ -278,20 +290,38 @@ proctype writer()
 	forget()
 }
 
+#ifdef HINT
+#if PAGES > 1
+#define find(p) if :: p = 0 :: p = 1 fi
+#else
+#define find(p) p = 0
+#endif
+#define still(p, i) owner[p] == i
+#else
+#define find(p) p = slot[i]
+#define still(p, i) slot[i] == p
+#endif
+
 proctype pinner()
 {
 	LOCALS;
 	byte saw = NONE;
 
 	pick_index();
-	page = slot[i];
+	find(page);
 	if
 	:: good(page) ->
 		try_get(page, 1);
 		if
 		:: ok ->
+#ifdef HINT
+			ok = !odd(version[page]);
+			ok = ok && owner[page] == i;
+#endif
 			d_step {
+#ifndef HINT
 				ok = slot[i] == page;
+#endif
 				if
 				:: ok ->
 					pins[page]++;
@@ -323,12 +353,12 @@ proctype copier()
 	byte page = NONE, i, floor, before, copied0, copied1;
 
 	atomic { floor = invalidated; pick_index() };
-	page = slot[i];					/* 1: find */
+	find(page);					/* 1 */
 	if
 	:: good(page) ->
 		before = version[page];			/* 2: note the version */
 		if
-		:: !odd(before) && slot[i] == page ->	/* 3: it is this page's: look again */
+		:: !odd(before) && still(page, i) ->	/* 3: it is this page's: look again */
 			copied0 = half0[page];		/* 4: copy */
 			copied1 = half1[page];
 #ifdef REACH_TORN
