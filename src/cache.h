@@ -111,7 +111,6 @@ struct folio_file {
 	uint64_t cache_id;
 	struct folio *folios;
 	char *data;
-	folio_u8 *heat;
 	folio_u32 *hint;
 	uint64_t hint_mask;
 	uint64_t hint_start; /* the inode's */

@@ -149,7 +149,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			break;
 		--*looks;
 		folio = pool_folio(pool, queue->tail);
-		heat = folio_u8_load_relaxed(pool_heat(pool, folio));
+		heat = folio_u8_load_relaxed(&folio->heat);
 		/* Queued means in a tree, whose reference is one; more is a pin, or a fill in flight. */
 		if (folio_ref_count(&folio->ref) > 1) {
 			stats_add(shard, STAT_EVICT_BUSY, 1);
@@ -165,13 +165,13 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		if (!small)
 			pinned = 0;
 		if (small && heat == HEAT_HOT) {
-			folio_u8_store_relaxed(pool_heat(pool, folio), HEAT_COLD);
+			folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
 			queue_unlink(pool, queue, folio);
 			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
 			continue;
 		}
 		if (!small && (heat == HEAT_HOT || heat == HEAT_WARM)) {
-			folio_u8_store_relaxed(pool_heat(pool, folio), heat - 1);
+			folio_u8_store_relaxed(&folio->heat, heat - 1);
 			queue_rotate(pool, queue, folio);
 			continue;
 		}

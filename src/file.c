@@ -106,25 +106,19 @@ static void copy_out(void *to, const void *from, size_t len)
 }
 #endif
 
-static inline uint8_t heat_of(const struct folio_file *file, const struct folio *folio)
-{
-	return folio_u8_load_relaxed(&file->heat[folio - file->folios]);
-}
-
 /*
  * Tell eviction that a folio was read. Returns true when it carries the mark of a window: the caller starts the
  * next one. Racing readers lose an update of a hint now and then.
  */
-static inline bool touch(struct folio_file *file, struct folio *folio)
+static inline bool touch(struct folio *folio)
 {
-	folio_u8 *hint = &file->heat[folio - file->folios];
-	uint8_t heat = folio_u8_load_relaxed(hint);
+	uint8_t heat = folio_u8_load_relaxed(&folio->heat);
 
 	if (likely(heat >= HEAT_HOT))
 		return false;
 	if (unlikely(heat == HEAT_MARK))
-		return folio_u8_cas_relaxed(hint, &heat, HEAT_STREAM);
-	folio_u8_store_relaxed(hint, heat + 1);
+		return folio_u8_cas_relaxed(&folio->heat, &heat, HEAT_STREAM);
+	folio_u8_store_relaxed(&folio->heat, heat + 1);
 	return false;
 }
 
@@ -213,7 +207,7 @@ static size_t copy_cached(
 			len = seen.left;
 		copy_out(buf, seen.data, len);
 		if (version_recheck(&seen.folio->version, seen.version)) {
-			*marked = touch(file, seen.folio);
+			*marked = touch(seen.folio);
 			hint_set(file, offset, seen.folio, seen.order);
 			copied = len;
 		}
@@ -449,7 +443,6 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file->cache_id = cache->id;
 	file->folios = cache->pool.folios;
 	file->data = cache->pool.data;
-	file->heat = cache->pool.heat;
 	file->hint = cache->pool.hint;
 	file->hint_mask = cache->pool.hint_mask;
 	file->hint_start = file->inode->hint_start;
@@ -501,7 +494,7 @@ static int pinned_left(
 	struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
 {
 	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT,
-		 end = start + folio_u64_load_relaxed(&folio->valid);
+		 end = start + folio_u32_load_relaxed(&folio->valid);
 	uint64_t size = folio_u64_load_acquire(&file->inode->size);
 
 	if (offset >= size)
@@ -533,7 +526,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 			len = left;
 		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)),
 			len);
-		marked = heat_of(file, folio) == HEAT_MARK && touch(file, folio);
+		marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
 	folio_put(folio);
@@ -599,7 +592,7 @@ static __attribute__((noinline)) ssize_t read_touch(
 	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
 {
 	/* The descriptor may serve another page by now. Then a wrong hint is given. */
-	if (touch(file, folio))
+	if (touch(folio))
 		read_ahead(file, offset >> FOLIO_PAGE_SHIFT,
 			thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
@@ -645,14 +638,14 @@ static inline __attribute__((always_inline)) ssize_t read_any(
 		goto slow;
 	first = folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT;
 	if (unlikely(first + in_folio != offset ||
-		     in_folio + len > folio_u64_load_relaxed(&folio->valid)))
+		     in_folio + len > folio_u32_load_relaxed(&folio->valid)))
 		goto slow;
 	FOLIO_PAUSE(copy_before_copy, folio);
 	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
 	if (unlikely(!version_recheck(&folio->version, version)))
 		goto slow;
 	stats_add(thread_last.shard, STAT_HITS, 1);
-	if (unlikely(folio_u8_load_relaxed(&file->heat[page]) < HEAT_HOT))
+	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
 		return read_touch(file, folio, len, offset);
 	return (ssize_t)len;
 slow:
@@ -705,7 +698,7 @@ again:
 			goto again;
 		return -ENODATA;
 	}
-	if (heat_of(file, folio) == HEAT_MARK && touch(file, folio))
+	if (folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio))
 		read_ahead(file, index, shard);
 	hint_set(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
@@ -724,7 +717,7 @@ static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t 
 static __attribute__((noinline)) int get_touch(
 	struct folio_file *file, struct folio *folio, uint64_t index)
 {
-	if (touch(file, folio))
+	if (touch(folio))
 		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
 	return 0;
 }
@@ -765,12 +758,12 @@ int folio_file_get_page(
 	if (unlikely(!version_load_begin(&folio->version, &version) ||
 		     folio_ptr_load_relaxed(&folio->owner) != inode ||
 		     folio_u64_load_relaxed(&folio->index) + in_folio != index ||
-		     in_folio << FOLIO_PAGE_SHIFT >= folio_u64_load_relaxed(&folio->valid)))
+		     in_folio << FOLIO_PAGE_SHIFT >= folio_u32_load_relaxed(&folio->valid)))
 		return get_undo(file, index, flags, result, page, folio);
 	stats_add(thread_last.shard, STAT_HITS, 1);
 	*result = folio;
 	*page = file->data + ((hint_page(hint) + in_folio) << FOLIO_PAGE_SHIFT);
-	if (unlikely(folio_u8_load_relaxed(&file->heat[hint_page(hint)]) < HEAT_HOT))
+	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
 		return get_touch(file, folio, index);
 	return 0;
 }

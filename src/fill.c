@@ -70,9 +70,9 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	folio->type = FOLIO_TYPE_FILE;
 	folio_u64_store_relaxed(&folio->index, index);
 	folio->refault = 0;
-	folio_u64_store_relaxed(&folio->valid, 0);
+	folio_u32_store_relaxed(&folio->valid, 0);
 	folio_ptr_store_relaxed(&folio->owner, inode);
-	folio_u8_store_relaxed(pool_heat(&cache->pool, folio), heat);
+	folio_u8_store_relaxed(&folio->heat, heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	folio_ref_unfreeze(&folio->ref, 2);
 	FOLIO_PAUSE(fill_unfrozen, folio);
@@ -191,7 +191,7 @@ static void fill_good(struct inode *inode, struct folio *folio, uint64_t valid)
 
 	/* Data for who copies, and for who pins it and finds that the file has more by now (file.c). */
 	version_break(&folio->version);
-	folio_u64_store_relaxed(&folio->valid, valid);
+	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
 	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
 	version_settle(&folio->version);
 	FOLIO_PAUSE(fill_settled, folio);

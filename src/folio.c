@@ -172,7 +172,7 @@ int folio_alloc(
 	version_break(&taken->version);
 	taken->type = (uint8_t)type;
 	folio_u64_store_relaxed(&taken->index, 0);
-	folio_u64_store_relaxed(&taken->valid, 0);
+	folio_u32_store_relaxed(&taken->valid, 0);
 	folio_ptr_store_relaxed(&taken->owner, owner);
 	folio_u32_store_relaxed(&taken->flags, FOLIO_UPTODATE);
 	folio_u64_fetch_add_relaxed(&cache->pages_private, UINT64_C(1) << order);

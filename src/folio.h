@@ -36,7 +36,7 @@
 #define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
 
 /*
- * The heat of a folio (pool_heat): what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
+ * The heat of a folio: what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
  * only reads, so that a hot folio's line stays shared. A lost update costs a little of a hint.
  */
 enum {

@@ -125,10 +125,8 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	for (hints = 64; hints * 2 <= pages + pages / 2;)
 		hints *= 2;
 	pool->hint_mask = hints - 1;
-	pool->folios_bytes =
-		round_up(FOLIO_SKEW + pages * (sizeof(struct folio) + sizeof(*pool->heat)) +
-				 hints * sizeof(*pool->hint),
-			4096);
+	pool->folios_bytes = round_up(
+		FOLIO_SKEW + pages * sizeof(struct folio) + hints * sizeof(*pool->hint), 4096);
 	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
 	/* All stocks together hold at most an eighth of the budget. */
 	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);
@@ -147,10 +145,9 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 		free(pool->stock);
 		return -ENOMEM;
 	}
-	/* One mapping for all three: a look-up's few places lie in few huge pages. */
+	/* One mapping for both: a look-up's few places lie in few huge pages. */
 	pool->folios = (struct folio *)(start + FOLIO_SKEW);
 	pool->hint = (folio_u32 *)(pool->folios + pages);
-	pool->heat = (folio_u8 *)(pool->hint + hints);
 	pool->huge_bytes = huge_pages ? pool->data_bytes & ~(HUGE_BYTES - 1) : 0;
 	pthread_mutex_init(&pool->lock, NULL);
 	for (i = 0; i < pool->stock_count; i++) {

@@ -33,8 +33,6 @@ struct pool {
 	/* Set at creation, never changed. */
 	struct folio *folios;
 	char *data;
-	folio_u8 *
-		heat; /* a hint for each page frame, see folio.h; beside, so that giving it dirties no descriptor */
 	/*
 	 * Where a page of a file probably is: for each page of each file a word, shared with others by chance, that says
 	 * which folio had it last (hint_make). Never wrong, only useless: the descriptor says what page of what file it is,
@@ -46,7 +44,7 @@ struct pool {
 	uint32_t stock_max; /* pages in a stock; 0 where the budget is too small for stocks */
 	uint32_t stock_count;
 	struct pool_stock *stock;
-	size_t folios_bytes; /* of descriptors, and behind them hints and heat */
+	size_t folios_bytes; /* of descriptors, and behind them hints */
 	size_t data_bytes;
 	size_t huge_bytes;
 
@@ -103,12 +101,6 @@ static inline uint64_t pool_free_pages(const struct pool *pool)
 static inline struct folio *pool_folio(const struct pool *pool, uint32_t page)
 {
 	return &pool->folios[page];
-}
-
-/* The heat of a folio: of its first page. */
-static inline folio_u8 *pool_heat(const struct pool *pool, const struct folio *folio)
-{
-	return &pool->heat[folio - pool->folios];
 }
 
 static inline uint32_t pool_page(const struct pool *pool, const struct folio *folio)
