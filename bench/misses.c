@@ -54,7 +54,7 @@ static uint64_t cpu_microseconds(void)
 	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-static void fail(const char *what, ssize_t error)
+static __attribute__((noreturn)) void fail(const char *what, ssize_t error)
 {
 	fprintf(stderr, "misses: %s: %s\n", what, error < 0 ? strerror((int)-error) : "came short");
 	exit(1);
