@@ -227,6 +227,15 @@ static void release_nothing(struct folio *folio, void *context)
 	(void)context;
 }
 
+/*
+ * A call that does not wait: what it found in flight is no failure. It also says -ENOMEM where memory came free while it
+ * looked, which it should not.
+ */
+static bool would_block(ssize_t result)
+{
+	return result == -EAGAIN || result == -ENOMEM;
+}
+
 /* Everything a program does with a file; with @io_errors reads may fail, otherwise memory may be short. */
 static void use_file(struct run *run, struct folio_cache *cache, struct folio_file *file)
 {
@@ -267,7 +276,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	judge(run, "prefetch", folio_file_prefetch(file, range, 3));
 	for (i = 0; i < 20; i++) {
 		n = folio_file_read_nowait(file, buf, 64, (100 + i) * PAGE);
-		if (n != -EAGAIN)
+		if (!would_block(n))
 			judge(run, "read_nowait", n);
 		judge_bytes(run, buf, n, (100 + i) * PAGE);
 	}
@@ -275,7 +284,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 		uint64_t index = i * 71 % FILE_PAGES;
 
 		r = folio_file_get_page(file, index, i % 3 ? 0 : FOLIO_GET_NOWAIT, &folio, &page);
-		if (r != -EAGAIN || i % 3)
+		if (i % 3 || !would_block(r))
 			judge(run, "get", r);
 		if (!r) {
 			judge_bytes(run, page, PAGE, index * PAGE);
