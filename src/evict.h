@@ -85,6 +85,20 @@ void evict_busy_end(struct evict *evict);
  */
 void evict_busy_cancel(struct evict *evict);
 
+/*
+ * For who does not wait: was anything let go of since @seen (of evict_progress, from before memory was looked for), or
+ * will it be? acquire, busy first: pairs with evict_busy_end, which tells progress before the number goes down.
+ */
+static inline uint32_t evict_progress(const struct evict *evict)
+{
+	return folio_u32_load_acquire(&evict->progress);
+}
+
+static inline bool evict_is_moving(const struct evict *evict, uint32_t seen)
+{
+	return folio_u32_load_acquire(&evict->busy) || evict_progress(evict) != seen;
+}
+
 /* Wait until nobody is busy. Nobody begins meanwhile but the background thread, which finds nothing to hold. */
 void evict_settle(struct folio_cache *cache);
 

@@ -289,9 +289,9 @@ static __attribute__((noinline)) void read_ahead(
  * A caller that does not wait found no memory: is it in the hands of those who will let go of it, or waiting for a
  * grace period? Then waiting would have helped.
  */
-static int no_memory(struct folio_cache *cache, struct stats_shard *shard)
+static int no_memory(struct folio_cache *cache, uint32_t seen, struct stats_shard *shard)
 {
-	if (folio_u32_load_relaxed(&cache->evict.busy) || nodes_are_short(cache))
+	if (evict_is_moving(&cache->evict, seen) || nodes_are_short(cache))
 		return -EAGAIN;
 	stats_add(shard, STAT_OUT_OF_MEMORY, 1);
 	return -ENOMEM;
@@ -299,9 +299,10 @@ static int no_memory(struct folio_cache *cache, struct stats_shard *shard)
 
 /*
  * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
- * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting.
+ * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting. @seen: evict_progress before
+ * the page was looked for.
  */
-static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait, uint32_t seen,
 	struct stats_shard *shard, struct folio **folio)
 {
 	struct inode *inode = file->inode;
@@ -326,7 +327,7 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	if (nowait || sync_end - index > 1)
 		evict_reserve(cache, sync_end - index, shard);
 	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD))
-		r = no_memory(cache, shard);
+		r = no_memory(cache, seen, shard);
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
@@ -366,7 +367,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 
 	for (;;) {
 		struct folio *folio;
-		uint32_t flags;
+		uint32_t flags, seen = evict_progress(evict);
 		bool held;
 
 		evict_busy_begin(evict);
@@ -402,7 +403,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 			return r;
 		}
 		missed = true;
-		r = miss(file, index, pages, nowait, shard, result);
+		r = miss(file, index, pages, nowait, seen, shard, result);
 		if (r == 0) {
 			stats_add(shard, STAT_MISSES, pages_had(*result, index, pages));
 			return 0;

@@ -14,7 +14,6 @@
  * The folio is not in a queue before it is good: eviction does not look at what is in flight.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -326,19 +325,20 @@ static void fill_complete(struct folio_io_request *request, ssize_t result)
 	struct stats_shard *shard;
 
 	/*
-	 * Once for each thread of the backend; a process that is short of a few bytes just then has them later, and
-	 * the read must be brought to its end by somebody.
+	 * A thread of the backend for which there is no memory to become known brings the read to its end all the same:
+	 * others wait for it. It holds locks where it would need a section; what counts is lost at most.
 	 */
-	while (!(shard = thread_enter(cache, cache->id)))
-		sched_yield();
-	/* The section keeps the inode while its last fill says goodbye. */
-	grace_read_lock();
+	shard = thread_enter(cache, cache->id);
+	if (!shard)
+		shard = cache->shard_spare;
 	fill_end(fill, result, false, shard);
 	free(fill);
-	/* release: pairs with inode_drain: the fill has let go of the inode's pages. */
+	/*
+	 * release: pairs with drain: the fill has let go of the inode's pages. The inode may be gone after this; its
+	 * address is good enough to wake who waits, and a wake for nobody harms nobody (futex.h).
+	 */
 	if (folio_u32_fetch_sub_release(&inode->fills, 1) == (INODE_CLOSING | 1))
 		futex_wake(&inode->fills, 1);
-	grace_read_unlock();
 }
 
 void fill_submit(struct fill_batch *batch)
@@ -402,9 +402,11 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
+	/* Short of nodes by now, or then: others may have waited for a grace period meanwhile. */
 	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
-		nodes_are_short(cache) && tries-- > 0)
-		grace_barrier();
+		tries-- > 0)
+		if (nodes_are_short(cache))
+			grace_barrier();
 	if (r)
 		return r == -ENOBUFS ? -ENOMEM : r;
 	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);

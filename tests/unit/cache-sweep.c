@@ -32,8 +32,6 @@
 static folio_u32 armed;
 static folio_u64 calls, injected, outstanding;
 static uint64_t fail_at; /* written while not armed */
-/* A read in flight is ended by a thread that may have to wait for memory to become known: there is some in the end. */
-#define EVER 1000
 static bool fail_ever_after;
 static _Thread_local unsigned spared;
 /* What is allocated for a thread before it begins is the C library's business, or a sanitizer's, which cannot do without. */
@@ -47,7 +45,7 @@ static bool fails(void)
 	if (!folio_u32_load_acquire(&armed) || spared || !begun)
 		return false;
 	call = folio_u64_fetch_add_relaxed(&calls, 1) + 1;
-	if (call != fail_at && !(fail_ever_after && call > fail_at && call < fail_at + EVER))
+	if (call != fail_at && !(fail_ever_after && call > fail_at))
 		return false;
 	folio_u64_fetch_add_relaxed(&injected, 1);
 	errno = ENOMEM;
@@ -227,15 +225,6 @@ static void release_nothing(struct folio *folio, void *context)
 	(void)context;
 }
 
-/*
- * A call that does not wait: what it found in flight is no failure. It also says -ENOMEM where memory came free while it
- * looked, which it should not.
- */
-static bool would_block(ssize_t result)
-{
-	return result == -EAGAIN || result == -ENOMEM;
-}
-
 /* Everything a program does with a file; with @io_errors reads may fail, otherwise memory may be short. */
 static void use_file(struct run *run, struct folio_cache *cache, struct folio_file *file)
 {
@@ -276,7 +265,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	judge(run, "prefetch", folio_file_prefetch(file, range, 3));
 	for (i = 0; i < 20; i++) {
 		n = folio_file_read_nowait(file, buf, 64, (100 + i) * PAGE);
-		if (!would_block(n))
+		if (n != -EAGAIN)
 			judge(run, "read_nowait", n);
 		judge_bytes(run, buf, n, (100 + i) * PAGE);
 	}
@@ -284,7 +273,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 		uint64_t index = i * 71 % FILE_PAGES;
 
 		r = folio_file_get_page(file, index, i % 3 ? 0 : FOLIO_GET_NOWAIT, &folio, &page);
-		if (i % 3 || !would_block(r))
+		if (i % 3 || r != -EAGAIN)
 			judge(run, "get", r);
 		if (!r) {
 			judge_bytes(run, page, PAGE, index * PAGE);
