@@ -509,6 +509,15 @@ static int pinned_left(
 	return 0;
 }
 
+/*
+ * After -FILL_AGAIN. Who found out that the file grew may have dropped the old last page before the fill of this one
+ * began, and told the size after it had ended: then nobody else drops it.
+ */
+static void drop_outgrown(struct folio_file *file, uint64_t index, struct stats_shard *shard)
+{
+	inode_invalidate(file->inode, index, index, shard);
+}
+
 /* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
 	bool nowait, struct stats_shard *shard)
@@ -532,6 +541,8 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	}
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
+	if (r == -FILL_AGAIN)
+		drop_outgrown(file, index, shard);
 	if (marked)
 		read_ahead(file, index, shard);
 	return r ? r : (ssize_t)len;
@@ -695,9 +706,10 @@ again:
 	r = pinned_left(file, folio, index << FOLIO_PAGE_SHIFT, &left);
 	if (r) {
 		folio_put(folio);
-		if (r == -FILL_AGAIN)
-			goto again;
-		return -ENODATA;
+		if (r != -FILL_AGAIN)
+			return -ENODATA;
+		drop_outgrown(file, index, shard);
+		goto again;
 	}
 	if (folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio))
 		read_ahead(file, index, shard);

@@ -174,8 +174,10 @@ static void give_hints(const struct inode *inode, const struct folio *folio)
 {
 	const struct pool *pool = &inode->cache->pool;
 	uint64_t offset = folio->index << FOLIO_PAGE_SHIFT;
-	uint64_t at = hint_at(inode, inode->hint_start, offset);
-	uint64_t last = hint_at(inode, inode->hint_start, offset + folio_size(folio) - 1);
+	/* Loaded once: it may change, and places counted by two of them are far apart. */
+	unsigned shift = folio_u8_load_relaxed(&inode->hint_shift);
+	uint64_t at = inode->hint_start + (offset >> shift);
+	uint64_t last = inode->hint_start + ((offset + folio_size(folio) - 1) >> shift);
 	uint32_t hint = hint_make(pool_page(pool, folio), folio_order(folio));
 
 	for (; at <= last; at++)
