@@ -26,7 +26,7 @@ ROOT = HERE.parent.parent
 CATCHER_KEYS = {"needs", "build", "run", "timeout", "build_timeout", "pass", "violation", "env"}
 MUTANT_KEYS = {"name", "why", "file", "old", "new", "edits", "catcher", "violation", "symptom",
                "timeout", "env"}
-SYMPTOMS = ("violation", "crash", "hang")
+SYMPTOMS = ("violation", "crash", "hang", "either")
 # Statuses of a shell whose command died of these; SIGABRT is how an assertion ends.
 CRASHES = {128 + s for s in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
                              signal.SIGKILL, signal.SIGTERM, signal.SIGTRAP, signal.SIGSYS)}
@@ -224,7 +224,9 @@ class Runner:
             return False, f"without the mistake: {clean.text}", clean.output
         result = self.run(mutant, mutant["catcher"], mutant["name"], texts)
         symptom = mutant.get("symptom", "violation")
-        if symptom != "violation":
+        if symptom == "either" and result.kind == "crash":
+            return True, result.text, result.output
+        if symptom not in ("violation", "either"):
             return result.kind == symptom, result.text, result.output
         if result.kind != "failed":
             return False, result.text, result.output
