@@ -23,7 +23,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-CATCHER_KEYS = {"needs", "build", "run", "timeout", "build_timeout", "pass", "violation", "env"}
+CATCHER_KEYS = {"needs", "build", "run", "timeout", "build_timeout", "pass", "violation", "symptom",
+                "env"}
 MUTANT_KEYS = {"name", "why", "file", "old", "new", "edits", "catcher", "violation", "symptom",
                "timeout", "env"}
 SYMPTOMS = ("violation", "crash", "hang", "either")
@@ -68,6 +69,7 @@ def load(paths):
             unknown = set(catcher) - CATCHER_KEYS
             demand(not unknown, f"{where}: unknown {sorted(unknown)}")
             demand("needs" in catcher and "run" in catcher, f"{where}: lacks needs or run")
+            demand(catcher.get("symptom", "violation") in SYMPTOMS, f"{where}: unknown symptom")
             for key in ("pass", "violation"):
                 if key in catcher:
                     check_regex(where, catcher[key])
@@ -223,14 +225,18 @@ class Runner:
         if clean.kind != "passed":
             return False, f"without the mistake: {clean.text}", clean.output
         result = self.run(mutant, mutant["catcher"], mutant["name"], texts)
-        symptom = mutant.get("symptom", "violation")
-        if symptom == "either" and result.kind == "crash":
+        catcher = self.catchers[mutant["catcher"]]
+        symptom = mutant.get("symptom", catcher.get("symptom", "violation"))
+        if symptom == "either" and result.kind in ("crash", "hang"):
             return True, result.text, result.output
         if symptom not in ("violation", "either"):
             return result.kind == symptom, result.text, result.output
-        if result.kind != "failed":
+        if result.kind in ("passed", "build"):
             return False, result.text, result.output
-        pattern = mutant.get("violation", self.catchers[mutant["catcher"]].get("violation"))
+        # What was reported was noticed, however the run ended afterwards.
+        pattern = mutant.get("violation", catcher.get("violation"))
+        if not pattern and result.kind != "failed":
+            return False, result.text, result.output
         if pattern:
             match = re.search(pattern, result.output, re.MULTILINE)
             if not match:
