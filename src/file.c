@@ -139,12 +139,26 @@ static inline void hint_set(
 		folio_u32_store_relaxed(at, hint);
 }
 
+/*
+ * How far the bytes of a folio at @start, of which @valid are the file's, go for who knows that the file has @size
+ * bytes. Where the file has grown since the folio was filled, whole pages only: the rest of one cut in two would be of
+ * another moment.
+ */
+static inline uint64_t good_end(uint64_t start, uint64_t valid, uint64_t size)
+{
+	uint64_t end = start + valid;
+
+	if (likely(end == size))
+		return end;
+	return end < size ? end & ~(uint64_t)(FOLIO_PAGE_SIZE - 1) : size;
+}
+
 /* What a look-up by copy saw before it copies, and compares with afterwards. */
 struct glimpse {
 	struct folio *folio;
 	uint64_t version;
 	const char *data; /* of the byte asked for */
-	size_t left;      /* bytes from there to the end of the folio, or of the file */
+	size_t left;      /* bytes from there on that are good */
 	unsigned order;   /* of the folio */
 };
 
@@ -160,8 +174,8 @@ struct glimpse {
 static inline __attribute__((always_inline)) bool glimpse(
 	struct folio_file *file, uint64_t offset, struct glimpse *seen)
 {
-	uint64_t file_size;
-	size_t size, in_folio;
+	uint64_t file_size, end;
+	size_t in_folio;
 	folio_ptr *slot;
 	void *entry;
 
@@ -174,20 +188,18 @@ static inline __attribute__((always_inline)) bool glimpse(
 		return false;
 	/* acquire: pairs with inode_revalidate. */
 	file_size = folio_u64_load_acquire(&file->inode->size);
-	if (unlikely(offset >= file_size))
-		return false;
 	FOLIO_PAUSE(copy_before_slot, seen->folio);
 	if (unlikely(folio_ptr_load_relaxed(slot) != entry))
 		return false;
 	FOLIO_PAUSE(copy_before_copy, seen->folio);
 	/* From the entry alone: the frame's line is fetched beside the descriptor's, not after it. */
 	seen->order = entry_order(entry);
-	size = (size_t)FOLIO_PAGE_SIZE << seen->order;
-	in_folio = offset & (size - 1);
+	in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << seen->order) - 1);
 	seen->data = file->data + ((seen->folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio;
-	seen->left = size - in_folio;
-	if (unlikely(seen->left > file_size - offset))
-		seen->left = file_size - offset;
+	end = good_end(offset - in_folio, folio_u32_load_relaxed(&seen->folio->valid), file_size);
+	if (unlikely(offset >= end))
+		return false;
+	seen->left = end - offset;
 	return true;
 }
 
@@ -222,10 +234,10 @@ static size_t copy_cached(
 
 /*
  * Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. *held: there
- * was one for a moment, at least.
+ * was one for a moment, at least. *refused: there is one, and it has more references than the counter takes.
  */
 static inline __attribute__((always_inline)) struct folio *lookup_pin(
-	struct inode *inode, uint64_t index, bool *held, struct stats_shard *shard)
+	struct inode *inode, uint64_t index, bool *held, bool *refused, struct stats_shard *shard)
 {
 	unsigned failed = 0;
 	struct folio *folio;
@@ -250,11 +262,21 @@ static inline __attribute__((always_inline)) struct folio *lookup_pin(
 		stats_add(shard, STAT_RETRIES, 1);
 		/*
 		 * Who froze it holds the tree's lock until the slot says so. Should he have lost his CPU meanwhile,
-		 * ours is better spent asleep on that lock.
+		 * ours is better spent asleep on that lock. What is not frozen while we have it is refused.
 		 */
 		if (unlikely(++failed % LOOKUP_SPIN == 0)) {
+			bool got = false;
+
 			tree_lock(&inode->tree);
+			if (folio_ptr_load_relaxed(slot) == entry) {
+				got = folio_ref_try_get(&folio->ref);
+				*refused = !got;
+			}
 			tree_unlock(&inode->tree);
+			if (got || *refused) {
+				folio = got ? folio : NULL;
+				break;
+			}
 		}
 	}
 	grace_read_unlock();
@@ -354,7 +376,7 @@ static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pa
 
 /*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
- * -EAGAIN with @nowait, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
+ * -EOVERFLOW, -EAGAIN with @nowait, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
  * counted as busy.
  */
 static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
@@ -362,7 +384,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 {
 	struct inode *inode = file->inode;
 	struct evict *evict = &file->cache->evict;
-	bool missed = false;
+	bool missed = false, refused = false;
 	int r = -EEXIST;
 
 	for (;;) {
@@ -371,7 +393,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 		bool held;
 
 		evict_busy_begin(evict);
-		folio = lookup_pin(inode, index, &held, shard);
+		folio = lookup_pin(inode, index, &held, &refused, shard);
 		if (folio) {
 			/* acquire: pairs with folio_unlock. */
 			flags = folio_u32_load_acquire(&folio->flags);
@@ -397,6 +419,8 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 			evict_busy_end(evict);
 		else
 			evict_busy_cancel(evict);
+		if (unlikely(refused))
+			return -EOVERFLOW;
 		/* The second time with nowait: the fill could not be started, or has ended, and the page is gone again. */
 		if (nowait && r != -EEXIST) {
 			stats_add(shard, STAT_MISSES, 1);
@@ -494,18 +518,15 @@ static uint64_t pages_touched(uint64_t offset, uint64_t len)
 static int pinned_left(
 	struct folio_file *file, const struct folio *folio, uint64_t offset, uint64_t *left)
 {
-	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT,
-		 end = start + folio_u32_load_relaxed(&folio->valid);
-	uint64_t size = folio_u64_load_acquire(&file->inode->size);
+	uint64_t start = folio_index(folio) << FOLIO_PAGE_SHIFT;
+	uint64_t size = folio_u64_load_acquire(&file->inode->size), end;
 
 	if (offset >= size)
 		return -FILL_ENDED;
-	/* Whole pages of it: the rest of one cut in two would be of another moment. */
-	if (end < size)
-		end &= ~(uint64_t)(FOLIO_PAGE_SIZE - 1);
+	end = good_end(start, folio_u32_load_relaxed(&folio->valid), size);
 	if (offset >= end)
 		return -FILL_AGAIN;
-	*left = (end < size ? end : size) - offset;
+	*left = end - offset;
 	return 0;
 }
 
@@ -789,7 +810,7 @@ ssize_t folio_file_prefetch(
 {
 	struct fill_batch batch;
 	struct stats_shard *shard;
-	uint64_t eof, started = 0;
+	uint64_t eof, most, started = 0;
 	unsigned i;
 
 	if (!file || (!range && count))
@@ -799,7 +820,9 @@ ssize_t folio_file_prefetch(
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
 	eof = size_pages(folio_u64_load_acquire(&file->inode->size));
-	for (i = 0; i < count; i++) {
+	/* The end of what is wanted must not push its beginning out before anybody has read it. */
+	most = file->cache->pool.pages / 2;
+	for (i = 0; i < count && started < most; i++) {
 		uint64_t first = range[i].offset >> FOLIO_PAGE_SHIFT, end = eof;
 
 		if (!range[i].len || first >= eof)
@@ -808,9 +831,11 @@ ssize_t folio_file_prefetch(
 			end = ((range[i].offset + range[i].len - 1) >> FOLIO_PAGE_SHIFT) + 1;
 		if (end > eof)
 			end = eof;
-		while (first < end) {
+		while (first < end && started < most) {
 			uint64_t part = end - first < PREFETCH_PART ? end - first : PREFETCH_PART;
 
+			if (part > most - started)
+				part = most - started;
 			evict_reserve(
 				file->cache, fill_missing(file->inode, first, first + part), shard);
 			started += fill_add(

@@ -78,6 +78,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		 * acquire of who reads the size before he looks a page up, or looks it up again.
 		 */
 		inode_invalidate(inode, inode->attr_size >> FOLIO_PAGE_SHIFT, UINT64_MAX, shard);
+		FOLIO_PAUSE(drop_grown, NULL);
 		inode->attr_size = attr.size;
 		folio_u64_store_release(&inode->size, attr.size);
 	} else if (!growth_only || attr.size < inode->attr_size) {
@@ -182,6 +183,9 @@ close:
 static void drain(struct inode *inode)
 {
 	uint32_t fills = folio_u32_fetch_or_relaxed(&inode->fills, INODE_CLOSING) | INODE_CLOSING;
+
+	/* acquire: pairs with fill_complete, also where nothing is in flight any more. */
+	folio_fence_acquire();
 
 	while (fills != INODE_CLOSING) {
 		futex_wait(&inode->fills, fills);

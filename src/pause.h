@@ -34,6 +34,7 @@ enum folio_pause {
 	/* Dropping pages (inode.c). */
 	FOLIO_PAUSE_drop_erased,  /* out of the tree, the put of the tree's reference */
 	FOLIO_PAUSE_drop_sized,   /* a smaller size, the drop of the pages */
+	FOLIO_PAUSE_drop_grown,   /* the drop of the old last page, the larger size */
 	FOLIO_PAUSE_drop_drained, /* the last close: no fill in flight, the drop of the pages */
 	FOLIO_PAUSES,
 };

@@ -31,6 +31,12 @@
  * store has to come before the data. A release fence belongs to its thread; hence the thread that stores
  * the data calls version_break itself, even if the version is odd already from the one who froze.
  *
+ * A fill that another thread, the kernel or the device runs stores data outside of that rule: who submits breaks the
+ * version, and hands the request over by a lock or a system call. What C11 says of fences ends there; what is relied
+ * on is that a store that was seen by who hands on is seen by whoever sees what the receiver stores afterwards, which
+ * x86, arm64 and RISC-V promise of all stores (multi-copy atomic), and POWER of stores behind the full barrier of a
+ * system call.
+ *
  * Where a reader asks the descriptor instead of a slot which page it has (file.c), owner, index and valid are data, too:
  * stored after B and before D.
  *

@@ -9,8 +9,8 @@
  * Three ways to read, from cheapest:
  *
  *   folio_file_read      copies. Of a cached page it takes no reference: it copies and checks that the
- *                        folio's version did not change meanwhile. It writes nothing shared, so
- *                        it scales with the cores.
+ *                        folio's version did not change meanwhile. It writes nothing shared (but a hint and the page's
+ *                        heat, a word each, when they change), so it scales with the cores.
  *   folio_file_get       pins: the memory stays as it is until folio_put. One add, one subtract.
  *   a miss               one reader fills the page, others that want it wait for that page alone.
  *                        Misses of different pages are in flight together.
@@ -153,11 +153,16 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
  * @file: not to be used afterwards. No other call on this handle may be running.
  *
  * The pages of a file that nobody has open any more are dropped; those that are pinned stay until they are
- * put. Returns 0, or -ESTALE in a child of the process that opened it (memory is then not given back).
+ * put. Returns 0; -EINVAL; -ENOMEM when the thread cannot be made known (the handle stays open); -ESTALE in a child of the
+ * process that opened it (memory is then not given back).
  */
 int folio_file_close(struct folio_file *file);
 
-/** folio_file_size - bytes that the cache believes the file to have; 0 in a child after fork. */
+/**
+ * folio_file_size - bytes that the cache believes the file to have.
+ *
+ * 0 in a child after fork, and for a thread that cannot be made known for want of memory.
+ */
 uint64_t folio_file_size(const struct folio_file *file);
 
 /**
@@ -171,8 +176,9 @@ uint64_t folio_file_size(const struct folio_file *file);
  * copied already, where an error stopped it; 0 at the end. Each page is copied as it was at one moment of
  * the call.
  *
- * Errors: -EINVAL (@offset + @len past 2^63), -ENOMEM when nothing can be evicted because everything is pinned,
- * -ESTALE after fork, and errors of the backend (the next read tries again).
+ * Errors: -EINVAL (@offset + @len past 2^63), -ENOMEM when nothing can be evicted because everything was pinned when
+ * this call looked (it looks at each folio a few times at most, however short the pins are), -EOVERFLOW when a page has
+ * 2^30 references, -ESTALE after fork, and errors of the backend (the next read tries again).
  */
 ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 
@@ -193,14 +199,15 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
  * @index: number of the page in the file: offset / FOLIO_PAGE_SIZE.
  * @flags: 0 or FOLIO_GET_NOWAIT.
  * @folio: the result: holds the page, perhaps with others around it.
- * @page: the result: the page's memory, FOLIO_PAGE_SIZE bytes. Bytes past the end of the file read as zero.
+ * @page: the result: the page's memory, FOLIO_PAGE_SIZE bytes. Only the bytes that the file has are good: what lies behind
+ *        the end (folio_file_size) is zeros as a rule, and anything where the file changed its size meanwhile.
  *
  * The memory stays as it is until folio_put(*@folio), also when the file is invalidated or closed meanwhile. It
  * is for reading only. (@page is folio_page(*@folio, @index), without a look at the descriptor, for whose line
  * threads that pin the same folio compete.)
  *
  * Returns 0; -ENODATA when the page lies past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT; -EINVAL; -ENOMEM
- * when nothing can be evicted; -ESTALE after fork; errors of the backend.
+ * when nothing can be evicted; -EOVERFLOW when the page has 2^30 references; -ESTALE after fork; errors of the backend.
  */
 int folio_file_get_page(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio, void **page);
@@ -228,7 +235,8 @@ struct folio_range {
  *
  * All reads are handed to the system together where it can. Does not wait for them, but may wait for room
  * when more than io_depth are in flight. Memory that cannot be had ends it early without an error: prefetch
- * is a hint.
+ * is a hint. One call starts half of the cache's page frames at most, and stops there: of more, the last pages
+ * would push out the first before they are read.
  *
  * Returns the number of pages whose reading was started, or -EINVAL, -ESTALE.
  */
@@ -254,7 +262,7 @@ int folio_file_advise(struct folio_file *file, enum folio_advice advice);
  * A read that begins after it returns sees the file as it is then. Pins taken before keep the old
  * contents. A fill in flight is not waited for; its page is dropped and read again by the next reader.
  *
- * Returns 0, -EINVAL, -ESTALE.
+ * Returns 0, -EINVAL (the range wraps around 2^64), -ENOMEM (the thread cannot be made known), -ESTALE.
  */
 int folio_file_invalidate(struct folio_file *file, uint64_t offset, uint64_t len);
 

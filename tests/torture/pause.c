@@ -267,6 +267,7 @@ static const struct {
 	[FOLIO_PAUSE_fill_erased] = {.yield = 4},
 	[FOLIO_PAUSE_drop_erased] = {.yield = 4},
 	[FOLIO_PAUSE_drop_sized] = {.yield = 2},
+	[FOLIO_PAUSE_drop_grown] = {.yield = 2},
 	[FOLIO_PAUSE_drop_drained] = {.yield = 2},
 };
 

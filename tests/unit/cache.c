@@ -446,6 +446,65 @@ static void test_grows(void **state)
 	world_end(&world);
 }
 
+/*
+ * A folio in the tree that has less of the file than the file has by now: neither copies, short or long, nor pins take
+ * what lies behind what was read. (A fill between the drop of the old last page and the larger size leaves such a one.)
+ */
+static void test_outgrown(void **state)
+{
+	static const size_t lens[] = {8, 128, 300, 2 * FOLIO_PAGE_SIZE};
+	struct world world;
+	struct folio *folio;
+	void *page;
+	unsigned i, pin;
+
+	(void)state;
+	world_begin(&world, 64, 0, 2 * PAGE);
+	for (i = 0; i < 2 * sizeof(lens) / sizeof(lens[0]); i++) {
+		size_t len = lens[i / 2];
+
+		pin = i % 2;
+		assert_int_equal(folio_file_get_page(world.file, 0, 0, &folio, &page), 0);
+		memset((char *)page + 100, 0xee, FOLIO_PAGE_SIZE - 100);
+		folio_u32_store_relaxed(&folio->valid, 100);
+		folio_put(folio);
+		if (pin) {
+			assert_int_equal(folio_file_get_page(world.file, 0, 0, &folio, &page), 0);
+			/* The first bytes of a page cut in two may be had through a pin that hits. */
+			if (folio_u32_load_relaxed(&folio->valid) > 100)
+				assert_true(io_fault_check(
+					world.contents, 0, page, FOLIO_PAGE_SIZE, NULL, NULL));
+			folio_put(folio);
+		}
+		expect_read(&world, len > 100 ? 0 : 96, len, 1);
+	}
+	world_end(&world);
+}
+
+/* A page with more references than the counter takes is refused in bounded time; copies go on. */
+static void test_refused(void **state)
+{
+	struct world world;
+	struct folio *folio, *other;
+	uint32_t n, i;
+
+	(void)state;
+	world_begin(&world, 64, 0, 2 * PAGE);
+	assert_int_equal(folio_file_get(world.file, 0, 0, &folio), 0);
+	n = FOLIO_REF_MAX / FOLIO_REF_COUNT_MAX;
+	for (i = 0; i < n; i++)
+		folio_ref_get_n(&folio->ref, FOLIO_REF_COUNT_MAX);
+	assert_int_equal(folio_file_get(world.file, 0, 0, &other), -EOVERFLOW);
+	assert_int_equal(folio_file_get(world.file, 0, FOLIO_GET_NOWAIT, &other), -EOVERFLOW);
+	expect_read(&world, 0, 2 * PAGE, 1);
+	for (i = 0; i < n; i++)
+		assert_false(folio_ref_put_n(&folio->ref, FOLIO_REF_COUNT_MAX));
+	assert_int_equal(folio_file_get(world.file, 0, 0, &other), 0);
+	folio_put(other);
+	folio_put(folio);
+	world_end(&world);
+}
+
 /* A backend whose read, when it has the data, lets something happen before it returns. */
 static void (*after_read)(void *);
 static void *after_read_arg;
@@ -948,10 +1007,11 @@ static void test_prefetch(void **state)
 		{.offset = 200 * PAGE, .len = PAGE}, {.offset = UINT64_MAX, .len = UINT64_MAX},
 		{.offset = 32 * PAGE, .len = 10 * PAGE}, /* there already */
 	};
-	struct folio_range all = {.offset = 0, .len = UINT64_MAX};
-	struct folio_cache_stats before, after;
+	struct folio_range all = {.offset = 0, .len = UINT64_MAX}, half[3];
+	struct folio_cache_stats after;
 	struct world world;
 	uint64_t evictions;
+	unsigned i;
 	char buf[64];
 
 	(void)state;
@@ -973,21 +1033,26 @@ static void test_prefetch(void **state)
 	assert_int_equal(io_fault_bytes(world.io), 100 * PAGE);
 	world_end(&world);
 
-	/* More than there is memory for: as far as it goes. What is there already is not evicted for it. */
+	/* More than there is memory for: half of it, in however many ranges, and what came first is not evicted. */
 	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 1000 * PAGE);
-	assert_true(folio_file_prefetch(world.file, &all, 1) > 0);
+	assert_int_equal(folio_file_prefetch(world.file, &all, 1), 32);
 	io_fault_wait_idle(world.io);
-	assert_true(cache_stats(world.cache).pages_file <= 64);
+	assert_int_equal(cache_stats(world.cache).evictions, 0);
+	for (i = 0; i < 32; i++)
+		assert_true(page_cached(world.file, i));
 	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
-	all.len = 50 * PAGE;
-	assert_int_equal(folio_file_prefetch(world.file, &all, 1), 50);
+	half[0] = (struct folio_range){.offset = 0, .len = 20 * PAGE};
+	half[1] = (struct folio_range){.offset = 100 * PAGE, .len = 20 * PAGE};
+	half[2] = (struct folio_range){.offset = 200 * PAGE, .len = 20 * PAGE};
+	assert_int_equal(folio_file_prefetch(world.file, half, 3), 32);
 	io_fault_wait_idle(world.io);
-	wait_until(cache_stats(world.cache).pages_free >= world.cache->evict.low);
+	assert_true(page_cached(world.file, 111));
+	assert_false(page_cached(world.file, 112));
+	assert_false(page_cached(world.file, 200));
+	/* What is there already is not evicted for what will come. */
 	evictions = cache_stats(world.cache).evictions;
-	before = cache_stats(world.cache);
-	all.len = before.pages_file * PAGE;
-	assert_int_equal(folio_file_prefetch(world.file, &all, 1) + (ssize_t)before.pages_file,
-		(ssize_t)before.pages_file);
+	assert_int_equal(folio_file_prefetch(world.file, half, 2), 8);
+	io_fault_wait_idle(world.io);
 	assert_int_equal(cache_stats(world.cache).evictions, evictions);
 	world_end(&world);
 }
@@ -2125,6 +2190,8 @@ int main(void)
 		cmocka_unit_test(test_threads_and_sizes),
 		cmocka_unit_test(test_several_caches),
 		cmocka_unit_test(test_destructors),
+		cmocka_unit_test(test_outgrown),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_fork_beside_threads),
 		cmocka_unit_test(test_real_default),
