@@ -70,7 +70,6 @@ struct folio_cache {
 	folio_u64 pages_private;
 
 	/* Guarded by thread.c's lock. */
-	struct folio_cache *next;
 	struct stats_shard *shards;
 	uint64_t ended[STATS]; /* counts of threads that ended */
 };

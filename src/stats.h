@@ -30,8 +30,10 @@ enum counter {
 
 struct stats_shard {
 	_Alignas(64) folio_u64 count[STATS];
-	uint64_t cache_id;               /* set at creation */
-	struct stats_shard *next, *prev; /* guarded by the threads' lock */
+	struct folio_cache *cache; /* set at creation */
+	/* Guarded by the threads' lock: the next of the same cache and of the same thread, and what points here. */
+	struct stats_shard *cache_next, **cache_at;
+	struct stats_shard *thread_next, **thread_at;
 };
 
 /* On the shard of the calling thread. */

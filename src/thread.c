@@ -2,8 +2,12 @@
 /*
  * thread.c - attaching threads, and noticing fork.
  *
- * One lock guards the list of caches, each cache's list of shards, and the folding of shards of threads that
- * end. It is taken when a thread comes to a cache, when it ends, and for statistics.
+ * A shard is on two lists: its cache's, for who sums, and its thread's. It is freed when the thread ends or the
+ * cache closes, and never before: a call that is under way has it, and what it calls (a backend that reads through
+ * another cache) may bring the thread to any number of caches. So the table, which is what a thread looks at, only
+ * remembers some of the thread's list; what has no place in it is found in the list again.
+ *
+ * One lock guards both lists. It is taken when a thread comes to a cache, when it ends, and for statistics.
  */
 #include "thread.h"
 
@@ -13,65 +17,42 @@
 
 #include "cache.h"
 
-#define THREAD_CACHES 8 /* caches that a thread may alternate between without attaching again */
+#define THREAD_CACHES 8 /* caches that a thread may alternate between without a look at its list */
 
 _Thread_local struct thread_cache thread_last;
 static _Thread_local struct thread_cache thread_caches[THREAD_CACHES];
+/* Guarded by threads_lock: who closes a cache takes its shards off the lists of other threads. */
+static _Thread_local struct stats_shard *thread_shards;
 /* The thread's destructors run: what it attaches now, nobody would detach. */
 static _Thread_local bool thread_ending;
 
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct folio_cache *caches; /* guarded by threads_lock */
-static uint64_t next_id = 1;       /* guarded by threads_lock */
-static folio_u64 process_number;   /* one more in a child than in its parent */
+static uint64_t next_id = 1;     /* guarded by threads_lock */
+static folio_u64 process_number; /* one more in a child than in its parent */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t ended_key;
 static int once_error;
 
 /* Move a shard's counts to its cache and free it. The lock is held. */
-static void fold(struct folio_cache *cache, struct stats_shard *shard)
+static void fold(struct stats_shard *shard)
 {
+	struct folio_cache *cache = shard->cache;
 	unsigned i;
 
 	for (i = 0; i < STATS; i++)
 		cache->ended[i] += folio_u64_load_relaxed(&shard->count[i]);
-	if (shard->prev)
-		shard->prev->next = shard->next;
-	else
-		cache->shards = shard->next;
-	if (shard->next)
-		shard->next->prev = shard->prev;
+	*shard->cache_at = shard->cache_next;
+	if (shard->cache_next)
+		shard->cache_next->cache_at = shard->cache_at;
+	*shard->thread_at = shard->thread_next;
+	if (shard->thread_next)
+		shard->thread_next->thread_at = shard->thread_at;
 	free(shard);
 }
 
-static struct folio_cache *find_cache(uint64_t id)
+static void thread_ended(void *shards)
 {
-	struct folio_cache *cache = caches;
-
-	while (cache && cache->id != id)
-		cache = cache->next;
-	return cache;
-}
-
-/* A slot of the thread's table is given up. A cache that was closed has freed its shards itself. */
-static void forget(struct thread_cache *known)
-{
-	struct folio_cache *cache;
-
-	if (!known->id)
-		return;
-	pthread_mutex_lock(&threads_lock);
-	cache = find_cache(known->id);
-	if (cache && known->shard != cache->shard_spare)
-		fold(cache, known->shard);
-	pthread_mutex_unlock(&threads_lock);
-	*known = (struct thread_cache){0};
-}
-
-static void thread_ended(void *table)
-{
-	struct thread_cache *known = table;
-	unsigned i;
+	struct stats_shard **mine = shards;
 
 	/*
 	 * Other destructors of the program may still call the library. They find nothing remembered, and attach for
@@ -79,8 +60,10 @@ static void thread_ended(void *table)
 	 */
 	thread_ending = true;
 	thread_last = (struct thread_cache){0};
-	for (i = 0; i < THREAD_CACHES; i++)
-		forget(&known[i]);
+	pthread_mutex_lock(&threads_lock);
+	while (*mine)
+		fold(*mine);
+	pthread_mutex_unlock(&threads_lock);
 }
 
 /* fork: nobody else holds the lock in the child, and what the child's only thread knew is void. */
@@ -98,8 +81,8 @@ static void fork_child(void)
 {
 	memset(thread_caches, 0, sizeof(thread_caches));
 	thread_last = (struct thread_cache){0};
+	thread_shards = NULL;
 	folio_u64_fetch_add_relaxed(&process_number, 1);
-	caches = NULL;
 	pthread_mutex_unlock(&threads_lock);
 }
 
@@ -122,22 +105,15 @@ int thread_cache_register(struct folio_cache *cache)
 	pthread_mutex_lock(&threads_lock);
 	cache->id = next_id++;
 	cache->process = folio_u64_load_relaxed(&process_number);
-	cache->next = caches;
-	caches = cache;
 	pthread_mutex_unlock(&threads_lock);
 	return 0;
 }
 
 void thread_cache_unregister(struct folio_cache *cache)
 {
-	struct folio_cache **at = &caches;
-
 	pthread_mutex_lock(&threads_lock);
-	while (*at != cache)
-		at = &(*at)->next;
-	*at = cache->next;
 	while (cache->shards)
-		fold(cache, cache->shards);
+		fold(cache->shards);
 	pthread_mutex_unlock(&threads_lock);
 	free(cache->shard_spare);
 }
@@ -145,6 +121,46 @@ void thread_cache_unregister(struct folio_cache *cache)
 int thread_error(struct folio_cache *cache)
 {
 	return cache->process == folio_u64_load_relaxed(&process_number) ? -ENOMEM : -ESTALE;
+}
+
+/* The thread's shard of the cache, if it has one. */
+static struct stats_shard *shard_find(const struct folio_cache *cache)
+{
+	struct stats_shard *shard;
+
+	pthread_mutex_lock(&threads_lock);
+	shard = thread_shards;
+	while (shard && shard->cache != cache)
+		shard = shard->thread_next;
+	pthread_mutex_unlock(&threads_lock);
+	return shard;
+}
+
+static struct stats_shard *shard_new(struct folio_cache *cache)
+{
+	struct stats_shard *shard;
+
+	/* The destructor runs for threads that have a value. Without it the list would outlive the thread. */
+	if (pthread_setspecific(ended_key, &thread_shards))
+		return NULL;
+	shard = aligned_alloc(64, sizeof(*shard));
+	if (!shard)
+		return NULL;
+	memset(shard, 0, sizeof(*shard));
+	shard->cache = cache;
+	pthread_mutex_lock(&threads_lock);
+	shard->cache_at = &cache->shards;
+	shard->cache_next = cache->shards;
+	if (shard->cache_next)
+		shard->cache_next->cache_at = &shard->cache_next;
+	cache->shards = shard;
+	shard->thread_at = &thread_shards;
+	shard->thread_next = thread_shards;
+	if (shard->thread_next)
+		shard->thread_next->thread_at = &shard->thread_next;
+	thread_shards = shard;
+	pthread_mutex_unlock(&threads_lock);
+	return shard;
 }
 
 struct stats_shard *thread_attach(struct folio_cache *cache)
@@ -160,23 +176,12 @@ struct stats_shard *thread_attach(struct folio_cache *cache)
 	if (thread_ending)
 		return cache->shard_spare;
 	if (known->id != cache->id) {
-		forget(known);
-		/* The destructor runs for threads that have a value. */
-		pthread_setspecific(ended_key, thread_caches);
-		shard = aligned_alloc(64, sizeof(*shard));
-		if (shard) {
-			memset(shard, 0, sizeof(*shard));
-			shard->cache_id = cache->id;
-			pthread_mutex_lock(&threads_lock);
-			shard->next = cache->shards;
-			if (shard->next)
-				shard->next->prev = shard;
-			cache->shards = shard;
-			pthread_mutex_unlock(&threads_lock);
-		} else {
-			/* Shared with others like it: counts may be lost, nothing else is. */
+		shard = shard_find(cache);
+		if (!shard)
+			shard = shard_new(cache);
+		/* Shared with others like it: counts may be lost, nothing else is. */
+		if (!shard)
 			shard = cache->shard_spare;
-		}
 		known->id = cache->id;
 		known->shard = shard;
 	}
@@ -192,7 +197,7 @@ void thread_stats_sum(struct folio_cache *cache, uint64_t count[STATS])
 	pthread_mutex_lock(&threads_lock);
 	for (i = 0; i < STATS; i++)
 		count[i] = cache->ended[i] + folio_u64_load_relaxed(&cache->shard_spare->count[i]);
-	for (shard = cache->shards; shard; shard = shard->next)
+	for (shard = cache->shards; shard; shard = shard->cache_next)
 		for (i = 0; i < STATS; i++)
 			count[i] += folio_u64_load_relaxed(&shard->count[i]);
 	pthread_mutex_unlock(&threads_lock);
