@@ -38,7 +38,41 @@
 #include "cache.h"
 #include "pause.h"
 
-#define BATCH 32
+#define BATCH        32
+/* Folios that are looked at before who waits for the queues is let in: some microseconds. */
+#define LOOKS_LOCKED 256
+
+/*
+ * For who holds the queues for a few steps, and for who has waited. Who finds them taken waits in a row, of which the
+ * first is at the lock and the others at the turn.
+ */
+static void queues_lock_in_turn(struct evict *evict)
+{
+	pthread_mutex_lock(&evict->turn);
+	pthread_mutex_lock(&evict->lock);
+	pthread_mutex_unlock(&evict->turn);
+}
+
+static void queues_lock(struct evict *evict)
+{
+	if (unlikely(pthread_mutex_trylock(&evict->lock)))
+		queues_lock_in_turn(evict);
+}
+
+static void queues_unlock(struct evict *evict)
+{
+	pthread_mutex_unlock(&evict->lock);
+}
+
+/*
+ * Let in whoever waits. To unlock and lock again is not enough, the thread that runs is faster than the one that is
+ * woken: here it finds the turn taken, until the other has the lock.
+ */
+static void queues_pass(struct evict *evict)
+{
+	queues_unlock(evict);
+	queues_lock_in_turn(evict);
+}
 
 static void queue_push(
 	struct pool *pool, struct evict_queue *queue, struct folio *folio, uint8_t which)
@@ -94,9 +128,9 @@ static void requeue(struct folio_cache *cache, struct folio *folio, uint8_t whic
 
 void evict_insert(struct folio_cache *cache, struct folio *folio, bool refault)
 {
-	pthread_mutex_lock(&cache->evict.lock);
+	queues_lock(&cache->evict);
 	requeue(cache, folio, refault ? EVICT_QUEUE_MAIN : EVICT_QUEUE_SMALL);
-	pthread_mutex_unlock(&cache->evict.lock);
+	queues_unlock(&cache->evict);
 }
 
 void evict_remove(struct folio_cache *cache, struct folio *folio)
@@ -104,11 +138,11 @@ void evict_remove(struct folio_cache *cache, struct folio *folio)
 	struct evict *evict = &cache->evict;
 	uint8_t which;
 
-	pthread_mutex_lock(&evict->lock);
+	queues_lock(evict);
 	which = folio_u8_load_relaxed(&folio->queue);
 	if (which != EVICT_QUEUE_NONE)
 		queue_unlink(&cache->pool, queue_of(evict, which), folio);
-	pthread_mutex_unlock(&evict->lock);
+	queues_unlock(evict);
 }
 
 bool evict_is_refault(struct folio_cache *cache, const void *shadow)
@@ -134,9 +168,9 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 	struct evict *evict = &cache->evict;
 	struct pool *pool = &cache->pool;
 	uint64_t found = 0, pinned = 0;
-	unsigned n = 0;
+	unsigned n = 0, looked = 0;
 
-	pthread_mutex_lock(&evict->lock);
+	queues_lock(evict);
 	while (n < BATCH && found<pages && * looks> 0) {
 		/* A main queue of nothing but pins must not hide what the small one has. */
 		bool small = evict->small.folios && (evict->small.pages > evict->small_target ||
@@ -147,6 +181,10 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 
 		if (!queue->folios)
 			break;
+		if (++looked % LOOKS_LOCKED == 0) {
+			queues_pass(evict);
+			continue;
+		}
 		--*looks;
 		folio = pool_folio(pool, queue->tail);
 		heat = folio_u8_load_relaxed(&folio->heat);
@@ -188,7 +226,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		found += UINT64_C(1) << folio->order;
 		queue_unlink(pool, queue, folio);
 	}
-	pthread_mutex_unlock(&evict->lock);
+	queues_unlock(evict);
 	return n;
 }
 
@@ -244,10 +282,10 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 	}
 	grace_read_unlock();
 	if (kept) {
-		pthread_mutex_lock(&cache->evict.lock);
+		queues_lock(&cache->evict);
 		for (i = 0; i < kept; i++)
 			requeue(cache, victim[i].folio, victim[i].queue);
-		pthread_mutex_unlock(&cache->evict.lock);
+		queues_unlock(&cache->evict);
 		FOLIO_PAUSE(evict_requeued, NULL);
 		/* Perhaps the last reference; no lock is held. */
 		for (i = 0; i < kept; i++)
@@ -270,9 +308,9 @@ static uint64_t looks_limit(struct folio_cache *cache)
 {
 	uint64_t folios;
 
-	pthread_mutex_lock(&cache->evict.lock);
+	queues_lock(&cache->evict);
 	folios = cache->evict.small.folios + cache->evict.main.folios;
-	pthread_mutex_unlock(&cache->evict.lock);
+	queues_unlock(&cache->evict);
 	return 4 * folios + BATCH;
 }
 
@@ -469,6 +507,7 @@ int evict_create(struct folio_cache *cache)
 	int r;
 
 	pthread_mutex_init(&evict->lock, NULL);
+	pthread_mutex_init(&evict->turn, NULL);
 	evict->small = evict->main = (struct evict_queue){.head = POOL_NONE, .tail = POOL_NONE};
 	evict->small_target = pages / 10;
 	evict->ghost_pages = pages - pages / 10;
@@ -504,8 +543,10 @@ int evict_create(struct folio_cache *cache)
 		pthread_join(evict->thread, NULL);
 		r = -ENOMEM;
 	}
-	if (r)
+	if (r) {
+		pthread_mutex_destroy(&evict->turn);
 		pthread_mutex_destroy(&evict->lock);
+	}
 	return r == -EAGAIN ? -ENOMEM : r;
 }
 
@@ -517,5 +558,6 @@ void evict_destroy(struct folio_cache *cache)
 	folio_u32_store_release(&evict->wakeup, 1);
 	futex_wake(&evict->wakeup, 1);
 	pthread_join(evict->thread, NULL);
+	pthread_mutex_destroy(&evict->turn);
 	pthread_mutex_destroy(&evict->lock);
 }

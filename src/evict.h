@@ -40,6 +40,7 @@ struct evict {
 	pthread_t thread;
 
 	_Alignas(64) pthread_mutex_t lock;
+	pthread_mutex_t turn; /* held while waiting for lock, behind another who waits (evict.c) */
 	struct evict_queue small, main; /* guarded by lock */
 
 	_Alignas(64) folio_u64 clock; /* pages evicted so far; what a shadow holds */

@@ -735,6 +735,65 @@ static void test_one_pin_is_not_all(void **state)
 	world_end(&world);
 }
 
+/* The queues are held for a part of a pass at a time: who waits for them is let in between. */
+struct passer {
+	struct evict *evict;
+	folio_u64 *looks; /* of the thread that evicts */
+	uint64_t before, pass;
+	folio_u32 between, stop;
+};
+
+static void *look_between(void *arg)
+{
+	struct passer *passer = arg;
+
+	while (!folio_u32_load_relaxed(&passer->stop)) {
+		pthread_mutex_lock(&passer->evict->turn);
+		pthread_mutex_lock(&passer->evict->lock);
+		pthread_mutex_unlock(&passer->evict->turn);
+		if ((folio_u64_load_relaxed(passer->looks) - passer->before) % passer->pass)
+			folio_u32_store_relaxed(&passer->between, 1);
+		pthread_mutex_unlock(&passer->evict->lock);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void test_long_pass(void **state)
+{
+	enum { PINS = 1600 };
+	struct folio **folio = malloc(PINS * sizeof(*folio));
+	struct stats_shard *shard;
+	struct passer passer = {0};
+	struct world world;
+	pthread_t thread;
+	uint64_t i;
+
+	(void)state;
+	assert_non_null(folio);
+	world_begin(&world, 2048);
+	for (i = 0; i < PINS; i++)
+		pin(&world, i, &folio[i]);
+	shard = thread_enter(world.cache, world.cache->id);
+	passer.evict = &world.cache->evict;
+	passer.looks = &shard->count[STAT_EVICT_BUSY];
+	passer.before = cache_stats(world.cache).evict_busy;
+	/* More than are free, so that it looks for some, and more are free than where the background thread begins. */
+	evict_reserve(world.cache, 512, shard);
+	passer.pass = cache_stats(world.cache).evict_busy - passer.before;
+	assert_true(passer.pass > PINS);
+	assert_int_equal(pthread_create(&thread, NULL, look_between, &passer), 0);
+	for (i = 0; i < 50000 && !folio_u32_load_relaxed(&passer.between); i++)
+		evict_reserve(world.cache, 512, shard);
+	folio_u32_store_relaxed(&passer.stop, 1);
+	pthread_join(thread, NULL);
+	assert_int_equal(folio_u32_load_relaxed(&passer.between), 1);
+	for (i = 0; i < PINS; i++)
+		folio_put(folio[i]);
+	free(folio);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -754,6 +813,7 @@ int main(void)
 		cmocka_unit_test(test_pins_come_and_go),
 		cmocka_unit_test(test_close_beside_background),
 		cmocka_unit_test(test_one_pin_is_not_all),
+		cmocka_unit_test(test_long_pass),
 	};
 
 	test_begin("evict");
