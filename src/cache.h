@@ -165,19 +165,25 @@ void inode_erase_locked(struct inode *inode, struct folio *folio);
 /*
  * A folio comes into the tree, whose lock the caller holds, or leaves it (@pages is negative). Chooses how far apart the
  * file's hints are: where most pages are in large folios, a hint for each 64 pages says as much, and the hints
- * that are in use fit into the CPU's first caches. Hints from before the change are useless, and made anew.
+ * that are in use fit into the CPU's first caches.
+ *
+ * Hints from before a change are useless, and each is made anew by the first who misses it. So where there are about as
+ * many of the one as of the other, it stays as it is: between two changes a sixth of the pages have to come or go,
+ * which costs more than the hints.
  */
 #define HINT_ORDER 6
 static inline void inode_count_locked(struct inode *inode, const struct folio *folio, int64_t pages)
 {
-	uint8_t shift = FOLIO_PAGE_SHIFT;
+	uint8_t shift = folio_u8_load_relaxed(&inode->hint_shift);
 
 	if (folio->order >= HINT_ORDER)
 		inode->pages_large += (uint64_t)pages;
 	else
 		inode->pages_small += (uint64_t)pages;
-	if (inode->pages_large > inode->pages_small)
-		shift += HINT_ORDER;
+	if (inode->pages_large > 2 * inode->pages_small)
+		shift = FOLIO_PAGE_SHIFT + HINT_ORDER;
+	else if (inode->pages_large < inode->pages_small)
+		shift = FOLIO_PAGE_SHIFT;
 	if (folio_u8_load_relaxed(&inode->hint_shift) != shift)
 		folio_u8_store_relaxed(&inode->hint_shift, shift);
 }
