@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * io-threads.c - a backend: a pool of threads that call preadv. Works everywhere.
+ * io-threads.c - a backend: a pool of threads that call preadv and pwritev. Works everywhere.
  *
  * Threads are started when a request finds nobody idle, up to THREADS_MAX; they take requests in
  * the order of submission.
@@ -49,8 +49,7 @@ static void *run(void *arg)
 			threads->last = &threads->first;
 		pthread_mutex_unlock(&threads->lock);
 
-		result = io_file_read(threads, request->handle, request->iov, request->iov_count,
-			request->offset);
+		result = io_file_run(request);
 		request->complete(request, result);
 
 		pthread_mutex_lock(&threads->lock);
@@ -154,4 +153,7 @@ const struct folio_io_ops folio_io_threads = {
 	.getattr = io_file_getattr,
 	.read = io_file_read,
 	.submit = threads_submit,
+	.sync = io_file_sync,
+	.truncate = io_file_truncate,
+	.punch = io_file_punch,
 };

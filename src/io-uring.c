@@ -35,10 +35,10 @@
 /* The kernel's limit of entries is 32768; one is for the eventfd. */
 #define DEPTH_MAX      32767
 
-/* Of one read; a longer one comes back short and is continued. */
-#define READ_MAX       (1u << 30)
+/* Of one read or write; a longer one comes back short and is continued. */
+#define LENGTH_MAX     (1u << 30)
 
-/* cookie[0] of a request: bytes read so far. cookie[1]: how the attempt in flight was made. */
+/* cookie[0] of a request: bytes so far. cookie[1]: how the attempt in flight was made. */
 #define ATTEMPT_DIRECT 1u
 #define ATTEMPT_ASYNC  2u /* by a worker thread of the kernel, which may block */
 
@@ -67,20 +67,27 @@ struct uring {
 static void prepare(struct uring *uring, struct folio_io_request *request)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
-	struct io_file *file = request->handle;
-	uint64_t offset = request->offset + request->cookie[0];
-	struct io_rest rest;
+	bool write = request->op == FOLIO_IO_WRITE;
+	struct io_attempt attempt;
 
-	if (io_file_direct(file))
+	io_attempt(&attempt, request, request->cookie[0]);
+	if (attempt.direct)
 		request->cookie[1] |= ATTEMPT_DIRECT;
-	io_rest(&rest, request->iov, request->iov_count, request->cookie[0]);
-	if (rest.count == 1) {
-		size_t len = rest.iov->iov_len;
+	/* Of one element, which may be attempt's own, the kernel is told where; of more, the request's own vector. */
+	if (attempt.rest.count == 1) {
+		const struct iovec *iov = attempt.rest.iov;
+		unsigned len = iov->iov_len < LENGTH_MAX ? (unsigned)iov->iov_len : LENGTH_MAX;
 
-		io_uring_prep_read(sqe, file->fd, rest.iov->iov_base,
-			len < READ_MAX ? (unsigned)len : READ_MAX, offset);
+		if (write)
+			io_uring_prep_write(sqe, attempt.fd, iov->iov_base, len, attempt.offset);
+		else
+			io_uring_prep_read(sqe, attempt.fd, iov->iov_base, len, attempt.offset);
+	} else if (write) {
+		io_uring_prep_writev(
+			sqe, attempt.fd, attempt.rest.iov, attempt.rest.count, attempt.offset);
 	} else {
-		io_uring_prep_readv(sqe, file->fd, rest.iov, rest.count, offset);
+		io_uring_prep_readv(
+			sqe, attempt.fd, attempt.rest.iov, attempt.rest.count, attempt.offset);
 	}
 	if (request->cookie[1] & ATTEMPT_ASYNC)
 		sqe->flags |= IOSQE_ASYNC;
@@ -97,7 +104,7 @@ static bool finish(struct uring *uring, struct folio_io_request *request, int an
 	size_t done = request->cookie[0];
 	ssize_t result = answer;
 
-	if (!io_file_repeat(request->handle, request->offset,
+	if (!io_file_repeat(request->handle, request->op, request->offset,
 		    io_length(request->iov, request->iov_count), direct, &done, &result)) {
 		request->cookie[0] = (uint64_t)result;
 		return true;
@@ -208,7 +215,8 @@ static int setup(struct uring *uring)
 		return error;
 
 	probe = io_uring_get_probe_ring(&uring->ring);
-	if (!probe || !io_uring_opcode_supported(probe, IORING_OP_READ))
+	if (!probe || !io_uring_opcode_supported(probe, IORING_OP_READ) ||
+		!io_uring_opcode_supported(probe, IORING_OP_WRITE))
 		error = -ENOSYS;
 	io_uring_free_probe(probe);
 	if (error) {
@@ -353,4 +361,7 @@ const struct folio_io_ops folio_io_uring = {
 	.getattr = io_file_getattr,
 	.read = io_file_read,
 	.submit = uring_submit,
+	.sync = io_file_sync,
+	.truncate = io_file_truncate,
+	.punch = io_file_punch,
 };

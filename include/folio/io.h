@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * io.h - a backend: where the bytes of files come from.
+ * io.h - a backend: where the bytes of files come from, and where they go.
  *
  * A backend is a table of functions. The library has two of its own, io_uring and a pool of threads
  * that call preadv (where io_uring is denied); a program may bring another (folio_cache_params.io),
@@ -36,22 +36,31 @@ struct folio_io_attr {
 /* The most page runs that one request scatters into. */
 #define FOLIO_IO_IOV_MAX 64
 
+/* What a request is. */
+#define FOLIO_IO_READ    0u
+#define FOLIO_IO_WRITE   1u
+
 /*
- * One read of a contiguous range of a file into memory. The caller owns the request and its iov
+ * One read or write of a contiguous range of a file. The caller owns the request and its iov
  * until complete is called; the backend owns the fields below the line from submit to complete.
  */
 struct folio_io_request {
-	void *handle;            /* what open gave */
-	uint64_t offset;         /* bytes, a multiple of FOLIO_PAGE_SIZE */
-	const struct iovec *iov; /* page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE */
-	uint32_t iov_count;      /* 1 .. FOLIO_IO_IOV_MAX */
-	uint32_t reserved;
+	void *handle;    /* what open gave */
+	uint64_t offset; /* bytes, a multiple of FOLIO_PAGE_SIZE */
+	/*
+	 * Page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE; of a write, the last element may be shorter:
+	 * then the file ends there, and does not become longer than that.
+	 */
+	const struct iovec *iov;
+	uint32_t iov_count; /* 1 .. FOLIO_IO_IOV_MAX */
+	uint32_t op;        /* FOLIO_IO_READ or FOLIO_IO_WRITE */
 	/*
 	 * Called once per request, on any thread, perhaps before submit returns, in any order.
-	 * result: bytes read (fewer than asked only where the file ends; the memory behind them is
-	 * undefined), or -errno (all of it is). The request may be freed in it. It may run on the
-	 * only thread that completes any: it must not wait for another request, and of the
-	 * backend's functions may call getattr alone.
+	 * result of a read: bytes read (fewer than asked only where the file ends; the memory behind
+	 * them is undefined), or -errno (all of it is). Of a write: bytes written, all that were
+	 * asked for, or -errno: any part of the range may have been written then. The request may
+	 * be freed in it. It may run on the only thread that completes any: it must not wait for
+	 * another request, and of the backend's functions may call getattr alone.
 	 */
 	void (*complete)(struct folio_io_request *request, ssize_t result);
 	/* ---- */
@@ -100,13 +109,34 @@ struct folio_io_ops {
 	 * Start count requests, in one system call where that is possible. Cannot fail: what cannot
 	 * be started completes with -errno. Does not wait for the device, but may wait for room
 	 * when more than depth requests are in flight: the caller holds no lock that a complete
-	 * takes. Short reads are repeated inside. The array is the caller's again when it returns,
+	 * takes. Short reads and writes are repeated inside. The array is the caller's again when it returns,
 	 * the requests when they complete.
 	 */
 	void (*submit)(void *context, struct folio_io_request **requests, unsigned count);
+
+	/*
+	 * What follows is for files that are opened for writing (O_RDWR), on the calling thread. All three, or
+	 * none (NULL): then files of this backend cannot be opened for writing (-EROFS).
+	 */
+
+	/*
+	 * When it returns 0, what every write that had completed before the call wrote is on stable storage, with what
+	 * is needed to find it. As fdatasync with FOLIO_IO_DATA_ONLY, else as fsync. After an error nothing is known of
+	 * any write since the last success.
+	 */
+	int (*sync)(void *context, void *handle, unsigned sync_flags);
+	/* As ftruncate: up with zeros, down. No read or write of the range is in flight. */
+	int (*truncate)(void *context, void *handle, uint64_t size);
+	/*
+	 * Make a range read as zeros and give back its blocks; the size stays. Offset and length are multiples of
+	 * FOLIO_PAGE_SIZE, all of it in the file, no read or write of it is in flight. -EOPNOTSUPP where the file has
+	 * no such thing: nothing was changed.
+	 */
+	int (*punch)(void *context, void *handle, uint64_t offset, uint64_t len);
 };
 
-#define FOLIO_IO_BUFFERED 1u
+#define FOLIO_IO_BUFFERED  1u /* of open */
+#define FOLIO_IO_DATA_ONLY 1u /* of sync */
 
 /** folio_io_uring - io_uring, owned by one thread. create fails where the system denies it. */
 extern const struct folio_io_ops folio_io_uring;

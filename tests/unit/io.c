@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,7 +21,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -580,6 +583,7 @@ static void test_open_errors(void **state)
 		assert_int_equal(chmod(path_of("target"), 0), 0);
 		assert_int_equal(try_open(world, path_of("target"), O_RDONLY), -EACCES);
 	}
+	unlink(path_of("target"));
 	assert_int_equal(count_fds(), before);
 }
 
@@ -1027,6 +1031,552 @@ static void test_lease(void **state)
 	close(fd);
 }
 
+/* ---- writes ---- */
+
+/* What a file must have. */
+struct model {
+	unsigned char *data; /* of capacity; zeros behind size */
+	size_t size, capacity;
+};
+
+static void model_init(struct model *model, size_t capacity)
+{
+	*model = (struct model){calloc(1, capacity), 0, capacity};
+	assert_non_null(model->data);
+}
+
+static void model_truncate(struct model *model, size_t size)
+{
+	if (size < model->size)
+		memset(model->data + size, 0, model->size - size);
+	model->size = size;
+}
+
+/* The model's file is what is on the disk, by another descriptor. */
+static void model_check(const struct model *model, const char *name)
+{
+	unsigned char *data = malloc(model->capacity + PAGE);
+	int fd = open(path_of(name), O_RDONLY);
+	size_t i;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, data, model->capacity + PAGE, 0), model->size);
+	close(fd);
+	for (i = 0; i < model->size; i++)
+		if (data[i] != model->data[i])
+			fail_msg("byte %zu of %zu is %#x, not %#x", i, model->size, data[i],
+				model->data[i]);
+	free(data);
+}
+
+/* A write of @len bytes, drawn at random. */
+static struct read *write_new(
+	struct group *group, void *handle, uint64_t offset, size_t len, uint64_t *random)
+{
+	unsigned pages = (unsigned)((len + PAGE - 1) / PAGE), i;
+	unsigned parts =
+		1 + (unsigned)draw(random, pages < FOLIO_IO_IOV_MAX ? pages : FOLIO_IO_IOV_MAX);
+	struct read *write = read_new(group, handle, offset, pages, parts, random);
+
+	for (i = 0; i < write->wanted; i += sizeof(uint64_t)) {
+		draw(random, 1);
+		memcpy(write->memory + i, random, sizeof(uint64_t));
+	}
+	write->iov[parts - 1].iov_len -= write->wanted - len;
+	write->wanted = len;
+	write->request.op = FOLIO_IO_WRITE;
+	return write;
+}
+
+/* The write that was at @offset has ended well: the model has it, too. */
+static void write_model_and_free(struct read *write, struct model *model, uint64_t offset)
+{
+	const struct iovec *iov = write->iov;
+	size_t done = 0;
+
+	assert_int_equal(write->completed, 1);
+	assert_int_equal(write->result, write->wanted);
+	assert_true(offset + write->wanted <= model->capacity);
+	for (; done < write->wanted; done += iov->iov_len, iov++)
+		memcpy(model->data + offset + done, iov->iov_base, iov->iov_len);
+	if (model->size < offset + done)
+		model->size = offset + done;
+	read_free(write);
+}
+
+static ssize_t write_now(struct world *world, struct read *write)
+{
+	struct folio_io_request *request = &write->request;
+
+	world->ops->submit(world->context, &request, 1);
+	group_wait(write->group);
+	assert_int_equal(write->completed, 1);
+	return write->result;
+}
+
+static void *open_writable(struct world *world, const char *name, int flags, unsigned io_flags)
+{
+	void *handle;
+
+	assert_int_equal(world->ops->open(world->context, path_of(name), O_RDWR | flags, 0600,
+				 io_flags, &handle),
+		0);
+	return handle;
+}
+
+/* Every length around the borders of blocks, on files that end before, in and behind the range. */
+static void test_write_sizes(void **state)
+{
+	static const size_t sizes[] = {0, 1, 4095, 4096, 5000, 8192, 12800, 50000};
+	static const size_t cuts[] = {0, 1, 511, 512, 513, 4000, 4095};
+	struct group group = GROUP_INIT;
+	struct world *world = *state;
+	uint64_t random = seed, offset;
+	unsigned i, k, flags, pages;
+	struct folio_io_attr attr;
+	struct model model;
+	struct read *write;
+	void *handle;
+	bool direct;
+
+	model_init(&model, 60000);
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		handle = open_writable(world, "sizes", O_CREAT | O_TRUNC, flags);
+		direct = io_file_direct(handle);
+		for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			for (k = 0; k < sizeof(cuts) / sizeof(cuts[0]); k++) {
+				pages = 1 + (unsigned)draw(&random, 5);
+				offset = draw(&random, 4) * PAGE;
+				assert_int_equal(
+					world->ops->truncate(world->context, handle, sizes[i]), 0);
+				model_truncate(&model, sizes[i]);
+				write = write_new(
+					&group, handle, offset, pages * PAGE - cuts[k], &random);
+				write_now(world, write);
+				write_model_and_free(write, &model, offset);
+				assert_int_equal(
+					world->ops->getattr(world->context, handle, &attr), 0);
+				assert_int_equal(attr.size, model.size);
+				model_check(&model, "sizes");
+			}
+		}
+		/* What ends inside a block is no reason to give up. */
+		assert_int_equal(io_file_direct(handle), direct);
+		world->ops->close(world->context, handle);
+	}
+	free(model.data);
+}
+
+/*
+ * Batches of writes beside each other, none on another's pages, in @pages pages from @first on; read back, and
+ * compared with the model, which has these pages alone.
+ */
+static void random_writes(struct world *world, void *handle, struct model *model, uint64_t first,
+	unsigned pages, uint64_t random, unsigned rounds)
+{
+	enum { BATCH = 48 };
+	struct folio_io_request *requests[BATCH];
+	struct group group = GROUP_INIT;
+	struct read *writes[BATCH], *read;
+	uint64_t offsets[BATCH], page;
+	unsigned i, count, len;
+	size_t bytes;
+
+	while (rounds--) {
+		count = 0;
+		for (page = draw(&random, 8); page < pages && count < BATCH;
+			page += len + draw(&random, 6)) {
+			len = 1 + (unsigned)draw(&random, draw(&random, 8) ? 3 : 80);
+			if (len > pages - page)
+				len = (unsigned)(pages - page);
+			bytes = (size_t)len * PAGE - (draw(&random, 3) ? 0 : draw(&random, PAGE));
+			offsets[count] = page * PAGE;
+			writes[count] =
+				write_new(&group, handle, (first + page) * PAGE, bytes, &random);
+			requests[count] = &writes[count]->request;
+			count++;
+		}
+		/* Not from the front to the end alone. */
+		for (i = 1; i < count; i++) {
+			unsigned k = (unsigned)draw(&random, i + 1);
+			struct folio_io_request *other = requests[k];
+
+			requests[k] = requests[i];
+			requests[i] = other;
+		}
+		world->ops->submit(world->context, requests, count);
+		group_wait(&group);
+		for (i = 0; i < count; i++)
+			write_model_and_free(writes[i], model, offsets[i]);
+		if (draw(&random, 4) == 0)
+			assert_int_equal(world->ops->sync(world->context, handle,
+						 (unsigned)draw(&random, 2)),
+				0);
+		page = draw(&random, pages);
+		read = read_new(&group, handle, (first + page) * PAGE, 1, 1, &random);
+		bytes = model->size > page * PAGE ? model->size - page * PAGE : 0;
+		bytes = bytes < PAGE ? bytes : PAGE;
+		write_now(world, read);
+		/* Others may have made the file longer than this part of it. */
+		assert_true(read->result >= (ssize_t)bytes);
+		assert_memory_equal(read->memory, model->data + page * PAGE, bytes);
+		read_free(read);
+	}
+}
+
+/* One thread, and the file changes its size and gets holes meanwhile. */
+static void test_write_random(void **state)
+{
+	enum { PAGES = 300 };
+	struct world *world = *state;
+	uint64_t random = seed + 20, size, from, len;
+	unsigned flags, round;
+	struct model model;
+	void *handle;
+	int r;
+
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		model_init(&model, PAGES * PAGE);
+		handle = open_writable(world, "writes", O_CREAT | O_TRUNC, flags);
+		for (round = 0; round < 12 * scale; round++) {
+			random_writes(world, handle, &model, 0, PAGES, random + round, 2);
+			model_check(&model, "writes");
+			size = draw(&random, 3) ? model.size : draw(&random, PAGES * PAGE);
+			assert_int_equal(world->ops->truncate(world->context, handle, size), 0);
+			model_truncate(&model, size);
+			if (size < 2 * PAGE)
+				continue;
+			from = draw(&random, size / PAGE);
+			len = 1 + draw(&random, size / PAGE - from);
+			r = world->ops->punch(world->context, handle, from * PAGE, len * PAGE);
+			if (r == 0)
+				memset(model.data + from * PAGE, 0, len * PAGE);
+			else
+				assert_int_equal(r, -EOPNOTSUPP);
+			model_check(&model, "writes");
+		}
+		assert_int_equal(world->ops->sync(world->context, handle, 0), 0);
+		world->ops->close(world->context, handle);
+		model_check(&model, "writes");
+		free(model.data);
+	}
+}
+
+struct writer {
+	struct world *world;
+	void *handle;
+	struct model model;
+	uint64_t first, random;
+};
+
+static void *run_writer(void *arg)
+{
+	struct writer *writer = arg;
+
+	random_writes(writer->world, writer->handle, &writer->model, writer->first, 200,
+		writer->random, 10 * scale);
+	return NULL;
+}
+
+/* Four of them, each in its own part of one file. */
+static void test_writers(void **state)
+{
+	enum { WRITERS = 4, PAGES = 200 };
+	struct writer writer[WRITERS];
+	struct world *world = *state;
+	pthread_t thread[WRITERS];
+	struct model all;
+	unsigned i;
+	void *handle;
+
+	model_init(&all, WRITERS * PAGES * PAGE);
+	handle = open_writable(world, "writers", O_CREAT | O_TRUNC, 0);
+	for (i = 0; i < WRITERS; i++) {
+		writer[i] = (struct writer){.world = world,
+			.handle = handle,
+			.first = i * PAGES,
+			.random = seed + 30 + i};
+		model_init(&writer[i].model, PAGES * PAGE);
+		assert_int_equal(pthread_create(&thread[i], NULL, run_writer, &writer[i]), 0);
+	}
+	for (i = 0; i < WRITERS; i++) {
+		pthread_join(thread[i], NULL);
+		memcpy(all.data + i * PAGES * PAGE, writer[i].model.data, writer[i].model.size);
+		if (writer[i].model.size)
+			all.size = i * PAGES * PAGE + writer[i].model.size;
+		free(writer[i].model.data);
+	}
+	model_check(&all, "writers");
+	world->ops->close(world->context, handle);
+	free(all.data);
+}
+
+static void test_write_errors(void **state)
+{
+	struct rlimit limit, small;
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+	struct group group = GROUP_INIT;
+	struct world *world = *state;
+	unsigned flags, i, fds = count_fds();
+	uint64_t random = seed;
+	struct folio_io_attr attr;
+	struct read *write;
+	ssize_t result[4];
+	void *handle;
+	int truncated;
+
+	/* A descriptor that is open for reading only. */
+	make_file("errors", 10 * PAGE);
+	handle = open_file(world, "errors", 0);
+	write = write_new(&group, handle, 0, 4 * PAGE, &random);
+	assert_int_equal(write_now(world, write), -EBADF);
+	read_free(write);
+	world->ops->close(world->context, handle);
+
+	/* What the process may not write: all of it; only its end, on a block's border and inside; the tail. */
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		static const size_t limits[] = {0, 2 * PAGE, 2 * PAGE + 1000, 3 * PAGE};
+
+		handle = open_writable(world, "errors", O_TRUNC, flags);
+		assert_int_equal(sigaction(SIGXFSZ, &ignore, &before), 0);
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+		small = limit;
+		for (i = 0; i < 4; i++) {
+			write = write_new(&group, handle, 0, 3 * PAGE + 100, &random);
+			small.rlim_cur = limits[i];
+			setrlimit(RLIMIT_FSIZE, &small);
+			result[i] = write_now(world, write);
+			setrlimit(RLIMIT_FSIZE, &limit);
+			assert_int_equal(world->ops->getattr(world->context, handle, &attr), 0);
+			assert_true(attr.size <= limits[i]);
+			read_free(write);
+		}
+		small.rlim_cur = PAGE;
+		setrlimit(RLIMIT_FSIZE, &small);
+		truncated = world->ops->truncate(world->context, handle, 4 * PAGE);
+		setrlimit(RLIMIT_FSIZE, &limit);
+		sigaction(SIGXFSZ, &before, NULL);
+		for (i = 0; i < 4; i++)
+			assert_int_equal(result[i], -EFBIG);
+		assert_int_equal(truncated, -EFBIG);
+		world->ops->close(world->context, handle);
+	}
+	assert_int_equal(count_fds(), fds);
+}
+
+static bool tell(const char *path, const char *format, unsigned number)
+{
+	FILE *file = fopen(path, "w");
+
+	return file && fprintf(file, format, number) > 0 && fclose(file) == 0;
+}
+
+/* Root of a tree of mounts of one's own. */
+static bool become_root(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+	       tell("/proc/self/setgroups", "deny", 0) &&
+	       tell("/proc/self/uid_map", "0 %u 1\n", uid) &&
+	       tell("/proc/self/gid_map", "0 %u 1\n", gid);
+}
+
+/* A file system with room for eight pages. In a child: it gets a user and a tree of mounts of its own. */
+static void run_full(const struct folio_io_ops *ops)
+{
+	struct world world = {.ops = ops};
+	struct group group = GROUP_INIT;
+	uint64_t random = seed;
+	struct read *write;
+	unsigned flags;
+	void *handle;
+
+	if (unshare(CLONE_NEWNS) < 0 && !become_root())
+		_exit(77);
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("none", directory, "tmpfs", 0, "size=32k") < 0)
+		_exit(77);
+	if (ops->create(&world.context, 4))
+		_exit(1);
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		if (ops->open(world.context, path_of("full"), O_RDWR | O_CREAT | O_TRUNC, 0600,
+			    flags, &handle))
+			_exit(2);
+		write = write_new(&group, handle, 0, 20 * PAGE, &random);
+		if (write_now(&world, write) != -ENOSPC)
+			_exit(3);
+		read_free(write);
+		/* And goes on when there is room. */
+		if (ops->truncate(world.context, handle, 0))
+			_exit(4);
+		write = write_new(&group, handle, 0, 5 * PAGE + 7, &random);
+		if (write_now(&world, write) != 5 * PAGE + 7)
+			_exit(5);
+		read_free(write);
+		ops->close(world.context, handle);
+	}
+	ops->destroy(world.context);
+	_exit(0);
+}
+
+static void test_write_full(void **state)
+{
+	struct world *world = *state;
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0)
+		run_full(world->ops);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		print_message("no file system of its own here\n");
+	else
+		assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_truncate_punch_sync(void **state)
+{
+	struct world *world = *state;
+	struct folio_io_attr attr;
+	struct model model;
+	struct stat st;
+	unsigned flags;
+	void *handle;
+	int r;
+
+	model_init(&model, 200 * PAGE);
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		make_file("changed", 100 * PAGE);
+		memcpy(model.data, right, 100 * PAGE);
+		model.size = 100 * PAGE;
+		handle = open_writable(world, "changed", 0, flags);
+
+		assert_int_equal(world->ops->truncate(world->context, handle, 50 * PAGE + 10), 0);
+		model_truncate(&model, 50 * PAGE + 10);
+		model_check(&model, "changed");
+		assert_int_equal(world->ops->truncate(world->context, handle, 120 * PAGE), 0);
+		model_truncate(&model, 120 * PAGE);
+		model_check(&model, "changed");
+		assert_int_equal(world->ops->truncate(world->context, handle, UINT64_MAX), -EINVAL);
+
+		r = world->ops->punch(world->context, handle, 3 * PAGE, 40 * PAGE);
+		if (r) {
+			assert_int_equal(r, -EOPNOTSUPP);
+		} else {
+			memset(model.data + 3 * PAGE, 0, 40 * PAGE);
+			assert_int_equal(stat(path_of("changed"), &st), 0);
+			assert_true(st.st_blocks * 512 < 40 * PAGE);
+		}
+		model_check(&model, "changed");
+
+		assert_int_equal(world->ops->sync(world->context, handle, 0), 0);
+		assert_int_equal(world->ops->sync(world->context, handle, FOLIO_IO_DATA_ONLY), 0);
+		assert_int_equal(world->ops->getattr(world->context, handle, &attr), 0);
+		assert_int_equal(attr.size, 120 * PAGE);
+		world->ops->close(world->context, handle);
+
+		/* Not by who may only read. */
+		handle = open_file(world, "changed", flags);
+		assert_int_equal(world->ops->truncate(world->context, handle, 0), -EINVAL);
+		assert_int_equal(world->ops->punch(world->context, handle, 0, PAGE), -EBADF);
+		world->ops->close(world->context, handle);
+		model_check(&model, "changed");
+	}
+	free(model.data);
+}
+
+static void test_open_writable(void **state)
+{
+	struct group group = GROUP_INIT;
+	struct world *world = *state;
+	struct rlimit limit, small;
+	unsigned before = count_fds();
+	struct io_file *file;
+	struct folio_io_attr attr;
+	uint64_t random = seed;
+	struct read *write;
+	struct model model;
+	void *handle, *direct;
+	int lowest, r;
+
+	unlink(path_of("opened"));
+	assert_int_equal(try_open(world, path_of("opened"), O_RDWR), -ENOENT);
+	handle = open_writable(world, "opened", O_CREAT | O_EXCL | O_NOFOLLOW, 0);
+	file = handle;
+	assert_int_equal(fcntl(file->fd, F_GETFL) & O_ACCMODE, O_RDWR);
+	/* The second descriptor: of the same file, buffered, and inherited by nobody. */
+	if (io_file_direct(file)) {
+		assert_true(file->buffered >= 0);
+		assert_int_equal(
+			fcntl(file->buffered, F_GETFL) & (O_ACCMODE | O_DIRECT | O_NONBLOCK),
+			O_RDWR);
+		assert_true(fcntl(file->buffered, F_GETFD) & FD_CLOEXEC);
+	}
+	assert_int_equal(try_open(world, path_of("opened"), O_RDWR | O_CREAT | O_EXCL), -EEXIST);
+	assert_int_equal(try_open(world, path_of("opened"), O_RDWR | O_APPEND), -EINVAL);
+	model_init(&model, 10 * PAGE);
+	write = write_new(&group, handle, PAGE, 3 * PAGE + 5, &random);
+	write_now(world, write);
+	write_model_and_free(write, &model, PAGE);
+	world->ops->close(world->context, handle);
+	model_check(&model, "opened");
+
+	handle = open_writable(world, "opened", O_CREAT, 0);
+	assert_int_equal(world->ops->getattr(world->context, handle, &attr), 0);
+	assert_int_equal(attr.size, 4 * PAGE + 5);
+	world->ops->close(world->context, handle);
+	handle = open_writable(world, "opened", O_TRUNC, 0);
+	assert_int_equal(world->ops->getattr(world->context, handle, &attr), 0);
+	assert_int_equal(attr.size, 0);
+	model_truncate(&model, 0);
+
+	/* Room for one descriptor, but not for two: the file does without direct I/O. */
+	lowest = dup(0);
+	close(lowest);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	small = limit;
+	small.rlim_cur = (rlim_t)lowest + 1;
+	setrlimit(RLIMIT_NOFILE, &small);
+	r = world->ops->open(world->context, path_of("opened"), O_RDWR, 0, 0, &direct);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	assert_int_equal(r, 0);
+	assert_false(io_file_direct(direct));
+	write = write_new(&group, direct, 0, 3 * PAGE + 5, &random);
+	write_now(world, write);
+	write_model_and_free(write, &model, 0);
+	world->ops->close(world->context, direct);
+	world->ops->close(world->context, handle);
+	model_check(&model, "opened");
+	free(model.data);
+	assert_int_equal(count_fds(), before);
+}
+
+/* Memory that direct I/O refuses, written. */
+static void test_write_direct_fails(void **state)
+{
+	struct group group = GROUP_INIT;
+	struct world *world = *state;
+	uint64_t random = seed;
+	struct read *write;
+	struct model model;
+	void *handle;
+
+	model_init(&model, 10 * PAGE);
+	handle = open_writable(world, "late", O_CREAT | O_TRUNC, 0);
+	write = write_new(&group, handle, PAGE, PAGE + 100, &random);
+	write->iov[0] = (struct iovec){write->memory + 1, PAGE + 100};
+	write->request.iov_count = 1;
+	write_now(world, write);
+	write_model_and_free(write, &model, PAGE);
+	world->ops->close(world->context, handle);
+	model_check(&model, "late");
+	free(model.data);
+}
+
 /* ---- what the backends share ---- */
 
 /* How attempts are judged that a real file can hardly be brought to. */
@@ -1044,50 +1594,65 @@ static void test_repeat(void **state)
 
 	/* Whole; at the end of the file; behind it. */
 	result = 8192;
-	assert_false(io_file_repeat(file, 0, 8192, true, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 0, 8192, true, &done, &result));
 	assert_int_equal(result, 8192);
 	done = 4096;
 	result = 10000 - 4096;
-	assert_false(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(result, 10000);
 	done = 0;
 	result = 0;
-	assert_false(io_file_repeat(file, 12288, 4096, true, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 12288, 4096, true, &done, &result));
 	assert_int_equal(result, 0);
 
 	/* A short read on a block's border goes on, and stays direct. */
 	done = 0;
 	result = 4096;
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(done, 4096);
 	assert_true(io_file_direct(file));
 
 	/* Nothing new is the end. An error after some bytes is an error. */
 	result = 0;
-	assert_false(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(result, 4096);
 	result = -EIO;
-	assert_false(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(result, -EIO);
 
 	/* What is no error. */
 	result = -EINTR;
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	result = -EAGAIN;
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(done, 4096);
 
 	/* EINVAL from a buffered attempt is final, from a direct one it ends direct I/O. */
 	result = -EINVAL;
-	assert_false(io_file_repeat(file, 0, 16384, false, &done, &result));
+	assert_false(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, false, &done, &result));
 	assert_int_equal(result, -EINVAL);
 	assert_true(io_file_direct(file));
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_false(io_file_direct(file));
 	assert_int_equal(fcntl(file->fd, F_GETFL) & O_DIRECT, 0);
 	/* Another thread's attempt that was under way then. */
 	result = -EINVAL;
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
+
+	/* A write goes on from wherever it stopped, and is an error when it does not get on. */
+	done = 0;
+	result = 5000;
+	assert_true(io_file_repeat(file, FOLIO_IO_WRITE, 0, 9000, true, &done, &result));
+	assert_int_equal(done, 5000);
+	result = 0;
+	assert_false(io_file_repeat(file, FOLIO_IO_WRITE, 0, 9000, false, &done, &result));
+	assert_int_equal(result, -EIO);
+	result = 4000;
+	assert_false(io_file_repeat(file, FOLIO_IO_WRITE, 0, 9000, false, &done, &result));
+	assert_int_equal(result, 9000);
+	result = -ENOSPC;
+	assert_false(io_file_repeat(file, FOLIO_IO_WRITE, 0, 9000, true, &done, &result));
+	assert_int_equal(result, -ENOSPC);
 
 	/*
 	 * A direct read that stops in a block before the end: the file grew, a buffered one goes
@@ -1096,7 +1661,7 @@ static void test_repeat(void **state)
 	folio_u32_store_relaxed(&file->direct, 1);
 	done = 0;
 	result = 5000;
-	assert_true(io_file_repeat(file, 0, 16384, true, &done, &result));
+	assert_true(io_file_repeat(file, FOLIO_IO_READ, 0, 16384, true, &done, &result));
 	assert_int_equal(done, 5000);
 	assert_false(io_file_direct(file));
 	io_file_close(NULL, handle);
@@ -1131,6 +1696,60 @@ static void test_rest(void **state)
 	assert_int_equal(rest.count, 2);
 	io_rest(&rest, iov, 4, 157);
 	assert_int_equal(rest.count, 0);
+}
+
+/* A write to a file of direct I/O, cut where the last whole block ends. */
+static void test_attempt(void **state)
+{
+	struct io_file file = {.fd = 5, .buffered = 6};
+	const struct iovec iov[2] = {
+		{(void *)0x10000, 2 * PAGE}, {(void *)0x20000, 3 * PAGE + 100}};
+	/* From done on: the descriptor, where in memory, how much, how many. */
+	static const struct {
+		size_t done;
+		int fd;
+		uintptr_t base;
+		size_t len;
+		unsigned count;
+	} steps[] = {
+		{0, 5, 0x10000, 2 * PAGE, 1},
+		{PAGE, 5, 0x10000 + PAGE, PAGE, 1},
+		{PAGE + 1, 6, 0x10000 + PAGE + 1, PAGE - 1, 1},
+		{2 * PAGE, 5, 0x20000, 3 * PAGE, 1},
+		{3 * PAGE, 5, 0x20000 + PAGE, 2 * PAGE, 1},
+		{3 * PAGE + 512, 6, 0x20000 + PAGE + 512, 2 * PAGE + 100 - 512, 1},
+		{5 * PAGE, 6, 0x20000 + 3 * PAGE, 100, 1},
+		{5 * PAGE + 99, 6, 0x20000 + 3 * PAGE + 99, 1, 1},
+	};
+	struct folio_io_request request = {.handle = &file,
+		.offset = 7 * PAGE,
+		.iov = iov,
+		.iov_count = 2,
+		.op = FOLIO_IO_WRITE};
+	struct io_attempt attempt;
+	unsigned i;
+
+	folio_u32_store_relaxed(&file.direct, 1);
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		io_attempt(&attempt, &request, steps[i].done);
+		assert_int_equal(attempt.offset, 7 * PAGE + steps[i].done);
+		assert_int_equal(attempt.fd, steps[i].fd);
+		assert_int_equal(attempt.direct, steps[i].fd == 5);
+		assert_int_equal(attempt.rest.count, steps[i].count);
+		assert_int_equal((uintptr_t)attempt.rest.iov->iov_base, steps[i].base);
+		assert_int_equal(attempt.rest.iov->iov_len, steps[i].len);
+	}
+	/* Buffered files and reads are never cut. */
+	request.op = FOLIO_IO_READ;
+	io_attempt(&attempt, &request, 0);
+	assert_int_equal(attempt.rest.count, 2);
+	assert_true(attempt.direct);
+	request.op = FOLIO_IO_WRITE;
+	folio_u32_store_relaxed(&file.direct, 0);
+	io_attempt(&attempt, &request, 0);
+	assert_int_equal(attempt.rest.count, 2);
+	assert_int_equal(attempt.fd, 5);
+	assert_false(attempt.direct);
 }
 
 /* Answer io_uring_setup with EPERM, as container run-times do. */
@@ -1217,17 +1836,22 @@ static void clean(void)
 	{                                                 \
 #test " " #start, test, start, stop, NULL \
 	}
-#define BACKEND_TESTS(start)                                                                    \
-	TEST(test_sizes, start), TEST(test_nothing, start), TEST(test_random, start),           \
-		TEST(test_submitters, start), TEST(test_sparse, start), TEST(test_long, start), \
-		TEST(test_resized, start), TEST(test_open_errors, start),                       \
-		TEST(test_read_errors, start), TEST(test_attributes, start),                    \
-		TEST(test_no_direct, start), TEST(test_direct_fails, start),                    \
-		TEST(test_depth, start), TEST(test_many, start), TEST(test_leaver, start),      \
-		TEST(test_undisturbed, start), TEST(test_start_stop, start),                    \
-		TEST(test_threads, start), TEST(test_lease, start)
-#define SHARED_TESTS \
-	cmocka_unit_test(test_repeat), cmocka_unit_test(test_rest), cmocka_unit_test(test_choose)
+#define BACKEND_TESTS(start)                                                                       \
+	TEST(test_sizes, start), TEST(test_nothing, start), TEST(test_random, start),              \
+		TEST(test_submitters, start), TEST(test_sparse, start), TEST(test_long, start),    \
+		TEST(test_resized, start), TEST(test_open_errors, start),                          \
+		TEST(test_read_errors, start), TEST(test_attributes, start),                       \
+		TEST(test_no_direct, start), TEST(test_direct_fails, start),                       \
+		TEST(test_depth, start), TEST(test_many, start), TEST(test_leaver, start),         \
+		TEST(test_undisturbed, start), TEST(test_start_stop, start),                       \
+		TEST(test_threads, start), TEST(test_lease, start), TEST(test_write_sizes, start), \
+		TEST(test_write_random, start), TEST(test_writers, start),                         \
+		TEST(test_write_errors, start), TEST(test_write_full, start),                      \
+		TEST(test_truncate_punch_sync, start), TEST(test_open_writable, start),            \
+		TEST(test_write_direct_fails, start)
+#define SHARED_TESTS                                                \
+	cmocka_unit_test(test_repeat), cmocka_unit_test(test_rest), \
+		cmocka_unit_test(test_attempt), cmocka_unit_test(test_choose)
 
 int main(void)
 {
