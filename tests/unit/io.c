@@ -1364,80 +1364,6 @@ static void test_write_errors(void **state)
 	assert_int_equal(count_fds(), fds);
 }
 
-static bool tell(const char *path, const char *format, unsigned number)
-{
-	FILE *file = fopen(path, "w");
-
-	return file && fprintf(file, format, number) > 0 && fclose(file) == 0;
-}
-
-/* Root of a tree of mounts of one's own. */
-static bool become_root(void)
-{
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-
-	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
-	       tell("/proc/self/setgroups", "deny", 0) &&
-	       tell("/proc/self/uid_map", "0 %u 1\n", uid) &&
-	       tell("/proc/self/gid_map", "0 %u 1\n", gid);
-}
-
-/* A file system with room for eight pages. In a child: it gets a user and a tree of mounts of its own. */
-static void run_full(const struct folio_io_ops *ops)
-{
-	struct world world = {.ops = ops};
-	struct group group = GROUP_INIT;
-	uint64_t random = seed;
-	struct read *write;
-	unsigned flags;
-	void *handle;
-
-	if (unshare(CLONE_NEWNS) < 0 && !become_root())
-		_exit(77);
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-		mount("none", directory, "tmpfs", 0, "size=32k") < 0)
-		_exit(77);
-	if (ops->create(&world.context, 4))
-		_exit(1);
-	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
-		if (ops->open(world.context, path_of("full"), O_RDWR | O_CREAT | O_TRUNC, 0600,
-			    flags, &handle))
-			_exit(2);
-		write = write_new(&group, handle, 0, 20 * PAGE, &random);
-		if (write_now(&world, write) != -ENOSPC)
-			_exit(3);
-		read_free(write);
-		/* And goes on when there is room. */
-		if (ops->truncate(world.context, handle, 0))
-			_exit(4);
-		write = write_new(&group, handle, 0, 5 * PAGE + 7, &random);
-		if (write_now(&world, write) != 5 * PAGE + 7)
-			_exit(5);
-		read_free(write);
-		ops->close(world.context, handle);
-	}
-	ops->destroy(world.context);
-	_exit(0);
-}
-
-static void test_write_full(void **state)
-{
-	struct world *world = *state;
-	pid_t child = fork();
-	int status;
-
-	assert_true(child >= 0);
-	if (child == 0)
-		run_full(world->ops);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		print_message("no file system of its own here\n");
-	else
-		assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static void test_truncate_punch_sync(void **state)
 {
 	struct world *world = *state;
@@ -1820,6 +1746,78 @@ static bool uring_works(void)
 	return !error;
 }
 
+static bool tell(const char *path, const char *format, unsigned number)
+{
+	FILE *file = fopen(path, "w");
+
+	return file && fprintf(file, format, number) > 0 && fclose(file) == 0;
+}
+
+/* Root of a tree of mounts of one's own. */
+static bool become_root(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+	       tell("/proc/self/setgroups", "deny", 0) &&
+	       tell("/proc/self/uid_map", "0 %u 1\n", uid) &&
+	       tell("/proc/self/gid_map", "0 %u 1\n", gid);
+}
+
+/* A file system with room for eight pages. In a child: it gets a tree of mounts of its own. */
+static void run_full(const struct folio_io_ops *ops)
+{
+	struct world world = {.ops = ops};
+	struct group group = GROUP_INIT;
+	uint64_t random = seed;
+	struct read *write;
+	unsigned flags;
+	void *handle;
+
+	assert_int_equal(ops->create(&world.context, 4), 0);
+	for (flags = 0; flags <= FOLIO_IO_BUFFERED; flags++) {
+		handle = open_writable(&world, "full", O_CREAT | O_TRUNC, flags);
+		write = write_new(&group, handle, 0, 20 * PAGE, &random);
+		assert_int_equal(write_now(&world, write), -ENOSPC);
+		read_free(write);
+		/* And goes on when there is room. */
+		assert_int_equal(ops->truncate(world.context, handle, 0), 0);
+		write = write_new(&group, handle, 0, 5 * PAGE + 7, &random);
+		assert_int_equal(write_now(&world, write), 5 * PAGE + 7);
+		read_free(write);
+		ops->close(world.context, handle);
+	}
+	ops->destroy(world.context);
+}
+
+static void test_write_full(void **state)
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (unshare(CLONE_NEWNS) < 0 && !become_root())
+			_exit(77);
+		if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount("none", directory, "tmpfs", 0, "size=32k") < 0)
+			_exit(77);
+		run_full(&folio_io_threads);
+		if (uring_works())
+			run_full(&folio_io_uring);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		print_message("# no file system of one's own here\n");
+	else
+		assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void clean(void)
 {
 	DIR *dir = opendir(directory);
@@ -1846,12 +1844,12 @@ static void clean(void)
 		TEST(test_undisturbed, start), TEST(test_start_stop, start),                       \
 		TEST(test_threads, start), TEST(test_lease, start), TEST(test_write_sizes, start), \
 		TEST(test_write_random, start), TEST(test_writers, start),                         \
-		TEST(test_write_errors, start), TEST(test_write_full, start),                      \
-		TEST(test_truncate_punch_sync, start), TEST(test_open_writable, start),            \
-		TEST(test_write_direct_fails, start)
-#define SHARED_TESTS                                                \
-	cmocka_unit_test(test_repeat), cmocka_unit_test(test_rest), \
-		cmocka_unit_test(test_attempt), cmocka_unit_test(test_choose)
+		TEST(test_write_errors, start), TEST(test_truncate_punch_sync, start),             \
+		TEST(test_open_writable, start), TEST(test_write_direct_fails, start)
+#define SHARED_TESTS                                                           \
+	cmocka_unit_test(test_repeat), cmocka_unit_test(test_rest),            \
+		cmocka_unit_test(test_attempt), cmocka_unit_test(test_choose), \
+		cmocka_unit_test(test_write_full)
 
 int main(void)
 {
