@@ -96,22 +96,25 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
 	budget_init(&cache->tree_budget, params->bytes >> FOLIO_PAGE_SHIFT);
 	pthread_mutex_init(&cache->files_lock, NULL);
 	folio_types_init(cache);
+	/*
+	 * Before grace_open: of a thread that ends, what it knows goes first, then its place among readers. And before
+	 * the table is written to, which a child of fork finds empty from here on.
+	 */
+	r = thread_cache_register(cache);
+	if (r)
+		goto free_cache;
 	slot = table_insert(cache);
 	if (slot < 0) {
 		r = slot;
-		goto free_cache;
+		goto unregister;
 	}
 	r = pool_create(&cache->pool, params->bytes >> FOLIO_PAGE_SHIFT, (uint16_t)slot,
 		!(params->flags & FOLIO_CACHE_NO_HUGE_PAGES));
 	if (r)
 		goto leave_table;
-	/* The one before the other: of a thread that ends, what it knows goes first, then its place among readers. */
-	r = thread_cache_register(cache);
-	if (r)
-		goto destroy_pool;
 	r = grace_open();
 	if (r)
-		goto unregister;
+		goto destroy_pool;
 	cache->io = params->io;
 	cache->io_context = params->io_context;
 	if (cache->io)
@@ -130,12 +133,12 @@ destroy_io:
 	cache->io->destroy(cache->io_context);
 close_grace:
 	grace_close();
-unregister:
-	thread_cache_unregister(cache);
 destroy_pool:
 	pool_destroy(&cache->pool);
 leave_table:
 	folio_ptr_store_relaxed(&cache_table[slot], NULL);
+unregister:
+	thread_cache_unregister(cache);
 free_cache:
 	folio_types_destroy(cache);
 	pthread_mutex_destroy(&cache->files_lock);

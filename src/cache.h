@@ -131,9 +131,10 @@ struct fill {
 	struct folio *folio[FILL_FOLIOS];
 };
 
-/* The caches of this process by the number that their descriptors carry. */
+/* The caches of this process by the number that their descriptors carry. A child of fork begins with none. */
 extern folio_ptr cache_table[CACHES_MAX];
 
+/* Of a folio of this process. (In a child, a folio of the parent's may have the number of another, or of none.) */
 static inline struct folio_cache *cache_of(const struct folio *folio)
 {
 	return (struct folio_cache *)folio_ptr_load_relaxed(&cache_table[folio->pool]);

@@ -19,6 +19,12 @@ void folio_release(struct folio *folio)
 {
 	struct folio_cache *cache = cache_of(folio);
 
+	/*
+	 * A child of fork puts what its parent had pinned. The pool is not the child's: a thread that the child does not have
+	 * may hold its locks. The number in the descriptor may by now be that of a cache of the child's own.
+	 */
+	if (unlikely(!cache || !pool_has(&cache->pool, folio)))
+		return;
 	version_break(&folio->version);
 	cache->type[folio->type].release(cache, folio);
 }

@@ -145,6 +145,12 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 		free(pool->stock);
 		return -ENOMEM;
 	}
+	/*
+	 * A child of fork gets no copy of the frames: while it lives each frame that is filled would be there twice, past
+	 * the budget; and open(2) wants it so, where the device may be writing into them at the time. Descriptors it gets: it
+	 * may still put.
+	 */
+	madvise(pool->data, pool->data_bytes, MADV_DONTFORK);
 	/* One mapping for both: a look-up's few places lie in few huge pages. */
 	pool->folios = (struct folio *)(start + FOLIO_SKEW);
 	pool->hint = (folio_u32 *)(pool->folios + pages);

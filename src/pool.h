@@ -98,6 +98,12 @@ static inline uint64_t pool_free_pages(const struct pool *pool)
 	return folio_u64_load_relaxed(&pool->free);
 }
 
+/* Is it a descriptor of this pool? */
+static inline bool pool_has(const struct pool *pool, const struct folio *folio)
+{
+	return (uintptr_t)folio - (uintptr_t)pool->folios < pool->pages * sizeof(*folio);
+}
+
 static inline struct folio *pool_folio(const struct pool *pool, uint32_t page)
 {
 	return &pool->folios[page];

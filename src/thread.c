@@ -79,6 +79,11 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+	unsigned i;
+
+	/* The parent's caches are not the child's, which may open as many. */
+	for (i = 0; i < CACHES_MAX; i++)
+		folio_ptr_store_relaxed(&cache_table[i], NULL);
 	memset(thread_caches, 0, sizeof(thread_caches));
 	thread_last = (struct thread_cache){0};
 	thread_shards = NULL;

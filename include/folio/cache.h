@@ -25,7 +25,18 @@
  * over then. A read at the end of the file asks for the size again, so that growth is seen.
  *
  * After fork(2) the child must not use a cache that the parent opened: every call on it returns
- * -ESTALE. A child may open caches of its own.
+ * -ESTALE. Page frames are not inherited: a child that touches memory which the parent had pinned, or had
+ * taken with folio_alloc, gets SIGSEGV. It may put such a folio (and get it again, and ask for its order and index), which
+ * gives nothing back. A child may open caches of its own, as many as any process. One that was forked inside a
+ * call (in a backend's function, in a type's release) must not return from there.
+ *
+ * A thread must not be cancelled inside a call (pthread_cancel), nor leave it in another way (longjmp,
+ * pthread_exit in a backend's function). There are cancellation points inside: whatever the backend
+ * calls (the library's own: open, fstat, preadv, waiting for room among the requests), and joining threads in
+ * folio_cache_close. What the call holds is then held for ever: a page that it was filling stays locked and who wants it
+ * waits without end, as does who wants a lock of the cache. A program that cancels threads turns it off around calls
+ * (pthread_setcancelstate), or at least never makes it asynchronous (pthread_setcanceltype) and calls
+ * nothing but what cannot miss: folio_get and folio_put contain no cancellation point.
  */
 #ifndef FOLIO_CACHE_H
 #define FOLIO_CACHE_H
