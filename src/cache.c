@@ -26,8 +26,8 @@ static int check(const struct folio_cache_params *params)
 	const uint32_t flags =
 		FOLIO_CACHE_BUFFERED | FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD;
 
-	if (!params || params->size < sizeof(*params) || params->flags & ~flags ||
-		params->bytes < FOLIO_CACHE_BYTES_MIN || params->io_depth > IO_DEPTH_MAX)
+	if (params->flags & ~flags || params->bytes < FOLIO_CACHE_BYTES_MIN ||
+		params->io_depth > IO_DEPTH_MAX)
 		return -EINVAL;
 	if (params->bytes >> FOLIO_PAGE_SHIFT >= POOL_NONE)
 		return -EINVAL;
@@ -77,15 +77,20 @@ static int table_insert(struct folio_cache *cache)
 	return -EMFILE;
 }
 
-int folio_cache_open(const struct folio_cache_params *params, struct folio_cache **result)
+int folio_cache_open(const struct folio_cache_params *given, struct folio_cache **result)
 {
-	unsigned depth;
+	/* A program may know fewer of them: the rest is 0. */
+	struct folio_cache_params all = {0}, *params = &all;
 	struct folio_cache *cache;
+	unsigned depth;
 	int r, slot;
 
-	r = check(params);
-	if (r || !result)
+	if (!given || !result || given->size < offsetof(struct folio_cache_params, dirty_bytes))
 		return -EINVAL;
+	memcpy(&all, given, given->size < sizeof(all) ? given->size : sizeof(all));
+	r = check(params);
+	if (r)
+		return r;
 	cache = aligned_alloc(64, (sizeof(*cache) + 63) & ~(size_t)63);
 	if (!cache)
 		return -ENOMEM;
@@ -123,12 +128,17 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
 		r = io_choose(&cache->io, &cache->io_context, depth);
 	if (r)
 		goto close_grace;
-	r = evict_create(cache);
+	r = writeback_create(cache, params);
 	if (r)
 		goto destroy_io;
+	r = evict_create(cache);
+	if (r)
+		goto destroy_writeback;
 	*result = cache;
 	return 0;
 
+destroy_writeback:
+	writeback_destroy(cache);
 destroy_io:
 	cache->io->destroy(cache->io_context);
 close_grace:
@@ -160,6 +170,7 @@ int folio_cache_close(struct folio_cache *cache)
 	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pool.pages)
 		return -EBUSY;
 	evict_destroy(cache);
+	writeback_destroy(cache);
 	cache->io->destroy(cache->io_context);
 	/* Nodes and inodes that still wait for their grace period are charged to the budget in here. */
 	grace_barrier();
@@ -214,6 +225,12 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.refaults = count[STAT_REFAULTS],
 		.invalidations = count[STAT_INVALIDATIONS],
 		.out_of_memory = count[STAT_OUT_OF_MEMORY],
+		.pages_dirty = folio_u64_load_relaxed(&cache->writeback.pages),
+		.pages_writeback = folio_u64_load_relaxed(&cache->writeback.pages_under_way),
+		.writes = count[STAT_WRITES],
+		.write_bytes = count[STAT_WRITE_BYTES],
+		.write_errors = count[STAT_WRITE_ERRORS],
+		.throttled = count[STAT_THROTTLED],
 	};
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return 0;

@@ -6,9 +6,13 @@
  *
  *   cache->files_lock       opening and closing of files
  *   file->streams.lock      one handle's read-ahead
+ *   inode->map_lock         which pages a file has: shared by who writes, alone who truncates or punches
+ *   inode->size_lock        who makes the file longer
  *   inode->attr_lock        what the system last said of a file
+ *   a folio, FOLIO_LOCKED   its contents; one at a time
  *   inode->tree.lock        what is where in one file
  *   cache->evict.lock       the queues
+ *   cache->writeback.lock   inodes with dirty folios, runs, errors
  *   pool: stock, lists      free pages (pool.c)
  *   thread.c's lock         shards of statistics; taken with none of the above
  *
@@ -25,6 +29,7 @@
 #include "readahead.h"
 #include "thread.h"
 #include "tree.h"
+#include "writeback.h"
 
 #define CACHES_MAX 64
 
@@ -50,6 +55,7 @@ struct folio_cache {
 
 	struct pool pool;
 	struct evict evict;
+	struct writeback writeback;
 
 	pthread_mutex_t files_lock;
 	struct inode *inodes; /* guarded by files_lock */
@@ -89,15 +95,32 @@ struct inode {
 	/* Guarded by the cache's files_lock. */
 	struct inode *next;
 	uint64_t opens;
+	/*
+	 * The backend's, of the first who opened it for writing; set under files_lock, once. From then on the file is the cache's:
+	 * its size is what the cache says, and nobody asks the system.
+	 */
+	void *write_handle;
+	pthread_rwlock_t map_lock;
+	pthread_mutex_t size_lock;
+	/* Bytes that the backend's file has, behind which it reads as nothing. Stored under the tree's lock, or map_lock alone. */
+	folio_u64 disk_size;
 	/* Guarded by the tree's lock: pages in the tree, in folios of 64 pages and more, and in smaller ones. */
 	uint64_t pages_large, pages_small;
+	uint64_t pages_dirty; /* dirty or on their way; likewise */
+	/* writeback.c; guarded by its lock. */
+	struct inode *dirty_next;
+	struct timespec dirty_since;
+	folio_u32 dirty_listed;
+	uint32_t errors; /* write-backs that failed */
+	int error;       /* the last one's errno */
+	int lost; /* errno of a failed sync: what was written before it is not known to be there */
 	/* Guarded by attr_lock: what the system last said. */
 	pthread_mutex_t attr_lock;
 	uint64_t attr_size;
 	int64_t attr_mtime_sec;
 	uint32_t attr_mtime_nsec;
 	struct grace_head grace;
-	/* Fills in flight that no caller waits for by itself; INODE_CLOSING when somebody waits for zero. */
+	/* Reads and writes in flight that no caller waits for by itself; INODE_CLOSING when somebody waits for zero. */
 	_Alignas(64) folio_u32 fills;
 };
 
@@ -108,6 +131,8 @@ struct folio_file {
 	struct inode *inode;
 	struct folio_cache *cache;
 	uint64_t cache_id;
+	bool writable;
+	uint32_t told; /* of the inode's errors; guarded by the lock of writeback */
 	struct folio *folios;
 	char *data;
 	folio_u32 *hint;
@@ -125,6 +150,7 @@ struct folio_file {
 struct fill {
 	struct folio_io_request request;
 	struct inode *inode;
+	uint64_t disk_size; /* the inode's, when it began */
 	uint32_t count;
 	uint64_t pages;
 	struct iovec iov[FILL_FOLIOS];
@@ -156,6 +182,17 @@ void folio_types_destroy(struct folio_cache *cache);
 int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct stats_shard *shard, struct inode **inode);
 void inode_put(struct inode *inode, struct stats_shard *shard);
+
+/*
+ * I/O in flight that the inode has to outlive. The inode may be gone after the end; its address is good enough to wake
+ * who waits, and a wake for nobody harms nobody (futex.h).
+ */
+static inline void inode_io_begin(struct inode *inode)
+{
+	folio_u32_fetch_add_relaxed(&inode->fills, 1);
+}
+
+void inode_io_end(struct inode *inode);
 
 /*
  * Take a folio out of @inode's tree: erased, no owner, out of the queues. The caller holds the tree's lock and
@@ -195,15 +232,39 @@ static inline uint64_t hint_at(const struct inode *inode, uint64_t start, uint64
 	return start + (offset >> (folio_u8_load_relaxed(&inode->hint_shift) & 63));
 }
 
-/* Drop the pages first .. last. */
+/* Drop the pages first .. last, but for what is dirty, or on its way to the file. */
 void inode_invalidate(
 	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+
+/* Drop the pages first .. last, also what is dirty. Nothing of them is on its way to the file. Returns dirty pages dropped. */
+uint64_t inode_discard(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+
+/*
+ * Make a large folio smaller ones, by halves, so that page @index is alone. The caller has it pinned and locked, and has the lock
+ * and a pin on the first of them afterwards. False: it is pinned by others, dirty, or has left its file; then it is as it was.
+ */
+bool inode_split(struct inode *inode, struct folio *folio, uint64_t index);
 
 /*
  * Ask the system for size and time of change; drop what is stale. With @growth_only the time of change does not
  * matter, and only the old last page is dropped when the file grew. Returns 1 when something had changed, 0, -errno.
  */
 int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard);
+
+/* file.c: for who writes. */
+
+/*
+ * The folio that has page @index, good, with a reference, and the caller counted as busy; filled if it was not there. @pages: how many
+ * are wanted from there on. Errors as folio_file_get_page's, -FILL_ENDED behind the end.
+ */
+int file_get(struct folio_file *file, uint64_t index, uint64_t pages, struct stats_shard *shard,
+	struct folio **folio);
+/* The same, but only if it is there, good or not. NULL: not there; -EOVERFLOW in *error, or 0. */
+struct folio *file_find(
+	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error);
+/* By the hint, if it leads to the page, and the caller is known: then it is not counted as busy. */
+struct folio *file_hit(struct folio_file *file, uint64_t index);
 
 /* fill.c */
 
@@ -224,6 +285,19 @@ struct fill_batch {
 uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end,
 	uint64_t mark, uint8_t heat);
 void fill_submit(struct fill_batch *batch);
+
+/*
+ * A folio for pages from @index on, up to @end at most, none of which is there: in the tree, LOCKED, with a reference of the
+ * caller's, who is counted as busy, and who ends it with fill_good or fill_failed. For who has all its contents.
+ * 0, -EEXIST, -ENOMEM.
+ */
+int fill_new(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
+	struct folio **folio);
+/*
+ * The contents are good; @valid bytes of it are the file's. @size: 0, or the folio is dirty and the file has at least
+ * so many bytes from here on. False: it has left the tree meanwhile, and is good for those only who have it.
+ */
+bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size);
 
 /* How many of the pages from @index up to and without @end are not there. */
 uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
@@ -249,6 +323,14 @@ static inline bool nodes_are_short(const struct folio_cache *cache)
 	const struct tree_budget *budget = &cache->tree_budget;
 
 	return folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max - budget->nodes_max / 8;
+}
+
+/* The file has at least so many bytes. The caller has size_lock, if they are more than it had. */
+static inline void inode_reach(struct inode *inode, uint64_t size)
+{
+	/* release: pairs with who reads the size before he looks a page up. */
+	if (size > folio_u64_load_relaxed(&inode->size))
+		folio_u64_store_release(&inode->size, size);
 }
 
 /* Pages that a file of @size bytes has. */

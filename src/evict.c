@@ -454,6 +454,8 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 		folio = alloc_evicting(cache, order, smaller, &seen, shard);
 		if (folio)
 			return folio;
+		/* What is dirty has a reference, too; when it is written, it can go. */
+		writeback_kick(cache);
 		if (effort != EVICT_WAIT || !evict_wait(evict, seen))
 			break;
 	}

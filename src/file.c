@@ -395,9 +395,9 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 		evict_busy_begin(evict);
 		folio = lookup_pin(inode, index, &held, &refused, shard);
 		if (folio) {
-			/* acquire: pairs with folio_unlock. */
+			/* acquire: pairs with folio_filled. */
 			flags = folio_u32_load_acquire(&folio->flags);
-			if (flags & FOLIO_LOCKED) {
+			if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
 				missed = true;
 				if (!nowait)
 					flags = folio_wait_unlocked(folio);
@@ -439,6 +439,59 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 	}
 }
 
+int file_get(struct folio_file *file, uint64_t index, uint64_t pages, struct stats_shard *shard,
+	struct folio **folio)
+{
+	return get_page(file, index, pages, false, shard, folio);
+}
+
+struct folio *file_find(
+	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error)
+{
+	struct evict *evict = &file->cache->evict;
+	bool held, refused = false;
+	struct folio *folio;
+
+	evict_busy_begin(evict);
+	folio = lookup_pin(file->inode, index, &held, &refused, shard);
+	if (!folio) {
+		if (held)
+			evict_busy_end(evict);
+		else
+			evict_busy_cancel(evict);
+	}
+	*error = refused ? -EOVERFLOW : 0;
+	return folio;
+}
+
+/* Step 3 of a pinned hit, see folio_file_get_page. @hint: what led to @folio, to which the caller has a reference. */
+static inline __attribute__((always_inline)) bool pin_is_right(
+	struct folio_file *file, struct folio *folio, uint32_t hint, uint64_t index)
+{
+	uint64_t version, in_folio = index & ((UINT64_C(1) << hint_order(hint)) - 1);
+
+	return version_load_begin(&folio->version, &version) &&
+	       folio_ptr_load_relaxed(&folio->owner) == file->inode &&
+	       folio_u64_load_relaxed(&folio->index) + in_folio == index &&
+	       in_folio << FOLIO_PAGE_SHIFT < folio_u32_load_relaxed(&folio->valid);
+}
+
+struct folio *file_hit(struct folio_file *file, uint64_t index)
+{
+	uint32_t hint =
+		folio_u32_load_relaxed(hint_of(file, file->inode, index << FOLIO_PAGE_SHIFT));
+	struct folio *folio = &file->folios[hint_page(hint)];
+
+	if (!folio_ref_try_get(&folio->ref))
+		return NULL;
+	if (likely(pin_is_right(file, folio, hint, index))) {
+		stats_add(thread_last.shard, STAT_HITS, 1);
+		return folio;
+	}
+	folio_put(folio);
+	return NULL;
+}
+
 /* ---- the public face ---- */
 
 int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode,
@@ -448,7 +501,11 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	struct folio_file *file;
 	int r;
 
-	if (!cache || !path || !result || flags & ~(O_CLOEXEC | O_NOFOLLOW | O_NOATIME))
+	const int also = O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NOATIME;
+	bool writable = (flags & O_ACCMODE) == O_RDWR;
+
+	if (!cache || !path || !result || flags & ~(O_RDWR | also) ||
+		(flags & O_TRUNC && !writable))
 		return -EINVAL;
 	if (!shard)
 		return thread_error(cache);
@@ -456,7 +513,8 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	if (!file)
 		return -ENOMEM;
 	pthread_mutex_lock(&cache->files_lock);
-	r = inode_get(cache, path, flags, mode, shard, &file->inode);
+	/* Truncated by the cache, which may have the file open already. */
+	r = inode_get(cache, path, flags & ~O_TRUNC, mode, shard, &file->inode);
 	if (!r)
 		cache->files_open++;
 	pthread_mutex_unlock(&cache->files_lock);
@@ -471,29 +529,68 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file->hint = cache->pool.hint;
 	file->hint_mask = cache->pool.hint_mask;
 	file->hint_start = file->inode->hint_start;
+	file->writable = writable;
+	file->told = writeback_errors(file->inode);
 	streams_init(&file->streams);
+	if (flags & O_TRUNC) {
+		r = folio_file_truncate(file, 0);
+		if (r) {
+			folio_file_close(file);
+			return r;
+		}
+	}
 	*result = file;
 	return 0;
 }
 
-int folio_file_close(struct folio_file *file)
+/* Close it, unless it is the last one of a file with dirty pages that cannot be written: returns why not. */
+static int close_file(struct folio_file *file, bool abandon)
 {
 	struct folio_cache *cache;
 	struct stats_shard *shard;
+	struct inode *inode;
+	bool dirty;
+	int r = 0;
 
 	if (!file)
 		return -EINVAL;
 	cache = file->cache;
+	inode = file->inode;
 	shard = thread_enter(cache, cache->id);
 	if (!shard)
 		return thread_error(file->cache);
+	/* Before the lock: for as long as it takes others open and close. What is left then is what they wrote meanwhile. */
+	if (inode->write_handle)
+		r = writeback_clean(inode, shard);
 	pthread_mutex_lock(&cache->files_lock);
-	inode_put(file->inode, shard);
-	cache->files_open--;
+	if (inode->opens > 1) {
+		/* Others have it open, and with it what is dirty. */
+		dirty = false;
+		r = 0;
+	} else {
+		r = inode->write_handle ? writeback_clean(inode, shard) : 0;
+		dirty = r != 0;
+	}
+	if (!dirty || abandon) {
+		inode_put(inode, shard);
+		cache->files_open--;
+	}
 	pthread_mutex_unlock(&cache->files_lock);
+	if (dirty && !abandon)
+		return r;
 	streams_destroy(&file->streams);
 	free(file);
-	return 0;
+	return r;
+}
+
+int folio_file_close(struct folio_file *file)
+{
+	return close_file(file, false);
+}
+
+int folio_file_abandon(struct folio_file *file)
+{
+	return close_file(file, true);
 }
 
 uint64_t folio_file_size(const struct folio_file *file)
@@ -539,6 +636,40 @@ static void drop_outgrown(struct folio_file *file, uint64_t index, struct stats_
 	inode_invalidate(file->inode, index, index, shard);
 }
 
+#define COPY_TRIES 16
+
+/*
+ * Copy out of a pinned folio that was good, as it is between two writes. It is broken only while somebody has it locked:
+ * waits for him, and where writer follows writer asks for the lock in the end. Returns 0, or -EAGAIN with @nowait.
+ */
+static int copy_pinned(struct folio *folio, void *buf, const void *from, size_t len, bool nowait)
+{
+	unsigned tries;
+
+	for (tries = 0; tries < COPY_TRIES; tries++) {
+		uint64_t version;
+		uint32_t flags;
+
+		if (version_load_begin(&folio->version, &version)) {
+			copy_out(buf, from, len);
+			if (version_recheck(&folio->version, version))
+				return 0;
+		}
+		flags = folio_u32_load_relaxed(&folio->flags);
+		if (flags & FOLIO_LOCKED) {
+			if (nowait)
+				return -EAGAIN;
+			folio_flags_wait(folio, flags);
+		}
+	}
+	if (nowait)
+		return -EAGAIN;
+	folio_lock_wait(folio);
+	copy_out(buf, from, len);
+	folio_unlocked(folio);
+	return 0;
+}
+
 /* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
 	bool nowait, struct stats_shard *shard)
@@ -555,8 +686,11 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	if (!r) {
 		if (len > left)
 			len = left;
-		copy_out(buf, (char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)),
-			len);
+		r = copy_pinned(folio, buf,
+			(char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)), len,
+			nowait);
+	}
+	if (!r) {
 		marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
@@ -772,8 +906,6 @@ static __attribute__((noinline)) int get_touch(
 int folio_file_get_page(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
-	uint64_t version, in_folio;
-	struct inode *inode;
 	struct folio *folio;
 	uint32_t hint;
 
@@ -781,22 +913,18 @@ int folio_file_get_page(
 		return -EINVAL;
 	if (unlikely(!thread_hit(file->cache_id)))
 		return get_slow(file, index, flags, result, page);
-	inode = file->inode;
-	hint = folio_u32_load_relaxed(hint_of(file, inode, index << FOLIO_PAGE_SHIFT));
+	hint = folio_u32_load_relaxed(hint_of(file, file->inode, index << FOLIO_PAGE_SHIFT));
 	folio = &file->folios[hint_page(hint)];
-	in_folio = index & ((UINT64_C(1) << hint_order(hint)) - 1);
 	FOLIO_PAUSE(pin_before_get, folio);
 	if (unlikely(!folio_ref_try_get(&folio->ref)))
 		return get_slow(file, index, flags, result, page);
 	FOLIO_PAUSE(pin_before_slot, folio);
-	if (unlikely(!version_load_begin(&folio->version, &version) ||
-		     folio_ptr_load_relaxed(&folio->owner) != inode ||
-		     folio_u64_load_relaxed(&folio->index) + in_folio != index ||
-		     in_folio << FOLIO_PAGE_SHIFT >= folio_u32_load_relaxed(&folio->valid)))
+	if (unlikely(!pin_is_right(file, folio, hint, index)))
 		return get_undo(file, index, flags, result, page, folio);
 	stats_add(thread_last.shard, STAT_HITS, 1);
 	*result = folio;
-	*page = file->data + ((hint_page(hint) + in_folio) << FOLIO_PAGE_SHIFT);
+	*page = file->data + ((hint_page(hint) + (index & ((UINT64_C(1) << hint_order(hint)) - 1)))
+				     << FOLIO_PAGE_SHIFT);
 	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
 		return get_touch(file, folio, index);
 	return 0;

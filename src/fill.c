@@ -23,6 +23,8 @@
 static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 {
 	fill->inode = inode;
+	/* acquire: pairs with the end of a write: what it has written is read. */
+	fill->disk_size = folio_u64_load_acquire(&inode->disk_size);
 	fill->count = 0;
 	fill->pages = 0;
 	fill->request = (struct folio_io_request){
@@ -184,11 +186,11 @@ static void give_hints(const struct inode *inode, const struct folio *folio)
 		folio_u32_store_relaxed(&pool->hint[at & pool->hint_mask], hint);
 }
 
-/* Step 5 for one folio, good; @valid bytes of it are the file's. */
-static void fill_good(struct inode *inode, struct folio *folio, uint64_t valid)
+/* Step 5 for one folio, good. */
+bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
 {
 	struct folio_cache *cache = inode->cache;
-	bool refault = folio->refault;
+	bool refault = folio->refault, in_tree;
 
 	/* Data for who copies, and for who pins it and finds that the file has more by now (file.c). */
 	version_break(&folio->version);
@@ -198,14 +200,22 @@ static void fill_good(struct inode *inode, struct folio *folio, uint64_t valid)
 	FOLIO_PAUSE(fill_settled, folio);
 	tree_lock(&inode->tree);
 	/* Unless somebody invalidated it meanwhile. */
-	if (folio_ptr_load_relaxed(&folio->owner))
+	in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
+	if (in_tree) {
 		tree_replace_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
+		if (size) {
+			writeback_mark_locked(inode, folio);
+			/* While it is locked: write-back that finds it goes as far as the size. */
+			inode_reach(inode, size);
+		}
+	}
 	tree_unlock(&inode->tree);
 	FOLIO_PAUSE(fill_replaced, folio);
 	give_hints(inode, folio);
-	folio_unlock(folio, FOLIO_UPTODATE);
+	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);
 	evict_insert(cache, folio, refault);
+	return in_tree;
 }
 
 /* Step 5 for one folio, failed. */
@@ -221,7 +231,7 @@ static void fill_failed(struct inode *inode, struct folio *folio, int error)
 		inode_erase_locked(inode, folio);
 	tree_unlock(&inode->tree);
 	FOLIO_PAUSE(fill_erased, folio);
-	folio_unlock(folio, FOLIO_ERROR);
+	folio_filled(folio, FOLIO_ERROR);
 	if (in_tree)
 		folio_put(folio);
 }
@@ -231,6 +241,9 @@ static uint64_t fill_expected(const struct fill *fill)
 {
 	uint64_t size = folio_u64_load_acquire(&fill->inode->size), offset = fill->request.offset;
 	uint64_t pages = fill->pages << FOLIO_PAGE_SHIFT;
+
+	if (size > fill->disk_size)
+		size = fill->disk_size;
 
 	if (size <= offset)
 		return 0;
@@ -244,7 +257,8 @@ static uint64_t fill_expected(const struct fill *fill)
  * A folio that somebody dropped meanwhile goes to those who wait for it and to nobody else: they take what the file
  * had when it was read. One that is still in the tree has to be all that the file has now.
  */
-static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t done, uint64_t size)
+static int fill_end_folio(
+	struct inode *inode, struct folio *folio, uint64_t done, uint64_t size, uint64_t disk_size)
 {
 	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio), valid;
 	int error = 0;
@@ -257,8 +271,11 @@ static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t don
 		if (start >= size)
 			error = FILL_ENDED;
 		/* The backend broke its word, and what is missing must not become zeros. */
-		else if (done < bytes && done < size - start)
+		else if (done < bytes && start + done < (size < disk_size ? size : disk_size))
 			error = EIO;
+		/* Behind what the backend has, a file that is written has zeros. */
+		else if (size > disk_size)
+			valid = bytes < size - start ? bytes : size - start;
 		/* What the file grew by is read when its size is known: should it shrink before, nobody asks for it. */
 		else if (valid > size - start)
 			valid = size - start;
@@ -272,7 +289,7 @@ static int fill_end_folio(struct inode *inode, struct folio *folio, uint64_t don
 		version_break(&folio->version);
 		memset((char *)folio->data + done, 0, bytes - done);
 	}
-	fill_good(inode, folio, valid);
+	fill_good(inode, folio, valid, 0);
 	return 0;
 }
 
@@ -303,7 +320,7 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 		if (r)
 			fill_failed(inode, folio, -r);
 		else
-			r = fill_end_folio(inode, folio, done, size);
+			r = fill_end_folio(inode, folio, done, size, fill->disk_size);
 		done -= done < bytes ? done : bytes;
 		failed = failed || (r && r != -FILL_ENDED);
 		if (i == 0)
@@ -335,12 +352,7 @@ static void fill_complete(struct folio_io_request *request, ssize_t result)
 		shard = cache->shard_spare;
 	fill_end(fill, result, false, shard);
 	free(fill);
-	/*
-	 * release: pairs with drain: the fill has let go of the inode's pages. The inode may be gone after this; its
-	 * address is good enough to wake who waits, and a wake for nobody harms nobody (futex.h).
-	 */
-	if (folio_u32_fetch_sub_release(&inode->fills, 1) == (INODE_CLOSING | 1))
-		futex_wake(&inode->fills, 1);
+	inode_io_end(inode);
 }
 
 void fill_submit(struct fill_batch *batch)
@@ -380,7 +392,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 				break;
 			continue;
 		}
-		folio_u32_fetch_add_relaxed(&inode->fills, 1);
+		inode_io_begin(inode);
 		stats_add(shard, STAT_FILLS, 1);
 		stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
 		index += fill->pages;
@@ -392,31 +404,56 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 	return added;
 }
 
+/* The first folio of a fill by the calling thread, for page @index, if it is not there. 0, -EEXIST, -ENOMEM. */
+static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, uint64_t end,
+	struct stats_shard *shard)
+{
+	int r, tries = 3;
+
+	fill_init(fill, inode, index);
+	/* Short of nodes by now, or then: others may have waited for a grace period meanwhile. */
+	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
+		tries-- > 0)
+		if (nodes_are_short(inode->cache))
+			grace_barrier();
+	return r == -ENOBUFS ? -ENOMEM : r;
+}
+
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
 	struct folio **folio)
 {
 	struct folio_cache *cache = inode->cache;
 	struct fill fill;
 	ssize_t result;
-	int r, tries = 3;
+	int r;
 
-	fill_init(&fill, inode, index);
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
-	/* Short of nodes by now, or then: others may have waited for a grace period meanwhile. */
-	while ((r = fill_extend(&fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
-		tries-- > 0)
-		if (nodes_are_short(cache))
-			grace_barrier();
+	r = fill_begin(&fill, inode, index, end, shard);
 	if (r)
-		return r == -ENOBUFS ? -ENOMEM : r;
+		return r;
 	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
 	stats_add(shard, STAT_FILLS, 1);
 	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);
 	result = cache->io->read(
 		cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
 	r = fill_end(&fill, result, true, shard);
+	if (!r)
+		*folio = fill.folio[0];
+	return r;
+}
+
+int fill_new(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
+	struct folio **folio)
+{
+	struct fill fill;
+	int r;
+
+	end = gap_end(inode, index, end);
+	if (end == index)
+		return -EEXIST;
+	r = fill_begin(&fill, inode, index, end, shard);
 	if (!r)
 		*folio = fill.folio[0];
 	return r;

@@ -11,6 +11,12 @@
  *   failed      live, ERROR, version odd, type FILE                 out of the tree; who waited still pins it
  *   evicting    frozen, version odd                                 erased, on its way to the pool
  *   dropped     live, owner NULL                                    out of the tree; who pinned it keeps it
+ *
+ * and of a good one, in the tree, when its file is written:
+ *
+ *   writing     LOCKED, UPTODATE, version odd                       by a call, or by the program (folio_lock)
+ *   dirty       DIRTY, a reference of the dirty state                eviction cannot freeze it (evict.c, C)
+ *   writeback   WRITEBACK, that reference still                      nobody gets the lock; then good, or dirty again
  */
 #ifndef FOLIO_SRC_FOLIO_H
 #define FOLIO_SRC_FOLIO_H
@@ -20,14 +26,17 @@
 #include "futex.h"
 #include "version.h"
 
-#define likely(x)          __builtin_expect(!!(x), 1)
-#define unlikely(x)        __builtin_expect(!!(x), 0)
+#define likely(x)      __builtin_expect(!!(x), 1)
+#define unlikely(x)    __builtin_expect(!!(x), 0)
 
 /* folio->flags */
-#define FOLIO_LOCKED       1u /* being filled; who wants it waits */
-#define FOLIO_WAITERS      2u /* somebody sleeps on flags */
-#define FOLIO_UPTODATE     4u /* contents good; never set on a folio whose read failed */
-#define FOLIO_ERROR        8u /* the read failed; the errno is in error */
+#define FOLIO_LOCKED   1u /* being filled, or being written by whoever locked it */
+#define FOLIO_WAITERS  2u /* somebody sleeps on flags */
+#define FOLIO_UPTODATE 4u /* contents good; never set on a folio whose read failed */
+#define FOLIO_ERROR    8u /* the read failed; the errno is in error */
+#define FOLIO_DIRTY \
+	16u /* the file does not have it yet; goes with a reference and the tree's mark */
+#define FOLIO_WRITEBACK    32u /* on its way to the file, and stays as it is until then; likewise */
 
 /* folio->type; a program's own begin at FOLIO_TYPE_PROGRAM. */
 #define FOLIO_TYPE_FREE    0u
@@ -97,38 +106,77 @@ static inline bool entry_is_good(const void *entry)
 	return (intptr_t)entry > 0 && !((uintptr_t)entry & 3);
 }
 
+/* Sleep until the flags are not @flags any more, or for no reason. The caller has the folio pinned. */
+static inline void folio_flags_wait(struct folio *folio, uint32_t flags)
+{
+	if (!(flags & FOLIO_WAITERS)) {
+		if (!folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WAITERS))
+			return;
+		flags |= FOLIO_WAITERS;
+	}
+	futex_wait(&folio->flags, flags);
+}
+
 /*
- * Sleep until the folio is not LOCKED. The caller has it pinned, so the descriptor is not reused meanwhile.
- * Returns the flags then. acquire: pairs with folio_unlock; what the filler wrote is seen.
+ * Sleep until the folio's contents are good or never will be. The caller has it pinned, so the descriptor is not reused meanwhile.
+ * Returns the flags then. acquire: pairs with folio_filled; what the filler wrote is seen.
  */
 static inline uint32_t folio_wait_unlocked(struct folio *folio)
 {
 	uint32_t flags;
 
-	while ((flags = folio_u32_load_acquire(&folio->flags)) & FOLIO_LOCKED) {
-		if (!(flags & FOLIO_WAITERS)) {
-			if (!folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WAITERS))
-				continue;
-			flags |= FOLIO_WAITERS;
-		}
-		futex_wait(&folio->flags, flags);
-	}
+	while (!((flags = folio_u32_load_acquire(&folio->flags)) & (FOLIO_UPTODATE | FOLIO_ERROR)))
+		folio_flags_wait(folio, flags);
 	return flags;
 }
 
 /*
- * End the fill with FOLIO_UPTODATE or FOLIO_ERROR and wake who waits. A wake may come when the last waiter
- * has gone and the descriptor serves another life: type-stable memory makes it a spurious one.
+ * Lock a pinned folio for writing. Waits for who fills it, who writes it, and for its way to the file to end: under I/O
+ * it stays as it is. acquire: pairs with folio_unlocked and folio_written; what was stored under the lock is seen.
  */
-static inline void folio_unlock(struct folio *folio, uint32_t result)
+static inline void folio_lock_wait(struct folio *folio)
 {
 	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
-	/* release: pairs with folio_wait_unlocked and with the pinned look-up's load of flags. */
-	while (!folio_u32_cas_release(&folio->flags, &flags, result))
+	for (;;) {
+		if (!(flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))) {
+			if (folio_u32_cas_acquire(&folio->flags, &flags, flags | FOLIO_LOCKED))
+				return;
+			continue;
+		}
+		folio_flags_wait(folio, flags);
+		flags = folio_u32_load_relaxed(&folio->flags);
+	}
+}
+
+/*
+ * Take @clear out of the flags and put @set in, and wake who waits. release: pairs with folio_lock_wait and
+ * folio_flags_wait's callers. A wake may be spurious, as folio_filled's.
+ */
+static inline void folio_flags_change(struct folio *folio, uint32_t clear, uint32_t set)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	while (!folio_u32_cas_release(
+		&folio->flags, &flags, (flags & ~(clear | FOLIO_WAITERS)) | set))
 		continue;
 	if (flags & FOLIO_WAITERS)
 		futex_wake(&folio->flags, INT_MAX);
+}
+
+static inline void folio_unlocked(struct folio *folio)
+{
+	folio_flags_change(folio, FOLIO_LOCKED, 0);
+}
+
+/*
+ * End the fill with FOLIO_UPTODATE (perhaps FOLIO_DIRTY) or FOLIO_ERROR and wake who waits. A wake may come when the last waiter
+ * has gone and the descriptor serves another life: type-stable memory makes it a spurious one.
+ */
+static inline void folio_filled(struct folio *folio, uint32_t result)
+{
+	/* release: pairs with folio_wait_unlocked and with the pinned look-up's load of flags. */
+	folio_flags_change(folio, ~UINT32_C(0), result);
 }
 
 #endif

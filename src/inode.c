@@ -3,6 +3,7 @@
  * inode.c - a file, once for all who have it open: its tree, its size, dropping its pages.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "cache.h"
@@ -19,13 +20,20 @@ void inode_erase_locked(struct inode *inode, struct folio *folio)
 
 #define DROP_BATCH 64
 
-void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+/*
+ * Drop the pages first .. last: what is clean, and with @discard also dirty folios that lie in the range as a whole. Returns dirty
+ * pages dropped; *busy: something was left because it is on its way to the file.
+ */
+static uint64_t drop(struct inode *inode, uint64_t first, uint64_t last, bool discard, bool *busy,
+	struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
-	uint64_t index = first, pages = 0;
+	uint64_t index = first, pages = 0, dirty = 0;
+	bool was_dirty[DROP_BATCH];
 	unsigned n, i;
 	void *entry;
 
+	*busy = false;
 	do {
 		n = 0;
 		/* Between the queue and the pool the pages are in our hands. */
@@ -33,10 +41,24 @@ void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct
 		tree_lock(&inode->tree);
 		while (n < DROP_BATCH && (entry = tree_next(&inode->tree, &index, last))) {
 			struct folio *folio = entry_folio(entry);
+			uint64_t size = UINT64_C(1) << folio->order;
+			/* Both change under this lock. */
+			uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
+			if (flags & FOLIO_WRITEBACK ||
+				(flags & FOLIO_DIRTY && !(discard && folio->index >= first &&
+								last - folio->index >= size - 1))) {
+				*busy = *busy || flags & FOLIO_WRITEBACK;
+				index = folio->index + size;
+				if (index > last)
+					break;
+				continue;
+			}
 			/* In the tree and its lock is held: the tree's reference is ours to drop. */
+			was_dirty[n] = writeback_forget_locked(inode, folio);
 			inode_erase_locked(inode, folio);
-			pages += UINT64_C(1) << folio->order;
+			pages += size;
+			dirty += was_dirty[n] ? size : 0;
 			dropped[n++] = folio;
 		}
 		if (n < DROP_BATCH)
@@ -47,14 +69,133 @@ void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct
 		 * whatever a late getter sees, so its second look fails. Whoever pins the folio keeps it.
 		 */
 		FOLIO_PAUSE(drop_erased, NULL);
-		for (i = 0; i < n; i++)
+		for (i = 0; i < n; i++) {
+			if (was_dirty[i])
+				folio_put(dropped[i]);
 			folio_put(dropped[i]);
+		}
 		if (n)
 			evict_busy_end(&inode->cache->evict);
 		else
 			evict_busy_cancel(&inode->cache->evict);
 	} while (n == DROP_BATCH);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
+	return dirty;
+}
+
+void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+{
+	bool busy;
+
+	drop(inode, first, last, false, &busy, shard);
+}
+
+uint64_t inode_discard(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+{
+	uint64_t dirty = 0;
+	bool busy;
+
+	do {
+		writeback_wait(inode, first, last);
+		dirty += drop(inode, first, last, true, &busy, shard);
+	} while (busy);
+	return dirty;
+}
+
+/* One of the folios that @whole becomes; frozen, and ours alone. False: there is no node for it. */
+static bool store_piece(struct inode *inode, struct folio *folio, const struct folio *whole,
+	uint64_t index, unsigned order, uint64_t valid)
+{
+	uint64_t bytes = (uint64_t)FOLIO_PAGE_SIZE << order;
+
+	version_break(&folio->version);
+	folio->type = FOLIO_TYPE_FILE;
+	folio->order = (uint8_t)order;
+	folio->refault = 0;
+	folio_u64_store_relaxed(&folio->index, index);
+	folio_u32_store_relaxed(&folio->valid, (uint32_t)(valid < bytes ? valid : bytes));
+	folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
+	/* The first stays locked. */
+	if (folio != whole)
+		folio_u32_store_relaxed(&folio->flags, FOLIO_UPTODATE);
+	folio_ptr_store_relaxed(&folio->owner, inode);
+	version_settle(&folio->version);
+	if (tree_store_locked(&inode->tree, index, order, entry_of(folio)) == 0) {
+		inode_count_locked(inode, folio, INT64_C(1) << order);
+		return true;
+	}
+	version_break(&folio->version);
+	folio_ptr_store_relaxed(&folio->owner, NULL);
+	return false;
+}
+
+/*
+ * Frozen at the caller's reference and the tree's: nobody else has it, nobody gets it, and the version keeps out who
+ * copies. Between the erase and the stores who looks for a page finds none, and waits for the tree's lock when he wants to
+ * fill it. Each piece has a reference of ours until it is queued, so that it has this life still when it is.
+ */
+bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
+{
+	struct folio_cache *cache = inode->cache;
+	uint64_t first = folio->index, start = first, valid = folio_u32_load_relaxed(&folio->valid);
+	unsigned order = folio->order, whole_order = order, n = 0, i;
+	struct {
+		uint64_t index;
+		unsigned order;
+		bool stored;
+	} piece[FOLIO_ORDER_MAX + 1];
+
+	grace_read_lock();
+	tree_lock(&inode->tree);
+	/* A dirty folio has one more. */
+	if (folio_ptr_load_relaxed(&folio->owner) != inode ||
+		!folio_ref_try_freeze(&folio->ref, 2)) {
+		tree_unlock(&inode->tree);
+		grace_read_unlock();
+		return false;
+	}
+	version_break(&folio->version);
+	evict_remove(cache, folio);
+	tree_erase_locked(&inode->tree, first, whole_order, NULL);
+	inode_count_locked(inode, folio, -(INT64_C(1) << whole_order));
+	/* The halves in which the page is not, and in the end the page. */
+	while (order > 0) {
+		uint64_t half = UINT64_C(1) << --order;
+
+		piece[n].order = order;
+		if (index - start < half) {
+			piece[n++].index = start + half;
+		} else {
+			piece[n++].index = start;
+			start += half;
+		}
+	}
+	piece[n].order = 0;
+	piece[n++].index = start;
+	for (i = 0; i < n; i++) {
+		uint64_t offset = (piece[i].index - first) << FOLIO_PAGE_SHIFT;
+		struct folio *part = folio + (piece[i].index - first);
+
+		piece[i].stored = store_piece(inode, part, folio, piece[i].index, piece[i].order,
+			valid > offset ? valid - offset : 0);
+		/* The caller's, the tree's and ours. Without a place in the tree the first is a folio that was dropped. */
+		if (part == folio || piece[i].stored)
+			folio_ref_unfreeze(&part->ref, (part == folio) + 2 * piece[i].stored);
+	}
+	tree_unlock(&inode->tree);
+	grace_read_unlock();
+	for (i = 0; i < n; i++) {
+		struct folio *part = folio + (piece[i].index - first);
+
+		if (piece[i].stored) {
+			evict_insert(cache, part, false);
+			folio_put(part);
+		} else if (part != folio) {
+			pool_free(&cache->pool, part);
+		}
+	}
+	return true;
 }
 
 int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard)
@@ -65,6 +206,11 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 	int r;
 
 	pthread_mutex_lock(&inode->attr_lock);
+	/* What is opened for writing is the cache's: it knows more than the system. */
+	if (inode->write_handle) {
+		pthread_mutex_unlock(&inode->attr_lock);
+		return 0;
+	}
 	r = cache->io->getattr(cache->io_context, inode->handle, &attr);
 	if (r < 0) {
 		pthread_mutex_unlock(&inode->attr_lock);
@@ -113,6 +259,7 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 	struct inode **result)
 {
 	struct inode *inode = aligned_alloc(64, (sizeof(*inode) + 63) & ~(size_t)63);
+	pthread_rwlockattr_t fair;
 	int r;
 
 	if (!inode)
@@ -134,23 +281,47 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 		free(inode);
 		return r;
 	}
+	pthread_rwlockattr_init(&fair);
+	pthread_rwlockattr_setkind_np(&fair, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&inode->map_lock, &fair);
+	pthread_rwlockattr_destroy(&fair);
 	pthread_mutex_init(&inode->attr_lock, NULL);
+	pthread_mutex_init(&inode->size_lock, NULL);
 	folio_u64_store_relaxed(&inode->size, attr->size);
+	/* Whoever else makes the file longer writes what is in it. */
+	folio_u64_store_relaxed(&inode->disk_size, UINT64_MAX);
 	inode->next = cache->inodes;
 	cache->inodes = inode;
 	*result = inode;
 	return 0;
 }
 
+/* The first open for writing, just after the system was asked for the size. */
+static void become_writable(struct inode *inode, void *handle)
+{
+	pthread_mutex_lock(&inode->attr_lock);
+	inode->write_handle = handle;
+	folio_u64_store_release(&inode->disk_size, folio_u64_load_relaxed(&inode->size));
+	pthread_mutex_unlock(&inode->attr_lock);
+}
+
 int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct stats_shard *shard, struct inode **result)
 {
 	unsigned io_flags = cache->flags & FOLIO_CACHE_BUFFERED ? FOLIO_IO_BUFFERED : 0;
+	bool writable = (flags & O_ACCMODE) == O_RDWR;
 	struct folio_io_attr attr;
 	struct inode *inode;
 	void *handle;
 	int r;
 
+	if (writable) {
+		if (!cache->io->sync || !cache->io->truncate || !cache->io->punch)
+			return -EROFS;
+		r = writeback_start(cache);
+		if (r)
+			return r;
+	}
 	/* Opened also when we have it: whether this caller may is the system's to say. */
 	r = cache->io->open(cache->io_context, path, flags, mode, io_flags, &handle);
 	if (r < 0)
@@ -166,12 +337,17 @@ int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mod
 		inode->opens++;
 		*result = inode;
 		r = 0;
-		goto close;
+		if (!writable || inode->write_handle)
+			goto close;
+		become_writable(inode, handle);
+		return 0;
 	}
 	r = create(cache, handle, &attr, &inode);
 	if (r)
 		goto close;
 	inode->opens = 1;
+	if (writable)
+		become_writable(inode, handle);
 	*result = inode;
 	return 0;
 close:
@@ -179,25 +355,34 @@ close:
 	return r;
 }
 
-/* Wait until fills that nobody waits for have ended: they read through the handle. */
+/* Wait until what nobody waits for has ended: it goes through the handle. */
 static void drain(struct inode *inode)
 {
 	uint32_t fills = folio_u32_fetch_or_relaxed(&inode->fills, INODE_CLOSING) | INODE_CLOSING;
 
-	/* acquire: pairs with fill_complete, also where nothing is in flight any more. */
+	/* acquire: pairs with inode_io_end, also where nothing is in flight any more. */
 	folio_fence_acquire();
 
 	while (fills != INODE_CLOSING) {
 		futex_wait(&inode->fills, fills);
-		/* acquire: pairs with fill_complete. */
+		/* acquire: pairs with inode_io_end. */
 		fills = folio_u32_load_acquire(&inode->fills);
 	}
+}
+
+void inode_io_end(struct inode *inode)
+{
+	/* release: pairs with drain: what was in flight has let go of the inode's pages. */
+	if (folio_u32_fetch_sub_release(&inode->fills, 1) == (INODE_CLOSING | 1))
+		futex_wake(&inode->fills, 1);
 }
 
 static void inode_free(struct grace_head *head)
 {
 	struct inode *inode = (struct inode *)((char *)head - offsetof(struct inode, grace));
 
+	pthread_rwlock_destroy(&inode->map_lock);
+	pthread_mutex_destroy(&inode->size_lock);
 	pthread_mutex_destroy(&inode->attr_lock);
 	tree_destroy(&inode->tree);
 	free(inode);
@@ -213,10 +398,14 @@ void inode_put(struct inode *inode, struct stats_shard *shard)
 	while (*at != inode)
 		at = &(*at)->next;
 	*at = inode->next;
+	if (inode->write_handle)
+		writeback_leave(inode);
 	drain(inode);
 	FOLIO_PAUSE(drop_drained, NULL);
-	inode_invalidate(inode, 0, UINT64_MAX, shard);
+	inode_discard(inode, 0, UINT64_MAX, shard);
 	cache->io->close(cache->io_context, inode->handle);
+	if (inode->write_handle && inode->write_handle != inode->handle)
+		cache->io->close(cache->io_context, inode->write_handle);
 	/* An evictor may still stand on the tree's lock; a last fill may still say goodbye. */
 	grace_defer(&inode->grace, inode_free);
 }

@@ -18,6 +18,9 @@
  * On a hit none of them makes a system call, takes a lock or allocates (the first call of a thread on
  * a cache does: it makes the thread known).
  *
+ * A file that is opened with O_RDWR is written through the cache: folio_file_write, or folio_lock on a pinned
+ * page; the cache writes it back later, folio_file_sync waits for that.
+ *
  * The file belongs to the cache while it is open in it. When somebody else writes to it, cached pages
  * keep the old contents until folio_file_invalidate, or until folio_file_open or
  * folio_file_revalidate finds that size, time of change or inode differ, which drops the file's
@@ -73,6 +76,21 @@ struct folio_cache_params {
 	const struct folio_io_ops *io; /* NULL: io_uring, or threads where it is denied */
 	void *io_context;              /* given to io->create */
 	uint64_t readahead;            /* bytes of the largest window; 0: 4 MiB or 1/32 of bytes */
+
+	/* Writing. */
+	uint64_t
+		dirty_bytes; /* writers wait where so much is dirty; 0: a quarter of bytes; at most a half */
+	uint32_t
+		dirty_age_ms; /* what is dirty for longer is written back; 0: 5000; UINT32_MAX: never by age */
+	uint32_t reserved;
+	/*
+	 * Called before folios are written back, with the largest sequence number among them
+	 * (folio_mark_dirty): an engine flushes its log up to there. On any thread, with no lock of the cache's
+	 * held; must not write through this cache. 0, or -errno: then they are not written, and the
+	 * error is one of write-back.
+	 */
+	int (*before_writeback)(void *context, uint64_t sequence);
+	void *before_writeback_context;
 };
 
 #define FOLIO_CACHE_BYTES_MIN (64u * FOLIO_PAGE_SIZE)
@@ -129,6 +147,13 @@ struct folio_cache_stats {
 	uint64_t refaults; /* misses of pages evicted not long ago: they go to the main queue */
 	uint64_t invalidations; /* pages dropped by invalidation, revalidation or close */
 	uint64_t out_of_memory; /* calls that found everything pinned */
+
+	uint64_t pages_dirty;     /* pages that their file does not have yet, now */
+	uint64_t pages_writeback; /* of those, on their way, now */
+	uint64_t writes;          /* writes submitted to the backend */
+	uint64_t write_bytes;     /* their bytes */
+	uint64_t write_errors;    /* writes that failed */
+	uint64_t throttled;       /* calls that waited because too much was dirty */
 };
 
 /**
@@ -143,18 +168,20 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 /* ---- files ---- */
 
 /**
- * folio_file_open - open a file for cached reading.
+ * folio_file_open - open a file.
  * @cache: an open cache.
  * @path: as open(2).
- * @flags: O_RDONLY, perhaps with O_CLOEXEC, O_NOFOLLOW, O_NOATIME.
- * @mode: not used yet by reading; 0.
+ * @flags: O_RDONLY or O_RDWR, perhaps with O_CREAT, O_EXCL, O_TRUNC (with O_RDWR), O_CLOEXEC, O_NOFOLLOW, O_NOATIME.
+ * @mode: as open(2), for O_CREAT.
  * @file: the result.
  *
  * A file that is open already (same device and inode) shares its pages. If its size or time of change
- * differ from what the cache knows, its cached pages are dropped.
+ * differ from what the cache knows, its cached pages are dropped. While a file is open with O_RDWR, it is the cache's: what
+ * others do to it is not looked for.
  *
  * Returns 0; -EINVAL for other flags or what is not a regular file or block device (-EISDIR for a directory);
- * -ENOMEM; -ESTALE after fork; or the errno of open(2) and fstat(2).
+ * -EROFS for O_RDWR with a backend that cannot write; -ENOMEM; -ESTALE after fork; or the errno of open(2), fstat(2) and
+ * ftruncate(2).
  */
 int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct folio_file **file);
@@ -164,10 +191,24 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
  * @file: not to be used afterwards. No other call on this handle may be running.
  *
  * The pages of a file that nobody has open any more are dropped; those that are pinned stay until they are
- * put. Returns 0; -EINVAL; -ENOMEM when the thread cannot be made known (the handle stays open); -ESTALE in a child of the
- * process that opened it (memory is then not given back).
+ * put. The last one to close a file that was written writes back what is dirty and waits for it (which is no sync). If
+ * something cannot be written, the error is returned and the handle stays open: nothing is lost; close it again later, or
+ * give it up.
+ *
+ * Returns 0; an error of write-back (see above), -EBUSY where somebody dirties it meanwhile; -EINVAL; -ENOMEM when the
+ * thread cannot be made known (the handle stays open); -ESTALE in a child of the process that opened it (memory is then not
+ * given back).
  */
 int folio_file_close(struct folio_file *file);
+
+/**
+ * folio_file_abandon - close a file, whatever happens to what is dirty.
+ * @file: not to be used afterwards. No other call on this handle may be running.
+ *
+ * As folio_file_close, but where something cannot be written it is dropped, if nobody else has the file open. Returns 0, or the error
+ * for which it could not be written; -EINVAL, -ENOMEM, -ESTALE as folio_file_close.
+ */
+int folio_file_abandon(struct folio_file *file);
 
 /**
  * folio_file_size - bytes that the cache believes the file to have.
@@ -214,7 +255,7 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
  *        the end (folio_file_size) is zeros as a rule, and anything where the file changed its size meanwhile.
  *
  * The memory stays as it is until folio_put(*@folio), also when the file is invalidated or closed meanwhile. It
- * is for reading only. (@page is folio_page(*@folio, @index), without a look at the descriptor, for whose line
+ * is for reading only, but under folio_lock. (@page is folio_page(*@folio, @index), without a look at the descriptor, for whose line
  * threads that pin the same folio compete.)
  *
  * Returns 0; -ENODATA when the page lies past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT; -EINVAL; -ENOMEM
@@ -265,8 +306,8 @@ enum folio_advice {
 int folio_file_advise(struct folio_file *file, enum folio_advice advice);
 
 /**
- * folio_file_invalidate - drop cached pages of a range, for all who have the file open.
- * @file: an open file.
+ * folio_file_invalidate - drop clean cached pages of a range, for all who have the file open.
+ * @file: an open file. What is dirty, or on its way to the file, stays.
  * @offset: bytes; the pages that the range touches are dropped.
  * @len: bytes; UINT64_MAX for all from @offset on.
  *
@@ -283,6 +324,112 @@ int folio_file_invalidate(struct folio_file *file, uint64_t offset, uint64_t len
  * Returns 1 when the file had changed, 0 when not, -ESTALE, or the errno of fstat(2).
  */
 int folio_file_revalidate(struct folio_file *file);
+
+/* ---- writing ---- */
+
+/**
+ * folio_file_write - copy bytes into a file.
+ * @file: a file opened with O_RDWR.
+ * @buf: where from.
+ * @len: bytes.
+ * @offset: bytes from the start of the file; behind its end, what lies between reads as zeros.
+ *
+ * As pwrite(2): returns the bytes written, fewer than @len only where an error stopped it after some. The file is
+ * given them later: by write-back, by folio_file_sync, by the last folio_file_close.
+ *
+ * Readers by copy see each page (4 KiB) of the file as it was before the call or after it, never in between; across pages nothing
+ * is promised, and who has a page pinned sees the bytes change. Two writes of the same bytes: for each page one is
+ * last.
+ *
+ * A page that is written in part is read first. A folio that is on its way to the file is not changed: the call waits for
+ * the write to end.
+ *
+ * Errors: -EBADF (opened for reading), -EINVAL, -EFBIG, -ENOMEM, -EOVERFLOW, -ESTALE as for reading, errors of the backend for
+ * a page that is written in part; and of write-back, where no more may be dirty (folio_cache_params.dirty_bytes)
+ * and the backend takes nothing.
+ */
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset);
+
+/* For folio_file_sync. */
+#define FOLIO_SYNC_DATA 1u /* as fdatasync(2): not what is not needed to read the data */
+
+/**
+ * folio_file_sync - make what was written last.
+ * @file: an open file.
+ * @range: the pages that it touches; NULL: all.
+ * @flags: 0 or FOLIO_SYNC_DATA.
+ *
+ * On 0 all of the range that was written, through any handle, before the call is on the device.
+ *
+ * What could not be written stays dirty, and is tried again by the next sync, and by write-back meanwhile. That it could
+ * not is told once to each handle that was open when it happened (also when it happened in the background, in another
+ * range), and to each sync in whose course it happened. Where the device fails to sync what it had taken
+ * (fsync(2) fails), nobody knows what it has: from then on every sync of the file fails, until it has been closed by all.
+ *
+ * Returns 0; errors of the backend; -EINVAL; -ENOMEM; -ESTALE.
+ */
+int folio_file_sync(struct folio_file *file, const struct folio_range *range, unsigned flags);
+
+/**
+ * folio_file_truncate - set the size.
+ * @file: a file opened with O_RDWR.
+ * @size: bytes; what is new reads as zeros.
+ *
+ * Waits for what of the pages behind the new end is on its way to the file. Who has one of them pinned keeps its
+ * memory; it is never written. The size is the file's when it returns, the way to stable storage is folio_file_sync's.
+ *
+ * Returns 0; -EBADF, -EINVAL, -EFBIG, -ENOMEM, -ESTALE; or an error of the backend: then nothing has changed.
+ */
+int folio_file_truncate(struct folio_file *file, uint64_t size);
+
+/**
+ * folio_file_punch - make a range read as zeros, and give back its blocks where that can be.
+ * @file: a file opened with O_RDWR.
+ * @offset: bytes.
+ * @len: bytes; what lies behind the end of the file is left as it is.
+ *
+ * Pages that are touched in part are written; so are all where the file cannot have holes. What is dirty in the range
+ * is written first, so that it is not lost if the hole cannot be made.
+ *
+ * Returns 0; -EBADF, -EINVAL, -ENOMEM, -ESTALE; errors of the backend: then some of the range may be zeros.
+ */
+int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
+
+/*
+ * Writing in place: pin (folio_file_get), lock, change the memory, mark, unlock, put.
+ *
+ *	folio_file_get(file, index, 0, &folio);
+ *	folio_lock(folio);
+ *	memcpy(folio_page(folio, index), ...);
+ *	folio_mark_dirty(folio, sequence);
+ *	folio_unlock(folio);
+ *	folio_put(folio);
+ */
+
+/**
+ * folio_lock - lock a pinned folio of a file for writing.
+ * @folio: pinned by the caller, who has no other folio of the cache locked.
+ *
+ * Waits for who else has it locked, and for its way to the file to end: what is being written stays as it is. Readers by copy
+ * wait for the lock; who has the folio pinned sees it change.
+ *
+ * Returns 0; -ENODATA when the page is in its file no more (truncated, invalidated); -EINVAL for a folio of the program's own.
+ */
+int folio_lock(struct folio *folio);
+
+/**
+ * folio_mark_dirty - the folio was changed: to be written back.
+ * @folio: locked by the caller.
+ * @sequence: of the engine's log: write-back calls folio_cache_params.before_writeback with it, or with a larger one,
+ *            before it writes the folio.
+ *
+ * Bytes behind the end of the file are not written. Returns 0; -ENODATA when the page is in its file no more; -EBADF when nobody has opened
+ * the file with O_RDWR; -EINVAL when the folio is not locked.
+ */
+int folio_mark_dirty(struct folio *folio, uint64_t sequence);
+
+/** folio_unlock - end what folio_lock began. @folio: locked by the caller, to whom the pin still belongs. */
+void folio_unlock(struct folio *folio);
 
 /* ---- a program's own folios ---- */
 

@@ -129,7 +129,7 @@ struct folio_io_ops {
 	int (*truncate)(void *context, void *handle, uint64_t size);
 	/*
 	 * Make a range read as zeros and give back its blocks; the size stays. Offset and length are multiples of
-	 * FOLIO_PAGE_SIZE, all of it in the file, no read or write of it is in flight. -EOPNOTSUPP where the file has
+	 * FOLIO_PAGE_SIZE, the last page may have the file's end in it, no read or write of it is in flight. -EOPNOTSUPP where the file has
 	 * no such thing: nothing was changed.
 	 */
 	int (*punch)(void *context, void *handle, uint64_t offset, uint64_t len);

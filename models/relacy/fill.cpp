@@ -81,11 +81,11 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 			folio_u64_store_relaxed(&word, CONTENTS);
 			version_settle(&folio->version);
 			folio_ptr_store_release(&slot, entry_of(folio));
-			folio_unlock(folio, FOLIO_UPTODATE);
+			folio_filled(folio, FOLIO_UPTODATE);
 		} else {
 			PLAIN_STORE(error, EIO_);
 			folio_ptr_store_relaxed(&slot, NULL);
-			folio_unlock(folio, FOLIO_ERROR);
+			folio_filled(folio, FOLIO_ERROR);
 			put();
 		}
 		put();
@@ -95,7 +95,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	{
 		uint32_t flags = folio_u32_load_acquire(&found->flags);
 
-		if (flags & FOLIO_LOCKED) {
+		if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
 			slept.reached();
 			flags = folio_wait_unlocked(found);
 		}

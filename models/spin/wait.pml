@@ -75,7 +75,7 @@ inline put_release()
 	fi
 }
 
-/* folio_unlock. */
+/* folio_filled. */
 inline end_fill(result)
 {
 	seen = flags;

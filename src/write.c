@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * write.c - changing a file: by copy, in place, its size, holes.
+ *
+ * A write changes one folio after the other, each with the folio locked:
+ *
+ *   1  the folio of the page: found; or filled, when only a part of it is written; or new, when all is
+ *   2  lock: no other writer, and not while it is on its way to the file (stable pages)
+ *   3  still in the file?  no: begin again
+ *   4  version odd, the data, valid, version even       who copies sees all of it or nothing
+ *   5  dirty: mark and flag under the tree's lock, if it is still in the file; else begin again
+ *   6  the size, if it grew                            before 7: write-back goes as far as the size
+ *   7  unlock
+ *
+ * map_lock, shared: no page goes by truncation meanwhile. size_lock, when the file grows: one at a time.
+ *
+ * What lies behind the end in the folio that has the end is zeros (truncate sees to it), and its valid ends there; who makes
+ * the file longer gives it the rest before the size says so.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cache.h"
+
+/* ---- one locked folio ---- */
+
+/* Steps 5 to 7. False: it has left the file; then it is only unlocked. */
+static bool end_write(struct inode *inode, struct folio *folio, uint64_t size)
+{
+	bool in_file = true;
+
+	if (!(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)) {
+		tree_lock(&inode->tree);
+		in_file = folio_ptr_load_relaxed(&folio->owner) == inode;
+		if (in_file)
+			writeback_mark_locked(inode, folio);
+		tree_unlock(&inode->tree);
+	}
+	if (in_file)
+		inode_reach(inode, size);
+	folio_unlocked(folio);
+	return in_file;
+}
+
+/* The folio has at least @valid bytes of the file: zeros, where it had less. The caller has broken the version. */
+static void reach(struct folio *folio, uint64_t valid)
+{
+	uint32_t had = folio_u32_load_relaxed(&folio->valid);
+
+	if (valid <= had)
+		return;
+	memset((char *)folio->data + had, 0, valid - had);
+	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
+}
+
+/*
+ * Steps 2 to 7 for bytes of a pinned folio. Returns the bytes written; 0: begin again.
+ */
+static size_t write_folio(
+	struct inode *inode, struct folio *folio, const char *buf, size_t len, uint64_t offset)
+{
+	uint64_t start, size, bytes, in_folio, end;
+
+	folio_lock_wait(folio);
+	start = folio->index << FOLIO_PAGE_SHIFT;
+	bytes = folio_size(folio);
+	if (folio_ptr_load_relaxed(&folio->owner) != inode ||
+		!(folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE) || offset < start ||
+		offset >= start + bytes) {
+		folio_unlocked(folio);
+		return 0;
+	}
+	in_folio = offset - start;
+	if (len > bytes - in_folio)
+		len = bytes - in_folio;
+	if (unlikely(folio->order > 0 && len < bytes) &&
+		!(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY) &&
+		inode_split(inode, folio, offset >> FOLIO_PAGE_SHIFT)) {
+		folio_unlocked(folio);
+		return 0;
+	}
+	size = folio_u64_load_acquire(&inode->size);
+	end = size > start ? size - start : 0;
+	if (end > bytes)
+		end = bytes;
+	/* It was filled before the file grew, by one that did not find it here (fill.c): to be read again. */
+	if (unlikely(folio_u32_load_relaxed(&folio->valid) < end) &&
+		!(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)) {
+		folio_unlocked(folio);
+		inode_invalidate(inode, folio->index, folio->index,
+			thread_enter(inode->cache, inode->cache->id));
+		return 0;
+	}
+	version_break(&folio->version);
+	reach(folio, in_folio);
+	memcpy((char *)folio->data + in_folio, buf, len);
+	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
+		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
+	version_settle(&folio->version);
+	return end_write(inode, folio, offset + len) ? len : 0;
+}
+
+/* A folio that was not there, for bytes of which it keeps nothing else: whole pages, or up to behind the end. */
+static ssize_t write_new(struct inode *inode, const char *buf, size_t len, uint64_t offset,
+	struct stats_shard *shard)
+{
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT, in_folio = offset & (FOLIO_PAGE_SIZE - 1);
+	uint64_t end = index + ((in_folio + len) >> FOLIO_PAGE_SHIFT), bytes;
+	struct folio *folio;
+	int r;
+
+	r = fill_new(inode, index, end > index ? end : index + 1, shard, &folio);
+	if (r)
+		return r == -EEXIST ? 0 : r;
+	bytes = folio_size(folio);
+	if (len > bytes - in_folio)
+		len = bytes - in_folio;
+	version_break(&folio->version);
+	memset(folio->data, 0, in_folio);
+	memcpy((char *)folio->data + in_folio, buf, len);
+	memset((char *)folio->data + in_folio + len, 0, bytes - in_folio - len);
+	if (!fill_good(inode, folio, in_folio + len, offset + len))
+		len = 0;
+	folio_put(folio);
+	evict_busy_end(&inode->cache->evict);
+	return (ssize_t)len;
+}
+
+/* The file is going to have @size bytes, more than it has: what is there of its last folio gets the rest. size_lock is held. */
+static void extend_last(struct folio_file *file, uint64_t size, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	uint64_t had = folio_u64_load_relaxed(&inode->size), start, valid;
+	struct folio *folio;
+	int error;
+
+	if (!had)
+		return;
+	folio = file_find(file, (had - 1) >> FOLIO_PAGE_SHIFT, shard, &error);
+	if (!folio)
+		return;
+	folio_lock_wait(folio);
+	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
+		folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE) {
+		start = folio->index << FOLIO_PAGE_SHIFT;
+		valid = size - start < folio_size(folio) ? size - start : folio_size(folio);
+		/* One that has less than the file had is to be read again, and is found out. */
+		if (folio_u32_load_relaxed(&folio->valid) >=
+			(had - start < folio_size(folio) ? had - start : folio_size(folio))) {
+			version_break(&folio->version);
+			reach(folio, valid);
+			version_settle(&folio->version);
+		}
+	}
+	folio_unlocked(folio);
+	folio_put(folio);
+	evict_busy_end(&inode->cache->evict);
+}
+
+/* ---- by copy ---- */
+
+/* Bytes of one folio. 0: begin again. The caller has map_lock, shared, and size_lock if the file grows by this. */
+static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
+	struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT, in_page = offset & (FOLIO_PAGE_SIZE - 1);
+	uint64_t size = folio_u64_load_acquire(&inode->size);
+	struct folio *folio;
+	ssize_t n;
+	int r = 0;
+
+	if (offset > size)
+		extend_last(file, offset, shard);
+	folio = file_hit(file, index);
+	if (likely(folio)) {
+		n = (ssize_t)write_folio(inode, folio, buf, len, offset);
+		folio_put(folio);
+		return n;
+	}
+	/* All of the page that there is, or will be: nothing of it has to be read. */
+	if ((in_page == 0 && (len >= FOLIO_PAGE_SIZE || offset + len >= size)) ||
+		index << FOLIO_PAGE_SHIFT >= size) {
+		folio = file_find(file, index, shard, &r);
+		if (!folio && !r) {
+			/* Whole pages, and what ends behind the file's end. */
+			if (len >= FOLIO_PAGE_SIZE && offset + len < size)
+				len &= ~(size_t)(FOLIO_PAGE_SIZE - 1);
+			return write_new(inode, buf, len, offset, shard);
+		}
+	} else {
+		r = file_get(file, index, 1, shard, &folio);
+	}
+	if (r)
+		return r == -FILL_ENDED ? 0 : r;
+	n = (ssize_t)write_folio(inode, folio, buf, len, offset);
+	folio_put(folio);
+	evict_busy_end(&inode->cache->evict);
+	return n;
+}
+
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+{
+	struct stats_shard *shard;
+	struct inode *inode;
+	size_t done = 0;
+	ssize_t n = 0;
+
+	if (!file || (!buf && len) || len > INT64_MAX)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	if (offset > INT64_MAX - len || (offset + len) >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
+		return -EFBIG;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	inode = file->inode;
+	while (done < len && n >= 0) {
+		bool grows;
+
+		pthread_rwlock_rdlock(&inode->map_lock);
+		grows = offset + len > folio_u64_load_acquire(&inode->size);
+		if (grows)
+			pthread_mutex_lock(&inode->size_lock);
+		n = write_step(file, (const char *)buf + done, len - done, offset + done, shard);
+		if (grows)
+			pthread_mutex_unlock(&inode->size_lock);
+		pthread_rwlock_unlock(&inode->map_lock);
+		if (n > 0) {
+			int r = writeback_throttle(file->cache, shard);
+
+			done += (size_t)n;
+			if (r && done < len)
+				n = r;
+		}
+	}
+	return done ? (ssize_t)done : n;
+}
+
+/* ---- in place ---- */
+
+int folio_lock(struct folio *folio)
+{
+	if (!folio || folio->type != FOLIO_TYPE_FILE)
+		return -EINVAL;
+	folio_lock_wait(folio);
+	if (!folio_ptr_load_relaxed(&folio->owner)) {
+		folio_unlocked(folio);
+		return -ENODATA;
+	}
+	version_break(&folio->version);
+	return 0;
+}
+
+int folio_mark_dirty(struct folio *folio, uint64_t sequence)
+{
+	struct folio_cache *cache;
+	struct inode *inode;
+
+	if (!folio || !(folio_u32_load_relaxed(&folio->flags) & FOLIO_LOCKED))
+		return -EINVAL;
+	inode = folio_ptr_load_acquire(&folio->owner);
+	if (!inode)
+		return -ENODATA;
+	if (!inode->write_handle)
+		return -EBADF;
+	cache = inode->cache;
+	tree_lock(&inode->tree);
+	inode = folio_ptr_load_relaxed(&folio->owner);
+	if (inode) {
+		uint64_t *last = cache->writeback.sequence;
+
+		writeback_mark_locked(inode, folio);
+		if (last && last[pool_page(&cache->pool, folio)] < sequence)
+			last[pool_page(&cache->pool, folio)] = sequence;
+	}
+	tree_unlock(&inode->tree);
+	return inode ? 0 : -ENODATA;
+}
+
+void folio_unlock(struct folio *folio)
+{
+	version_settle(&folio->version);
+	folio_unlocked(folio);
+}
+
+/* ---- size and holes ---- */
+
+/* What the folio that has byte @size has behind it becomes zeros; where it is a large one, the pages behind it leave it. */
+static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	uint64_t index = size >> FOLIO_PAGE_SHIFT, start;
+	struct folio *folio;
+	bool split;
+	int error;
+
+	do {
+		split = false;
+		folio = file_find(file, index, shard, &error);
+		if (!folio)
+			return;
+		folio_lock_wait(folio);
+		start = folio->index << FOLIO_PAGE_SHIFT;
+		if (folio_ptr_load_relaxed(&folio->owner) == inode && start < size &&
+			size - start < folio_size(folio)) {
+			if (folio->order > 0)
+				split = inode_split(inode, folio, index);
+			if (!split) {
+				version_break(&folio->version);
+				memset((char *)folio->data + (size - start), 0,
+					folio_size(folio) - (size - start));
+				if (folio_u32_load_relaxed(&folio->valid) > size - start)
+					folio_u32_store_relaxed(
+						&folio->valid, (uint32_t)(size - start));
+				version_settle(&folio->version);
+			}
+		}
+		folio_unlocked(folio);
+		folio_put(folio);
+		evict_busy_end(&inode->cache->evict);
+	} while (split);
+}
+
+int folio_file_truncate(struct folio_file *file, uint64_t size)
+{
+	struct folio_cache *cache;
+	struct stats_shard *shard;
+	struct inode *inode;
+	uint64_t had, first = (size + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
+	int r;
+
+	if (!file)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	if (size > INT64_MAX || size >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
+		return -EFBIG;
+	cache = file->cache;
+	shard = thread_enter(cache, file->cache_id);
+	if (!shard)
+		return thread_error(cache);
+	inode = file->inode;
+	pthread_rwlock_wrlock(&inode->map_lock);
+	had = folio_u64_load_relaxed(&inode->size);
+	if (size < had) {
+		/* First: from here on nothing behind it is written (writeback.c, collect). */
+		folio_u64_store_release(&inode->size, size);
+		writeback_wait(inode, size >> FOLIO_PAGE_SHIFT, UINT64_MAX);
+	}
+	r = cache->io->truncate(cache->io_context, inode->write_handle, size);
+	if (r) {
+		/* Nothing was dropped: all of it is there again. */
+		folio_u64_store_release(&inode->size, had);
+		goto out;
+	}
+	folio_u64_store_release(&inode->disk_size, size);
+	if (size < had) {
+		cut(file, size, shard);
+		inode_discard(inode, first, UINT64_MAX, shard);
+	} else if (size > had) {
+		extend_last(file, size, shard);
+		folio_u64_store_release(&inode->size, size);
+	}
+out:
+	pthread_rwlock_unlock(&inode->map_lock);
+	return r;
+}
+
+/* Write zeros where a hole cannot be, or need not. */
+static int write_zeros(struct folio_file *file, uint64_t offset, uint64_t len)
+{
+	static const char zeros[16 * FOLIO_PAGE_SIZE];
+
+	while (len) {
+		ssize_t n = folio_file_write(
+			file, zeros, len < sizeof(zeros) ? len : sizeof(zeros), offset);
+
+		if (n < 0)
+			return (int)n;
+		offset += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
+{
+	struct folio_cache *cache;
+	struct stats_shard *shard;
+	struct inode *inode;
+	uint64_t size, end, first, last;
+	int r;
+
+	if (!file || offset > UINT64_MAX - len)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	cache = file->cache;
+	shard = thread_enter(cache, file->cache_id);
+	if (!shard)
+		return thread_error(cache);
+	inode = file->inode;
+	size = folio_u64_load_acquire(&inode->size);
+	end = offset + len < size ? offset + len : size;
+	if (offset >= end)
+		return 0;
+	/* Whole pages; the last page of the file counts as one. */
+	first = (offset + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
+	last = end >> FOLIO_PAGE_SHIFT;
+	if (first >= last)
+		return write_zeros(file, offset, end - offset);
+	r = write_zeros(file, offset, (first << FOLIO_PAGE_SHIFT) - offset);
+	if (!r)
+		r = write_zeros(file, last << FOLIO_PAGE_SHIFT, end - (last << FOLIO_PAGE_SHIFT));
+	if (r)
+		return r;
+	/* What is dirty goes to the file first: if the hole cannot be made, nothing is lost. */
+	writeback_flush(inode, first, last - 1, shard);
+	pthread_rwlock_wrlock(&inode->map_lock);
+	r = -EOPNOTSUPP;
+	if (last << FOLIO_PAGE_SHIFT <= folio_u64_load_relaxed(&inode->size)) {
+		writeback_flush(inode, first, last - 1, shard);
+		end = size_pages(folio_u64_load_relaxed(&inode->disk_size));
+		if (end > last)
+			end = last;
+		r = first < end
+			    ? cache->io->punch(cache->io_context, inode->write_handle,
+				      first << FOLIO_PAGE_SHIFT, (end - first) << FOLIO_PAGE_SHIFT)
+			    : 0;
+	}
+	if (!r)
+		inode_discard(inode, first, last - 1, shard);
+	pthread_rwlock_unlock(&inode->map_lock);
+	return r == -EOPNOTSUPP ? write_zeros(file, first << FOLIO_PAGE_SHIFT,
+					  (last - first) << FOLIO_PAGE_SHIFT)
+				: r;
+}
+
+/* ---- sync ---- */
+
+int folio_file_sync(struct folio_file *file, const struct folio_range *range, unsigned flags)
+{
+	uint64_t first = 0, last = UINT64_MAX;
+	struct folio_cache *cache;
+	struct stats_shard *shard;
+	struct inode *inode;
+	uint32_t begin;
+	int r;
+
+	if (!file || flags & ~FOLIO_SYNC_DATA ||
+		(range && range->len != UINT64_MAX && range->len > UINT64_MAX - range->offset))
+		return -EINVAL;
+	cache = file->cache;
+	shard = thread_enter(cache, file->cache_id);
+	if (!shard)
+		return thread_error(cache);
+	inode = file->inode;
+	/* Nobody has written. */
+	if (!inode->write_handle || (range && !range->len))
+		return 0;
+	if (range) {
+		first = range->offset >> FOLIO_PAGE_SHIFT;
+		if (range->len != UINT64_MAX)
+			last = (range->offset + range->len - 1) >> FOLIO_PAGE_SHIFT;
+	}
+	begin = writeback_errors(inode);
+	writeback_flush(inode, first, last, shard);
+	r = cache->io->sync(cache->io_context, inode->write_handle,
+		flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0);
+	if (r)
+		writeback_fail(inode, -r);
+	return -writeback_tell(inode, begin, &file->told);
+}
