@@ -21,7 +21,7 @@
  *
  * A device should not idle while the processor prepares its work, so the thread hands over what
  * callers submit in answer to one completion before it goes on to the next, and begins a long list
- * with short batches.
+ * with short batches if the device has nothing to do.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -38,6 +38,9 @@
 /* Of one read or write; a longer one comes back short and is continued. */
 #define LENGTH_MAX     (1u << 30)
 
+/* Of a long list a device that has work is given so much at first. */
+#define BATCH          16
+
 /* cookie[0] of a request: bytes so far. cookie[1]: how the attempt in flight was made. */
 #define ATTEMPT_DIRECT 1u
 #define ATTEMPT_ASYNC  2u /* by a worker thread of the kernel, which may block */
@@ -51,6 +54,7 @@ struct uring {
 	struct io_uring ring; /* the thread's own, as the rest of this group */
 	uint64_t event_count; /* where the read of the eventfd goes */
 	bool event_armed;
+	unsigned busy; /* requests prepared that the kernel has not answered */
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t room;  /* in_flight went below depth; the ring was set up */
@@ -92,6 +96,7 @@ static void prepare(struct uring *uring, struct folio_io_request *request)
 	if (request->cookie[1] & ATTEMPT_ASYNC)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, request);
+	uring->busy++;
 }
 
 /*
@@ -123,7 +128,8 @@ static bool finish(struct uring *uring, struct folio_io_request *request, int an
 static bool take(struct uring *uring, bool asleep)
 {
 	struct folio_io_request *request, *next;
-	unsigned batch = 1;
+	/* Each call is a kick for the device: one that has work need not be told of each request. */
+	unsigned batch = uring->busy > io_uring_cq_ready(&uring->ring) ? BATCH : 1;
 	bool stop;
 
 	pthread_mutex_lock(&uring->lock);
@@ -146,6 +152,8 @@ static bool take(struct uring *uring, bool asleep)
 			batch *= 2;
 		}
 	}
+	if (!asleep && io_uring_sq_ready(&uring->ring))
+		io_uring_submit(&uring->ring);
 	return stop;
 }
 
@@ -162,7 +170,10 @@ static void reap(struct uring *uring)
 		request = io_uring_cqe_get_data(cqe);
 		if (!request) {
 			uring->event_armed = false;
-		} else if (finish(uring, request, cqe->res)) {
+			continue;
+		}
+		uring->busy--;
+		if (finish(uring, request, cqe->res)) {
 			*last = request;
 			last = &request->next;
 			count++;
