@@ -130,6 +130,18 @@ static inline void folio_put(struct folio *folio)
 		folio_release(folio);
 }
 
+#ifdef FOLIO_REF_AT_PARAMETERS_
+/* With FOLIO_REF_DEBUG misuse is reported with the line of the call, not with one of the lines above. */
+static inline void folio_put_at_(struct folio *folio, const char *file, int line)
+{
+	if (__builtin_expect(folio_ref_put_n_at_(&folio->ref, 1, file, line), 0))
+		folio_release(folio);
+}
+
+#define folio_get(folio) folio_ref_get(&(folio)->ref)
+#define folio_put(folio) folio_put_at_(folio, __FILE__, __LINE__)
+#endif
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

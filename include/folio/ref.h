@@ -92,8 +92,9 @@
 /* References past this are refused. */
 #define FOLIO_REF_MAX        (FOLIO_REF_FROZEN >> 1)
 /*
- * The most that one call may add: 2^14 threads may be inside a get at once, each with this many,
- * before the word could carry out of its range.
+ * The most that one call may add. The library is right while fewer than 2^14 threads are inside a get at once, each
+ * with this many (fewer than 2^30 with one each): with one more, refused references on a live word would reach
+ * the frozen half, and with yet one more junk would carry out of the word (docs/proof.md).
  */
 #define FOLIO_REF_COUNT_MAX  (FOLIO_REF_BITS > 16 ? UINT32_C(1) << (FOLIO_REF_BITS - 16) : 1u)
 
