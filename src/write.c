@@ -216,9 +216,13 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 	if (!shard)
 		return thread_error(file->cache);
 	inode = file->inode;
-	while (done < len && n >= 0) {
+	while (done < len) {
 		bool grows;
 
+		/* Before more is dirty, and with no lock held. */
+		n = writeback_throttle(file->cache, shard);
+		if (n < 0)
+			break;
 		pthread_rwlock_rdlock(&inode->map_lock);
 		grows = offset + len > folio_u64_load_acquire(&inode->size);
 		if (grows)
@@ -227,13 +231,9 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 		if (grows)
 			pthread_mutex_unlock(&inode->size_lock);
 		pthread_rwlock_unlock(&inode->map_lock);
-		if (n > 0) {
-			int r = writeback_throttle(file->cache, shard);
-
-			done += (size_t)n;
-			if (r && done < len)
-				n = r;
-		}
+		if (n < 0)
+			break;
+		done += (size_t)n;
 	}
 	return done ? (ssize_t)done : n;
 }
@@ -257,6 +257,7 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 {
 	struct folio_cache *cache;
 	struct inode *inode;
+	bool in_file;
 
 	if (!folio || !(folio_u32_load_relaxed(&folio->flags) & FOLIO_LOCKED))
 		return -EINVAL;
@@ -267,8 +268,8 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 		return -EBADF;
 	cache = inode->cache;
 	tree_lock(&inode->tree);
-	inode = folio_ptr_load_relaxed(&folio->owner);
-	if (inode) {
+	in_file = folio_ptr_load_relaxed(&folio->owner) == inode;
+	if (in_file) {
 		uint64_t *last = cache->writeback.sequence;
 
 		writeback_mark_locked(inode, folio);
@@ -276,7 +277,7 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 			last[pool_page(&cache->pool, folio)] = sequence;
 	}
 	tree_unlock(&inode->tree);
-	return inode ? 0 : -ENODATA;
+	return in_file ? 0 : -ENODATA;
 }
 
 void folio_unlock(struct folio *folio)
@@ -470,6 +471,6 @@ int folio_file_sync(struct folio_file *file, const struct folio_range *range, un
 	r = cache->io->sync(cache->io_context, inode->write_handle,
 		flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0);
 	if (r)
-		writeback_fail(inode, -r);
+		writeback_lose(inode, -r);
 	return -writeback_tell(inode, begin, &file->told);
 }

@@ -98,7 +98,7 @@ uint32_t writeback_errors(struct inode *inode)
 	return errors;
 }
 
-void writeback_fail(struct inode *inode, int error)
+static void fail(struct inode *inode, int error)
 {
 	struct writeback *writeback = &inode->cache->writeback;
 
@@ -106,6 +106,14 @@ void writeback_fail(struct inode *inode, int error)
 	inode->errors++;
 	inode->error = error;
 	pthread_mutex_unlock(&writeback->lock);
+}
+
+void writeback_lose(struct inode *inode, int error)
+{
+	fail(inode, error);
+	pthread_mutex_lock(&inode->cache->writeback.lock);
+	inode->lost = error;
+	pthread_mutex_unlock(&inode->cache->writeback.lock);
 }
 
 int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told)
@@ -116,6 +124,8 @@ int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told)
 	pthread_mutex_lock(&writeback->lock);
 	if (inode->errors != *told || inode->errors != begin)
 		error = inode->error;
+	if (inode->lost)
+		error = inode->lost;
 	*told = inode->errors;
 	pthread_mutex_unlock(&writeback->lock);
 	return error;
@@ -156,7 +166,7 @@ static void run_end(struct writeback_run *run, int error, struct stats_shard *sh
 
 	/* Before anybody can see that it has ended: who waited is told. */
 	if (error) {
-		writeback_fail(inode, error);
+		fail(inode, error);
 		stats_add(shard, STAT_WRITE_ERRORS, 1);
 	}
 	tree_lock(&inode->tree);

@@ -107,12 +107,12 @@ void writeback_wait(struct inode *inode, uint64_t first, uint64_t last);
 /* How many write-backs of the inode have failed. */
 uint32_t writeback_errors(struct inode *inode);
 
-/* An error of the file's, which every handle is told. */
-void writeback_fail(struct inode *inode, int error);
+/* The device did not sync what it has taken: which of it is there nobody knows any more, and each sync says so. */
+void writeback_lose(struct inode *inode, int error);
 
 /*
  * What a sync returns that began at @begin: 0, or the last error where write-backs have failed that *told does not
- * count, or since @begin.
+ * count, or since @begin; or what writeback_lose said.
  */
 int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told);
 

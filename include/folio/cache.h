@@ -408,7 +408,8 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
 
 /**
  * folio_lock - lock a pinned folio of a file for writing.
- * @folio: pinned by the caller, who has no other folio of the cache locked.
+ * @folio: pinned by the caller, who has no other folio of the cache locked, and whose file stays open until
+ *         folio_unlock.
  *
  * Waits for who else has it locked, and for its way to the file to end: what is being written stays as it is. Readers by copy
  * wait for the lock; who has the folio pinned sees it change.

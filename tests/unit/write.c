@@ -266,11 +266,325 @@ static void test_pinned_behind_the_end(void **state)
 	world_end(&world);
 }
 
+/* ---- a backend whose writes and syncs fail on command ---- */
+
+static folio_u32 write_error, sync_error;
+static folio_u32 writes_failed;
+
+static void failing_submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	uint32_t error = folio_u32_load_relaxed(&write_error);
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		if (error && requests[i]->op == FOLIO_IO_WRITE) {
+			folio_u32_fetch_add_relaxed(&writes_failed, 1);
+			requests[i]->complete(requests[i], -(ssize_t)error);
+		} else {
+			folio_io_threads.submit(context, &requests[i], 1);
+		}
+	}
+}
+
+static int failing_sync(void *context, void *handle, unsigned flags)
+{
+	uint32_t error = folio_u32_load_relaxed(&sync_error);
+
+	return error ? -(int)error : folio_io_threads.sync(context, handle, flags);
+}
+
+static void failing_world_begin(struct world *world, unsigned pages,
+	int (*before)(void *context, uint64_t sequence), void *context)
+{
+	static struct folio_io_ops ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = pages * PAGE,
+		.io = &ops,
+		.dirty_age_ms = UINT32_MAX,
+		.before_writeback = before,
+		.before_writeback_context = context,
+	};
+	int fd;
+
+	ops = folio_io_threads;
+	ops.submit = failing_submit;
+	ops.sync = failing_sync;
+	folio_u32_store_relaxed(&write_error, 0);
+	folio_u32_store_relaxed(&sync_error, 0);
+	memset(world, 0, sizeof(*world));
+	snprintf(world->path, sizeof(world->path), "folio-write-XXXXXX");
+	fd = mkstemp(world->path);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(folio_cache_open(&params, &world->cache), 0);
+	assert_int_equal(folio_file_open(world->cache, world->path, O_RDWR, 0, &world->file), 0);
+}
+
+static uint64_t pages_dirty(struct world *world)
+{
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+
+	assert_int_equal(folio_cache_stats(world->cache, &stats), 0);
+	return stats.pages_dirty;
+}
+
+/* Each handle that was open is told once, one that came later is not; the page stays dirty, and the next sync writes it. */
+static void test_error_told_once(void **state)
+{
+	static struct world world;
+	struct folio_file *other, *late;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDONLY, 0, &other), 0);
+	memset(world.model, 'e', 2 * PAGE);
+	world.size = 2 * PAGE;
+	assert_int_equal(folio_file_write(world.file, world.model, 2 * PAGE, 0), 2 * PAGE);
+	folio_u32_store_relaxed(&write_error, EIO);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+	assert_int_equal(pages_dirty(&world), 2);
+	/* Again, since it failed again. */
+	folio_u32_store_relaxed(&write_error, ENOSPC);
+	assert_int_equal(folio_file_sync(world.file, NULL, FOLIO_SYNC_DATA), -ENOSPC);
+	assert_int_equal(pages_dirty(&world), 2);
+	folio_u32_store_relaxed(&write_error, 0);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &late), 0);
+	/* Written now: the one who was told is content, the other one is told of what was, once. */
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	assert_int_equal(pages_dirty(&world), 0);
+	check_file(&world);
+	assert_int_equal(folio_file_sync(other, NULL, 0), -ENOSPC);
+	assert_int_equal(folio_file_sync(other, NULL, 0), 0);
+	assert_int_equal(folio_file_sync(late, NULL, 0), 0);
+	assert_int_equal(folio_file_close(late), 0);
+	assert_int_equal(folio_file_close(other), 0);
+	world_end(&world);
+}
+
+/* The last close says so, and loses nothing; giving up loses it, and says so, too. */
+static void test_close_refuses(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	assert_int_equal(folio_file_write(world.file, "x", 1, 0), 1);
+	folio_u32_store_relaxed(&write_error, EIO);
+	assert_int_equal(folio_file_close(world.file), -EIO);
+	folio_u32_store_relaxed(&write_error, 0);
+	world.model[0] = 'x';
+	world.size = 1;
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
+	assert_int_equal(folio_file_write(world.file, "y", 1, 0), 1);
+	folio_u32_store_relaxed(&write_error, EIO);
+	assert_int_equal(folio_file_abandon(world.file), -EIO);
+	check_file(&world);
+	assert_int_equal(folio_cache_close(world.cache), 0);
+	unlink(world.path);
+}
+
+/* A device that takes nothing: writers are told when no more may be dirty; nothing of what they wrote is lost. */
+static void test_dirty_limit(void **state)
+{
+	static struct world world;
+	uint64_t offset = 0;
+	ssize_t n;
+
+	(void)state;
+	failing_world_begin(&world, 256, NULL, NULL);
+	folio_u32_store_relaxed(&write_error, EIO);
+	memset(world.model, 'd', MODEL_BYTES);
+	while ((n = folio_file_write(world.file, world.model, 2 * PAGE, offset)) == 2 * PAGE) {
+		offset += 2 * PAGE;
+		assert_true(offset < 100 * PAGE);
+	}
+	assert_true(n == -EIO || n == PAGE);
+	world.size = folio_file_size(world.file);
+	assert_true(pages_dirty(&world) * PAGE >= world.size);
+	folio_u32_store_relaxed(&write_error, 0);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
+	world_end(&world);
+}
+
+/* After a sync that failed nobody knows what the device has: no later one says that all is well. */
+static void test_sync_fails(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	assert_int_equal(folio_file_write(world.file, "x", 1, 0), 1);
+	folio_u32_store_relaxed(&sync_error, EIO);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+	folio_u32_store_relaxed(&sync_error, 0);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+	assert_int_equal(folio_file_close(world.file), 0);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &world.file), 0);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	world.model[0] = 'x';
+	world.size = 1;
+	world_end(&world);
+}
+
+/* An engine's log goes first: no page is written before its sequence number was. */
+static uint64_t log_written;
+static int log_error;
+
+static int flush_log(void *context, uint64_t sequence)
+{
+	(void)context;
+	if (log_error)
+		return log_error;
+	if (sequence > log_written)
+		log_written = sequence;
+	return 0;
+}
+
+static void test_log_first(void **state)
+{
+	static struct world world;
+	struct folio *folio;
+	void *page;
+	uint64_t i;
+
+	(void)state;
+	failing_world_begin(&world, 64, flush_log, NULL);
+	log_written = 0;
+	memset(world.model, 0, 4 * PAGE);
+	world.size = 4 * PAGE;
+	assert_int_equal(folio_file_truncate(world.file, world.size), 0);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(folio_file_get_page(world.file, i, 0, &folio, &page), 0);
+		assert_int_equal(folio_lock(folio), 0);
+		memset(page, 'a' + (int)i, PAGE);
+		memset(world.model + i * PAGE, 'a' + (int)i, PAGE);
+		assert_int_equal(folio_mark_dirty(folio, 100 + i), 0);
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+	assert_int_equal(log_written, 0);
+	log_error = -ENOSPC;
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -ENOSPC);
+	assert_int_equal(pages_dirty(&world), 4);
+	log_error = 0;
+	assert_int_equal(
+		folio_file_sync(world.file, &(struct folio_range){.offset = 0, .len = PAGE}, 0), 0);
+	assert_int_equal(log_written, 100);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	assert_int_equal(log_written, 103);
+	check_file(&world);
+	world_end(&world);
+}
+
+/* ---- many threads ---- */
+
+#define TEAM 6
+
+static struct {
+	struct folio_file *file[3];
+	unsigned operations;
+	folio_u32 violations;
+} team;
+
+/* Every write of a page gives all its bytes one value: a copy that finds two has seen half a write. */
+static void check_whole(const char *buf, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (buf[i] != buf[i - i % PAGE])
+			folio_u32_fetch_add_relaxed(&team.violations, 1);
+}
+
+static void *team_member(void *arg)
+{
+	static _Thread_local char buf[8 * FOLIO_PAGE_SIZE];
+	uint64_t random = test_seed + (uintptr_t)arg;
+	unsigned i;
+
+	for (i = 0; i < team.operations; i++) {
+		struct folio_file *file = team.file[random_below(&random, 3)];
+		uint64_t offset = random_below(&random, 250) * PAGE;
+		size_t len = (1 + random_below(&random, 8)) * PAGE;
+		unsigned what = (unsigned)random_below(&random, 100);
+		struct folio *folio;
+		void *page;
+		ssize_t n = 0;
+
+		if (what < 40) {
+			memset(buf, (int)random_below(&random, 256), len);
+			n = folio_file_write(file, buf, len, offset);
+		} else if (what < 80) {
+			n = folio_file_read(file, buf, len, offset);
+			if (n > 0)
+				check_whole(buf, (size_t)n);
+		} else if (what < 90) {
+			n = folio_file_get_page(file, offset / PAGE, 0, &folio, &page);
+			if (!n) {
+				if (!folio_lock(folio)) {
+					memset(page, (int)random_below(&random, 256), PAGE);
+					folio_mark_dirty(folio, 0);
+					folio_unlock(folio);
+				}
+				folio_put(folio);
+			} else if (n == -ENODATA) {
+				n = 0;
+			}
+		} else if (what < 93) {
+			n = folio_file_sync(file, NULL, FOLIO_SYNC_DATA);
+		} else if (what < 95) {
+			n = folio_file_truncate(file, offset);
+		} else if (what < 97) {
+			n = folio_file_punch(file, offset, len);
+		} else {
+			n = folio_file_invalidate(file, 0, UINT64_MAX);
+		}
+		/* Six threads with a folio or two each: a small cache may have nothing else for a moment. */
+		if (n < 0 && n != -ENOMEM)
+			folio_u32_fetch_add_relaxed(&team.violations, 1);
+	}
+	return NULL;
+}
+
+static void test_many_threads(void **state)
+{
+	static struct world world;
+	pthread_t thread[TEAM];
+	uintptr_t i;
+
+	(void)state;
+	world_begin(&world, 128, 32);
+	team.operations = scaled(1500);
+	folio_u32_store_relaxed(&team.violations, 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(
+			folio_file_open(world.cache, world.path, O_RDWR, 0, &team.file[i]), 0);
+	for (i = 0; i < TEAM; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, team_member, (void *)i), 0);
+	for (i = 0; i < TEAM; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(folio_u32_load_relaxed(&team.violations), 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(folio_file_close(team.file[i]), 0);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_pinned_behind_the_end),
+		cmocka_unit_test(test_error_told_once),
+		cmocka_unit_test(test_close_refuses),
+		cmocka_unit_test(test_dirty_limit),
+		cmocka_unit_test(test_sync_fails),
+		cmocka_unit_test(test_log_first),
+		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_model_tight),
 	};
