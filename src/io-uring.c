@@ -21,7 +21,7 @@
  *
  * A device should not idle while the processor prepares its work, so the thread hands over what
  * callers submit in answer to one completion before it goes on to the next, and begins a long list
- * with short batches if the device has nothing to do.
+ * with short batches unless the device has enough to do.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -38,8 +38,8 @@
 /* Of one read or write; a longer one comes back short and is continued. */
 #define LENGTH_MAX     (1u << 30)
 
-/* Of a long list a device that has work is given so much at first. */
-#define BATCH          16
+/* A device that has so many requests does not run out of work while the thread prepares more. */
+#define BUSY           8
 
 /* cookie[0] of a request: bytes so far. cookie[1]: how the attempt in flight was made. */
 #define ATTEMPT_DIRECT 1u
@@ -54,7 +54,7 @@ struct uring {
 	struct io_uring ring; /* the thread's own, as the rest of this group */
 	uint64_t event_count; /* where the read of the eventfd goes */
 	bool event_armed;
-	unsigned busy; /* requests prepared that the kernel has not answered */
+	unsigned busy; /* requests that were prepared and not answered */
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t room;  /* in_flight went below depth; the ring was set up */
@@ -128,8 +128,9 @@ static bool finish(struct uring *uring, struct folio_io_request *request, int an
 static bool take(struct uring *uring, bool asleep)
 {
 	struct folio_io_request *request, *next;
-	/* Each call is a kick for the device: one that has work need not be told of each request. */
-	unsigned batch = uring->busy > io_uring_cq_ready(&uring->ring) ? BATCH : 1;
+	/* Each call is a kick for the device, which costs more than a request: a busy one gets few. */
+	bool busy = uring->busy >= BUSY + io_uring_cq_ready(&uring->ring);
+	unsigned batch = busy ? 2 * BUSY : 1;
 	bool stop;
 
 	pthread_mutex_lock(&uring->lock);
