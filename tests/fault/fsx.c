@@ -107,8 +107,9 @@ struct pin {
 	struct folio *folio; /* NULL: none */
 	void *memory;
 	uint64_t index;
+	uint64_t len;        /* bytes of it that the file had */
 	uint32_t generation; /* of the page, when it was pinned */
-	bool sunk;           /* truncated since, and to stay as it was */
+	uint64_t sunk;       /* truncated since: so many bytes are to stay as they were */
 	unsigned char *copy; /* as it was then */
 };
 
@@ -395,16 +396,20 @@ static void model_truncate(struct world *w, uint64_t size)
 	if (size < had) {
 		for (i = 0; i < PINS; i++) {
 			struct pin *pin = &w->pin[i];
+			uint64_t start = pin->index * PAGE;
 
 			/* Of a larger one the part that is left is still the file's, and goes on changing. */
-			if (pin->folio && pin->index * PAGE >= size &&
-				folio_order(pin->folio) == 0 &&
-				w->generation[pin->index] == pin->generation && !pin->sunk) {
-				memcpy(pin->copy, w->model + pin->index * PAGE, PAGE);
-				pin->sunk = true;
-			}
+			if (!pin->folio || start < size || start >= had || pin->sunk ||
+				w->generation[pin->index] != pin->generation ||
+				folio_order(pin->folio) > 0)
+				continue;
+			pin->sunk = pin->len;
+			memcpy(pin->copy, w->model + start, pin->sunk);
 		}
 		memset(w->model + size, 0, had - size);
+		/* The device's own sector is cut at once, whatever it is. */
+		if (w->history)
+			history_cut(w->history, size);
 		changed(w, size, had - size);
 		if (w->sequence)
 			for (page = (size + PAGE - 1) / PAGE; page < w->pages; page++)
@@ -453,16 +458,11 @@ static void model_synced(struct world *w, uint64_t offset, uint64_t len)
 static void check_pin(struct world *w, struct pin *pin)
 {
 	if (pin->sunk) {
-		if (memcmp(pin->memory, pin->copy, PAGE) != 0)
+		if (memcmp(pin->memory, pin->copy, pin->sunk) != 0)
 			differ(w, "the pinned page %llu, truncated, has changed",
 				(unsigned long long)pin->index);
 	} else if (w->generation[pin->index] == pin->generation) {
-		uint64_t start = pin->index * PAGE;
-		uint64_t len = start >= w->size         ? 0
-			       : w->size - start < PAGE ? w->size - start
-							: PAGE;
-
-		compare(w, "a pinned page", pin->memory, start, len);
+		compare(w, "a pinned page", pin->memory, pin->index * PAGE, pin->len);
 	}
 }
 
@@ -587,6 +587,9 @@ static void adopt(struct world *w, struct folio_file *file, bool on_device)
 			(unsigned long long)size_max);
 	memset(w->buffer, 0, w->max);
 	n = folio_file_read(file, w->buffer, size, 0);
+	/* The power failed in it: who comes back from that adopts what is there then. */
+	if (n != (ssize_t)size && is_cut(w))
+		return;
 	if (n != (ssize_t)size)
 		differ(w, "the file cannot be read: %zd of %#llx bytes", n,
 			(unsigned long long)size);
@@ -848,8 +851,9 @@ static void do_pin(struct world *w)
 	pin->folio = folio;
 	pin->memory = memory;
 	pin->index = index;
+	pin->len = len;
 	pin->generation = w->generation[index];
-	pin->sunk = false;
+	pin->sunk = 0;
 }
 
 static void do_write(struct world *w, bool append)

@@ -79,26 +79,51 @@ static uint64_t last_sector(const struct history *history, uint64_t offset, uint
 	return end < history->sectors ? end : history->sectors;
 }
 
+/* The sector has a newer version, if it is not the one it has. */
+static void add(struct history *history, uint64_t sector, const unsigned char *bytes)
+{
+	struct version *version;
+
+	if (memcmp(newest(history, sector), bytes, SECTOR) == 0)
+		return;
+	if (history->used >= history->room) {
+		history->room = history->room ? 2 * history->room : 1024;
+		history->pool =
+			must(realloc(history->pool, history->room * sizeof(*history->pool)));
+	}
+	version = &history->pool[history->used];
+	version->older = history->newest[sector];
+	memcpy(version->bytes, bytes, SECTOR);
+	if (!history->newest[sector])
+		history->live++;
+	history->newest[sector] = history->used++;
+}
+
 void history_note(
 	struct history *history, const unsigned char *image, uint64_t offset, uint64_t len)
 {
 	uint64_t sector, end = last_sector(history, offset, len);
-	struct version *version;
 
-	for (sector = offset / SECTOR; len && sector < end; sector++) {
-		if (memcmp(newest(history, sector), image + sector * SECTOR, SECTOR) == 0)
-			continue;
-		if (history->used >= history->room) {
-			history->room = history->room ? 2 * history->room : 1024;
-			history->pool = must(
-				realloc(history->pool, history->room * sizeof(*history->pool)));
-		}
-		version = &history->pool[history->used];
-		version->older = history->newest[sector];
-		memcpy(version->bytes, image + sector * SECTOR, SECTOR);
-		if (!history->newest[sector])
-			history->live++;
-		history->newest[sector] = history->used++;
+	for (sector = offset / SECTOR; len && sector < end; sector++)
+		add(history, sector, image + sector * SECTOR);
+}
+
+void history_cut(struct history *history, uint64_t offset)
+{
+	uint64_t sector = offset / SECTOR;
+	size_t from = offset % SECTOR;
+	unsigned i, count;
+	unsigned char bytes[SECTOR];
+
+	if (!from || sector >= history->sectors)
+		return;
+	count = history_versions(history, sector);
+	for (i = 0; i < count; i++) {
+		memcpy(bytes, history_version(history, sector, i), SECTOR);
+		memset(bytes + from, 0, SECTOR - from);
+		/* One that is there already need not be twice. */
+		if (!history_allows(history, sector, bytes, SECTOR))
+			add(history, sector, bytes);
 	}
 }
 

@@ -26,6 +26,8 @@ void history_free(struct history *history);
  */
 void history_note(
 	struct history *history, const unsigned char *image, uint64_t offset, uint64_t len);
+/* Each version of the sector that has byte @offset may have zeros from there on. */
+void history_cut(struct history *history, uint64_t offset);
 /* The sectors that the range touches are on the device as they are in @image, and nothing else is. */
 void history_settle(
 	struct history *history, const unsigned char *image, uint64_t offset, uint64_t len);

@@ -788,6 +788,19 @@ static ssize_t perform_locked(struct sim *sim, struct folio_io_request *request)
 			       request->offset, (int)request->cookie[0], request->cookie[1]);
 }
 
+/* Let others go on, as long as a device might take. */
+static void linger(struct sim *sim)
+{
+	unsigned yields = 0;
+
+	pthread_mutex_lock(&sim->lock);
+	if (sim->delay && sim->mode == SIM_THREAD)
+		yields = next_random(&sim->random_delay) % (sim->delay + 1);
+	pthread_mutex_unlock(&sim->lock);
+	while (yields-- > 0)
+		sched_yield();
+}
+
 /* Take any one of those that wait and run it. The lock is let go of for complete. */
 static void run_one_locked(struct sim *sim)
 {
@@ -812,7 +825,6 @@ static void run_one_locked(struct sim *sim)
 static void *run(void *arg)
 {
 	struct sim *sim = arg;
-	unsigned yields;
 
 	pthread_mutex_lock(&sim->lock);
 	for (;;) {
@@ -821,10 +833,8 @@ static void *run(void *arg)
 		if (!sim->waiting)
 			break;
 		if (sim->delay) {
-			yields = next_random(&sim->random_delay) % (sim->delay + 1);
 			pthread_mutex_unlock(&sim->lock);
-			while (yields-- > 0)
-				sched_yield();
+			linger(sim);
 			pthread_mutex_lock(&sim->lock);
 		}
 		run_one_locked(sim);
@@ -1027,6 +1037,7 @@ static ssize_t sim_read(
 	ssize_t result;
 	int error;
 
+	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	check_shape_locked(sim, iov, iov_count, offset, false);
 	error = begin_call_locked(sim, handle, SIM_READ, offset, length(iov, iov_count));
@@ -1043,6 +1054,7 @@ static int sim_sync(void *context, void *opened, unsigned sync_flags)
 	struct handle *handle = opened;
 	int error;
 
+	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	error = begin_call_locked(sim, handle, SIM_SYNC, 0, 0);
 	if (handle->life == sim->life && !sim->cut)
@@ -1058,6 +1070,7 @@ static int sim_truncate(void *context, void *opened, uint64_t size)
 	struct handle *handle = opened;
 	int error;
 
+	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	check_in_flight_locked(sim, handle, size, UINT64_MAX, "a truncation");
 	error = begin_call_locked(sim, handle, SIM_TRUNCATE, size, UINT64_MAX - size);
@@ -1077,6 +1090,7 @@ static int sim_punch(void *context, void *opened, uint64_t offset, uint64_t len)
 	struct sim_file *file = handle->file;
 	int error;
 
+	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	check_in_flight_locked(sim, handle, offset, offset + len, "a hole");
 	if (offset % FOLIO_PAGE_SIZE || len % FOLIO_PAGE_SIZE || !len ||
