@@ -44,7 +44,7 @@
 #define HANDLES         2
 #define LAST_OPERATIONS 50
 /* Without one for so long, what a power cut could leave takes too much memory. */
-#define SYNC_AT_LEAST   2000
+#define SYNC_AT_LEAST   4000
 #define HANG_SECONDS    60
 
 static struct {
@@ -1174,6 +1174,9 @@ static void draw_world(struct world *w, uint64_t seed)
 	w->mode = DRAW(4) == 0 ? SIM_INLINE : SIM_THREAD;
 	for (i = 0; i < KINDS; i++) {
 		w->weight[i] = kind_weight[i] * factor[DRAW(4)];
+		/* On a real device most of the time goes there. */
+		if (options.path && i != SYNC && i != SYNC_RANGE && i != REOPEN_ALL)
+			w->weight[i] *= 10;
 		if (!w->weight[i] && (i == READ || i == WRITE))
 			w->weight[i] = kind_weight[i];
 		w->weights += w->weight[i];
