@@ -107,6 +107,8 @@ struct inode {
 	/* Guarded by the tree's lock: pages in the tree, in folios of 64 pages and more, and in smaller ones. */
 	uint64_t pages_large, pages_small;
 	uint64_t pages_dirty; /* dirty or on their way; likewise */
+	uint64_t
+		gate; /* pages from here on are not written back: they are being truncated; likewise */
 	/* writeback.c; guarded by its lock. */
 	struct inode *dirty_next;
 	struct timespec dirty_since;
@@ -236,9 +238,11 @@ static inline uint64_t hint_at(const struct inode *inode, uint64_t start, uint64
 void inode_invalidate(
 	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
-/* Drop the pages first .. last, also what is dirty. Nothing of them is on its way to the file. Returns dirty pages dropped. */
-uint64_t inode_discard(
-	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+/*
+ * Drop the pages first .. last, also what is dirty, when what is on its way to the file has ended. Returns false if a dirty folio
+ * was left because it reaches out of the range.
+ */
+bool inode_discard(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
 /*
  * Make a large folio smaller ones, by halves, so that page @index is alone. The caller has it pinned and locked, and has the lock

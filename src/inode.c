@@ -20,20 +20,21 @@ void inode_erase_locked(struct inode *inode, struct folio *folio)
 
 #define DROP_BATCH 64
 
+enum { DROP_BUSY = 1, DROP_DIRTY = 2 };
+
 /*
- * Drop the pages first .. last: what is clean, and with @discard also dirty folios that lie in the range as a whole. Returns dirty
- * pages dropped; *busy: something was left because it is on its way to the file.
+ * Drop the pages first .. last: what is clean, and with @discard also dirty folios that lie in the range as a whole. Returns why
+ * something was left: it is on its way to the file, it is dirty.
  */
-static uint64_t drop(struct inode *inode, uint64_t first, uint64_t last, bool discard, bool *busy,
-	struct stats_shard *shard)
+static unsigned drop(
+	struct inode *inode, uint64_t first, uint64_t last, bool discard, struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
-	uint64_t index = first, pages = 0, dirty = 0;
+	uint64_t index = first, pages = 0;
 	bool was_dirty[DROP_BATCH];
-	unsigned n, i;
+	unsigned n, i, left = 0;
 	void *entry;
 
-	*busy = false;
 	do {
 		n = 0;
 		/* Between the queue and the pool the pages are in our hands. */
@@ -48,7 +49,7 @@ static uint64_t drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			if (flags & FOLIO_WRITEBACK ||
 				(flags & FOLIO_DIRTY && !(discard && folio->index >= first &&
 								last - folio->index >= size - 1))) {
-				*busy = *busy || flags & FOLIO_WRITEBACK;
+				left |= flags & FOLIO_WRITEBACK ? DROP_BUSY : DROP_DIRTY;
 				index = folio->index + size;
 				if (index > last)
 					break;
@@ -58,7 +59,6 @@ static uint64_t drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			was_dirty[n] = writeback_forget_locked(inode, folio);
 			inode_erase_locked(inode, folio);
 			pages += size;
-			dirty += was_dirty[n] ? size : 0;
 			dropped[n++] = folio;
 		}
 		if (n < DROP_BATCH)
@@ -80,27 +80,23 @@ static uint64_t drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			evict_busy_cancel(&inode->cache->evict);
 	} while (n == DROP_BATCH);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
-	return dirty;
+	return left;
 }
 
 void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
-	bool busy;
-
-	drop(inode, first, last, false, &busy, shard);
+	drop(inode, first, last, false, shard);
 }
 
-uint64_t inode_discard(
-	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+bool inode_discard(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
-	uint64_t dirty = 0;
-	bool busy;
+	unsigned left;
 
 	do {
 		writeback_wait(inode, first, last);
-		dirty += drop(inode, first, last, true, &busy, shard);
-	} while (busy);
-	return dirty;
+		left = drop(inode, first, last, true, shard);
+	} while (left & DROP_BUSY);
+	return !left;
 }
 
 /* One of the folios that @whole becomes; frozen, and ours alone. False: there is no node for it. */
@@ -272,6 +268,7 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 		/* Anywhere, but for files side by side not in the same place. */
 		.hint_start = (attr->inode + attr->device) * UINT64_C(0x9e3779b97f4a7c15) >> 20,
 		.hint_shift = FOLIO_PAGE_SHIFT,
+		.gate = UINT64_MAX,
 		.attr_size = attr->size,
 		.attr_mtime_sec = attr->mtime_sec,
 		.attr_mtime_nsec = attr->mtime_nsec,

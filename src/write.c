@@ -324,6 +324,13 @@ static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shar
 	} while (split);
 }
 
+static void set_gate(struct inode *inode, uint64_t index)
+{
+	tree_lock(&inode->tree);
+	inode->gate = index;
+	tree_unlock(&inode->tree);
+}
+
 int folio_file_truncate(struct folio_file *file, uint64_t size)
 {
 	struct folio_cache *cache;
@@ -346,13 +353,16 @@ int folio_file_truncate(struct folio_file *file, uint64_t size)
 	pthread_rwlock_wrlock(&inode->map_lock);
 	had = folio_u64_load_relaxed(&inode->size);
 	if (size < had) {
-		/* First: from here on nothing behind it is written (writeback.c, collect). */
-		folio_u64_store_release(&inode->size, size);
+		/*
+		 * From here on nothing of what goes is written back, nor the page that the new end is in: should the
+		 * backend refuse, all of it is still dirty that was. And nobody fills it: for readers it has gone.
+		 */
+		set_gate(inode, size >> FOLIO_PAGE_SHIFT);
 		writeback_wait(inode, size >> FOLIO_PAGE_SHIFT, UINT64_MAX);
+		folio_u64_store_release(&inode->size, size);
 	}
 	r = cache->io->truncate(cache->io_context, inode->write_handle, size);
 	if (r) {
-		/* Nothing was dropped: all of it is there again. */
 		folio_u64_store_release(&inode->size, had);
 		goto out;
 	}
@@ -365,6 +375,7 @@ int folio_file_truncate(struct folio_file *file, uint64_t size)
 		folio_u64_store_release(&inode->size, size);
 	}
 out:
+	set_gate(inode, UINT64_MAX);
 	pthread_rwlock_unlock(&inode->map_lock);
 	return r;
 }
@@ -431,8 +442,9 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
 				      first << FOLIO_PAGE_SHIFT, (end - first) << FOLIO_PAGE_SHIFT)
 			    : 0;
 	}
-	if (!r)
-		inode_discard(inode, first, last - 1, shard);
+	/* A dirty folio that reaches out of it stays, and gets its zeros like any other write. */
+	if (!r && !inode_discard(inode, first, last - 1, shard))
+		r = -EOPNOTSUPP;
 	pthread_rwlock_unlock(&inode->map_lock);
 	return r == -EOPNOTSUPP ? write_zeros(file, first << FOLIO_PAGE_SHIFT,
 					  (last - first) << FOLIO_PAGE_SHIFT)
@@ -467,7 +479,10 @@ int folio_file_sync(struct folio_file *file, const struct folio_range *range, un
 			last = (range->offset + range->len - 1) >> FOLIO_PAGE_SHIFT;
 	}
 	begin = writeback_errors(inode);
+	/* Not beside a truncation, which keeps write-back from what it may have to leave there. */
+	pthread_rwlock_rdlock(&inode->map_lock);
 	writeback_flush(inode, first, last, shard);
+	pthread_rwlock_unlock(&inode->map_lock);
 	r = cache->io->sync(cache->io_context, inode->write_handle,
 		flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0);
 	if (r)

@@ -255,8 +255,8 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			*index = after(folio);
 			continue;
 		}
-		/* Behind the end: it is being truncated, or the size is about to say so. */
-		if (start >= size) {
+		/* It is being truncated, or lies behind the end, which is about to be told. */
+		if (after(folio) > inode->gate || start >= size) {
 			*index = after(folio);
 			continue;
 		}

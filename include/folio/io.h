@@ -48,8 +48,8 @@ struct folio_io_request {
 	void *handle;    /* what open gave */
 	uint64_t offset; /* bytes, a multiple of FOLIO_PAGE_SIZE */
 	/*
-	 * Page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE; of a write, the last element may be shorter:
-	 * then the file ends there, and does not become longer than that.
+	 * Page-aligned memory, lengths multiples of FOLIO_PAGE_SIZE; of a write, the last element may end inside
+	 * of a page: what the file has behind it stays as it is, and if it has nothing, it gets nothing.
 	 */
 	const struct iovec *iov;
 	uint32_t iov_count; /* 1 .. FOLIO_IO_IOV_MAX */
