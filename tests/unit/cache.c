@@ -1189,6 +1189,7 @@ struct model_file {
 	uint64_t size;               /* what the file has now */
 	uint64_t floor[MODEL_PAGES]; /* the oldest generation that a page may be of */
 	unsigned opens;
+	bool unsettled; /* changed, and a read in the background may be about to find out */
 };
 
 struct model_handle {
@@ -1223,11 +1224,26 @@ static void raise_floor(struct model_file *file, uint64_t first)
 		file->floor[first] = generation;
 }
 
+/* The size that the cache knows. Where a read in the background found it out, what it has to drop is dropped. */
+static uint64_t known_size(struct model *model, struct model_handle *handle)
+{
+	uint64_t known = folio_file_size(handle->file);
+
+	if (handle->of->unsettled && known == handle->of->size) {
+		io_fault_wait_idle(model->io);
+		handle->of->unsettled = false;
+	}
+	return known;
+}
+
 /* Has a call found out that the size is another? Then pages are gone: all, or those from the old end on. */
-static void note_size(struct model_handle *handle, uint64_t known)
+static void note_size(struct model *model, struct model_handle *handle, uint64_t known)
 {
 	uint64_t now = folio_file_size(handle->file);
 
+	/* Where a read in the background found out, its thread may still be about to drop them. */
+	if (now != known)
+		io_fault_wait_idle(model->io);
 	if (now < known)
 		raise_floor(handle->of, 0);
 	else if (now > known)
@@ -1257,7 +1273,7 @@ static uint64_t clip(uint64_t size, uint64_t offset, uint64_t len)
 static void model_read(struct model *model, struct model_handle *handle)
 {
 	static char buf[120 * FOLIO_PAGE_SIZE + 8];
-	uint64_t *random = &model->random, known = folio_file_size(handle->file),
+	uint64_t *random = &model->random, known = known_size(model, handle),
 		 size = handle->of->size;
 	uint64_t offset = random_below(random, MODEL_PAGES * PAGE), len = 0, low, high, now;
 	bool nowait = random_below(random, 6) == 0;
@@ -1286,7 +1302,7 @@ static void model_read(struct model *model, struct model_handle *handle)
 	if (n < 0) {
 		if (!(n == -EIO && model->failing) && !(n == -EAGAIN && nowait))
 			fail_msg("read: %zd", n);
-		note_size(handle, known);
+		note_size(model, handle, known);
 		return;
 	}
 	/* By the size that was known when it began, or the one that it found out; past that one's end stale pages may be. */
@@ -1299,12 +1315,12 @@ static void model_read(struct model *model, struct model_handle *handle)
 		assert_true((nowait || model->failing) && (offset + (uint64_t)n) % PAGE == 0);
 	check_bytes(handle->of, offset, buf, (uint64_t)n);
 	/* From here on: what came before it found out may be what was cached. */
-	note_size(handle, known);
+	note_size(model, handle, known);
 }
 
 static void model_get(struct model *model, struct model_handle *handle)
 {
-	uint64_t known = folio_file_size(handle->file), size = handle->of->size, end, i;
+	uint64_t known = known_size(model, handle), size = handle->of->size, end, i;
 	uint64_t index = random_below(&model->random, MODEL_PAGES);
 	bool nowait = random_below(&model->random, 4) == 0;
 	struct folio *folio = NULL;
@@ -1314,7 +1330,7 @@ static void model_get(struct model *model, struct model_handle *handle)
 	r = folio_file_get_page(
 		handle->file, index, nowait ? FOLIO_GET_NOWAIT : 0, &folio, (void **)&page);
 	if (r) {
-		note_size(handle, known);
+		note_size(model, handle, known);
 		assert_null(folio);
 		if (r == -ENODATA)
 			assert_true(index * PAGE >= known || index * PAGE >= size);
@@ -1334,7 +1350,7 @@ static void model_get(struct model *model, struct model_handle *handle)
 	if (i < PAGE)
 		end = clip(known > size ? known : size, index * PAGE, PAGE);
 	check_bytes(handle->of, index * PAGE, page, end);
-	note_size(handle, known);
+	note_size(model, handle, known);
 	if (model->pins < MODEL_PINS &&
 		model->pinned + (UINT64_C(1) << folio_order(folio)) <= model->pages / 4) {
 		struct model_pin *pin = &model->pin[model->pins++];
@@ -1407,9 +1423,9 @@ static void model_step(struct model *model)
 			range[i] = (struct folio_range){
 				.offset = random_below(random, MODEL_PAGES * PAGE),
 				.len = random_below(random, 20 * PAGE)};
-		known = folio_file_size(handle->file);
+		known = known_size(model, handle);
 		assert_true(folio_file_prefetch(handle->file, range, 3) >= 0);
-		note_size(handle, known);
+		note_size(model, handle, known);
 		break;
 	case 21:
 		assert_int_equal(
@@ -1438,6 +1454,9 @@ static void model_step(struct model *model)
 		if (random_below(random, 2))
 			file->size &= ~(PAGE - 1);
 		io_fault_resize(file->contents, file->size);
+		file->unsettled = true;
+		/* Reads in the background may have been told the size before, which is so far neither known nor the file's. */
+		io_fault_wait_idle(model->io);
 		break;
 	case 26:
 		io_fault_change(file->contents);
