@@ -108,7 +108,7 @@ void sim_pause(struct sim *sim, bool paused);
 
 /* ---- order ---- */
 
-/* SIM_THREAD: yield up to so many times before each request, and in each call. */
+/* SIM_THREAD: yield up to so many times before some of the requests, and in some calls. */
 void sim_set_delay(struct sim *sim, unsigned yields);
 /* SIM_STEP: run up to @count requests. Returns how many there were. */
 unsigned sim_step(struct sim *sim, unsigned count);
