@@ -343,7 +343,7 @@ static int before_writeback(void *context, uint64_t sequence)
 	uint64_t flushed = atomic_load(&w->sequence_flushed);
 
 	/* On this thread only, so that the count of failures is exact. */
-	if (w->callback_refuses && pthread_equal(pthread_self(), w->thread) && one_in(w, 64)) {
+	if (pthread_equal(pthread_self(), w->thread) && w->callback_refuses && one_in(w, 64)) {
 		w->callback_failed++;
 		return -EIO;
 	}

@@ -1091,22 +1091,20 @@ static int sim_punch(void *context, void *opened, uint64_t offset, uint64_t len)
 	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	check_in_flight_locked(sim, handle, offset, offset + len, "a hole");
-	if (offset % FOLIO_PAGE_SIZE || len % FOLIO_PAGE_SIZE || !len ||
-		(!sim->cut && handle->life == sim->life &&
-			offset + len > (file->size + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE *
-					       FOLIO_PAGE_SIZE))
-		complain_locked(sim, "a hole of %#llx + %#llx in a file of %#llx",
-			(unsigned long long)offset, (unsigned long long)len,
-			(unsigned long long)file->size);
+	if (offset % FOLIO_PAGE_SIZE || len % FOLIO_PAGE_SIZE || !len)
+		complain_locked(sim, "a hole of %#llx + %#llx", (unsigned long long)offset,
+			(unsigned long long)len);
 	error = begin_call_locked(sim, handle, SIM_PUNCH, offset, len);
 	if (!error && sim->no_holes)
 		error = EOPNOTSUPP;
-	if (!error) {
-		/* The file may end in the last page. */
-		memset(file->data + offset, 0,
-			len < file->size - offset ? len : file->size - offset);
+	/* Of a range that reaches behind the end what lies there is nothing still. */
+	if (!error && offset < file->size) {
+		if (len > file->size - offset)
+			len = file->size - offset;
+		memset(file->data + offset, 0, len);
 		note_locked(file, offset, len);
-		free_pages_locked(file, offset / FOLIO_PAGE_SIZE, (offset + len) / FOLIO_PAGE_SIZE);
+		free_pages_locked(file, offset / FOLIO_PAGE_SIZE,
+			(offset + len + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE);
 		file->changes++;
 	}
 	trace_locked(sim, SIM_PUNCH, file, offset, len, -error);
