@@ -11,6 +11,7 @@
  *   inode->attr_lock        what the system last said of a file
  *   a folio, FOLIO_LOCKED   its contents; one at a time
  *   inode->tree.lock        what is where in one file
+ *   cache->evict.turn       who waits for the queues behind another who does
  *   cache->evict.lock       the queues
  *   cache->writeback.lock   inodes with dirty folios, runs, errors
  *   pool: stock, lists      free pages (pool.c)
@@ -108,7 +109,7 @@ struct inode {
 	uint64_t pages_large, pages_small;
 	uint64_t pages_dirty; /* dirty or on their way; likewise */
 	uint64_t
-		gate; /* pages from here on are not written back: they are being truncated; likewise */
+		gate; /* pages from here on are not written back: they are being truncated, or punched; likewise */
 	/* writeback.c; guarded by its lock. */
 	struct inode *dirty_next;
 	struct timespec dirty_since;

@@ -199,24 +199,17 @@ static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, 
 	return n;
 }
 
-ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+/* As folio_file_write, of checked arguments; with @keep_size nothing behind the end. */
+static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
+	bool keep_size, struct stats_shard *shard)
 {
-	struct stats_shard *shard;
-	struct inode *inode;
+	struct inode *inode = file->inode;
 	size_t done = 0;
 	ssize_t n = 0;
 
-	if (!file || (!buf && len) || len > INT64_MAX)
-		return -EINVAL;
-	if (!file->writable)
-		return -EBADF;
-	if (offset > INT64_MAX - len || (offset + len) >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
-		return -EFBIG;
-	shard = thread_enter(file->cache, file->cache_id);
-	if (!shard)
-		return thread_error(file->cache);
-	inode = file->inode;
 	while (done < len) {
+		uint64_t at = offset + done, size;
+		size_t left = len - done;
 		bool grows;
 
 		/* Before more is dirty, and with no lock held. */
@@ -224,10 +217,16 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 		if (n < 0)
 			break;
 		pthread_rwlock_rdlock(&inode->map_lock);
-		grows = offset + len > folio_u64_load_acquire(&inode->size);
+		/* It does not become smaller meanwhile. */
+		size = folio_u64_load_acquire(&inode->size);
+		if (keep_size && at + left > size) {
+			left = size > at ? size - at : 0;
+			len = done + left;
+		}
+		grows = at + left > size;
 		if (grows)
 			pthread_mutex_lock(&inode->size_lock);
-		n = write_step(file, (const char *)buf + done, len - done, offset + done, shard);
+		n = left ? write_step(file, buf + done, left, at, shard) : 0;
 		if (grows)
 			pthread_mutex_unlock(&inode->size_lock);
 		pthread_rwlock_unlock(&inode->map_lock);
@@ -238,12 +237,38 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 	return done ? (ssize_t)done : n;
 }
 
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+{
+	struct stats_shard *shard;
+
+	if (!file || (!buf && len) || len > INT64_MAX)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	if (offset > INT64_MAX - len || (offset + len) >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
+		return -EFBIG;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	return write_bytes(file, buf, len, offset, false, shard);
+}
+
 /* ---- in place ---- */
+
+/* A child of fork has its parent's descriptors, and nothing that they lead to (folio_release). */
+static bool is_ours(const struct folio *folio)
+{
+	const struct folio_cache *cache = cache_of(folio);
+
+	return cache && pool_has(&cache->pool, folio);
+}
 
 int folio_lock(struct folio *folio)
 {
 	if (!folio || folio->type != FOLIO_TYPE_FILE)
 		return -EINVAL;
+	if (!is_ours(folio))
+		return -ESTALE;
 	folio_lock_wait(folio);
 	if (!folio_ptr_load_relaxed(&folio->owner)) {
 		folio_unlocked(folio);
@@ -261,6 +286,8 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 
 	if (!folio || !(folio_u32_load_relaxed(&folio->flags) & FOLIO_LOCKED))
 		return -EINVAL;
+	if (!is_ours(folio))
+		return -ESTALE;
 	inode = folio_ptr_load_acquire(&folio->owner);
 	if (!inode)
 		return -ENODATA;
@@ -380,16 +407,17 @@ out:
 	return r;
 }
 
-/* Write zeros where a hole cannot be, or need not. */
-static int write_zeros(struct folio_file *file, uint64_t offset, uint64_t len)
+/* Write zeros where a hole cannot be, or need not; the size stays. */
+static int write_zeros(
+	struct folio_file *file, uint64_t offset, uint64_t len, struct stats_shard *shard)
 {
 	static const char zeros[16 * FOLIO_PAGE_SIZE];
 
 	while (len) {
-		ssize_t n = folio_file_write(
-			file, zeros, len < sizeof(zeros) ? len : sizeof(zeros), offset);
+		ssize_t n = write_bytes(file, zeros, len < sizeof(zeros) ? len : sizeof(zeros),
+			offset, true, shard);
 
-		if (n < 0)
+		if (n <= 0)
 			return (int)n;
 		offset += (uint64_t)n;
 		len -= (uint64_t)n;
@@ -422,32 +450,35 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
 	first = (offset + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
 	last = end >> FOLIO_PAGE_SHIFT;
 	if (first >= last)
-		return write_zeros(file, offset, end - offset);
-	r = write_zeros(file, offset, (first << FOLIO_PAGE_SHIFT) - offset);
+		return write_zeros(file, offset, end - offset, shard);
+	r = write_zeros(file, offset, (first << FOLIO_PAGE_SHIFT) - offset, shard);
 	if (!r)
-		r = write_zeros(file, last << FOLIO_PAGE_SHIFT, end - (last << FOLIO_PAGE_SHIFT));
+		r = write_zeros(
+			file, last << FOLIO_PAGE_SHIFT, end - (last << FOLIO_PAGE_SHIFT), shard);
 	if (r)
 		return r;
 	/* What is dirty goes to the file first: if the hole cannot be made, nothing is lost. */
 	writeback_flush(inode, first, last - 1, shard);
 	pthread_rwlock_wrlock(&inode->map_lock);
+	/* What cannot be written stays, and gets zeros; so does all of it if the file has become shorter. */
 	r = -EOPNOTSUPP;
 	if (last << FOLIO_PAGE_SHIFT <= folio_u64_load_relaxed(&inode->size)) {
 		writeback_flush(inode, first, last - 1, shard);
-		end = size_pages(folio_u64_load_relaxed(&inode->disk_size));
-		if (end > last)
-			end = last;
-		r = first < end
-			    ? cache->io->punch(cache->io_context, inode->write_handle,
-				      first << FOLIO_PAGE_SHIFT, (end - first) << FOLIO_PAGE_SHIFT)
-			    : 0;
+		/* From here on nothing of it is written back: it would land in the hole. */
+		set_gate(inode, first);
+		writeback_wait(inode, first, last - 1);
+		/* Also behind what the file is known to have: a write that failed may have left something there. */
+		if (!writeback_is_dirty(inode, first, last - 1))
+			r = cache->io->punch(cache->io_context, inode->write_handle,
+				first << FOLIO_PAGE_SHIFT, (last - first) << FOLIO_PAGE_SHIFT);
 	}
 	/* A dirty folio that reaches out of it stays, and gets its zeros like any other write. */
 	if (!r && !inode_discard(inode, first, last - 1, shard))
 		r = -EOPNOTSUPP;
+	set_gate(inode, UINT64_MAX);
 	pthread_rwlock_unlock(&inode->map_lock);
 	return r == -EOPNOTSUPP ? write_zeros(file, first << FOLIO_PAGE_SHIFT,
-					  (last - first) << FOLIO_PAGE_SHIFT)
+					  (last - first) << FOLIO_PAGE_SHIFT, shard)
 				: r;
 }
 

@@ -379,6 +379,16 @@ void writeback_wait(struct inode *inode, uint64_t first, uint64_t last)
 	}
 }
 
+bool writeback_is_dirty(struct inode *inode, uint64_t first, uint64_t last)
+{
+	void *entry;
+
+	tree_lock(&inode->tree);
+	entry = tree_next_marked_locked(&inode->tree, &first, last, TREE_DIRTY);
+	tree_unlock(&inode->tree);
+	return entry != NULL;
+}
+
 void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
 	folio_u32 pending;

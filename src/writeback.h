@@ -104,6 +104,9 @@ int writeback_clean(struct inode *inode, struct stats_shard *shard);
 /* Wait for what is on its way of pages first .. last. */
 void writeback_wait(struct inode *inode, uint64_t first, uint64_t last);
 
+/* Is one of the pages first .. last dirty? */
+bool writeback_is_dirty(struct inode *inode, uint64_t first, uint64_t last);
+
 /* How many write-backs of the inode have failed. */
 uint32_t writeback_errors(struct inode *inode);
 

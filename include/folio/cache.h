@@ -414,7 +414,8 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
  * Waits for who else has it locked, and for its way to the file to end: what is being written stays as it is. Readers by copy
  * wait for the lock; who has the folio pinned sees it change.
  *
- * Returns 0; -ENODATA when the page is in its file no more (truncated, invalidated); -EINVAL for a folio of the program's own.
+ * Returns 0; -ENODATA when the page is in its file no more (truncated, invalidated); -EINVAL for a folio of the program's own;
+ * -ESTALE after fork.
  */
 int folio_lock(struct folio *folio);
 

@@ -128,9 +128,9 @@ struct folio_io_ops {
 	/* As ftruncate: up with zeros, down. No read or write of the range is in flight. */
 	int (*truncate)(void *context, void *handle, uint64_t size);
 	/*
-	 * Make a range read as zeros and give back its blocks; the size stays. Offset and length are multiples of
-	 * FOLIO_PAGE_SIZE, the last page may have the file's end in it, no read or write of it is in flight. -EOPNOTSUPP where the file has
-	 * no such thing: nothing was changed.
+	 * Make a range read as zeros and give back its blocks; the size stays, and of a range that reaches behind the
+	 * end what lies there is nothing still. Offset and length are multiples of FOLIO_PAGE_SIZE, no read or write
+	 * of it is in flight. -EOPNOTSUPP where the file has no such thing: nothing was changed.
 	 */
 	int (*punch)(void *context, void *handle, uint64_t offset, uint64_t len);
 };
