@@ -228,7 +228,6 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 	struct folio **busy)
 {
 	struct writeback *writeback = &inode->cache->writeback;
-	uint64_t size = folio_u64_load_acquire(&inode->size);
 
 	while (run->count < WRITEBACK_FOLIOS && run->pages < WRITEBACK_PAGES && *index <= last) {
 		uint64_t at = *index, start, bytes;
@@ -256,7 +255,7 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			continue;
 		}
 		/* It is being truncated, or lies behind the end, which is about to be told. */
-		if (after(folio) > inode->gate || start >= size) {
+		if (after(folio) > inode->gate || start >= folio_u64_load_acquire(&inode->size)) {
 			*index = after(folio);
 			continue;
 		}
@@ -266,9 +265,13 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			continue;
 		tree_mark_clear_locked(&inode->tree, folio->index, TREE_DIRTY);
 		tree_mark_set_locked(&inode->tree, folio->index, TREE_WRITEBACK);
-		bytes = folio_size(folio);
-		if (bytes > size - start)
-			bytes = size - start;
+		/*
+		 * Only now: who made the file longer in this folio did so before he unlocked it. (It becomes shorter behind the
+		 * gate only.)
+		 */
+		bytes = folio_u64_load_relaxed(&inode->size) - start;
+		if (bytes > folio_size(folio))
+			bytes = folio_size(folio);
 		if (!run->count)
 			run->request.offset = start;
 		if (writeback->sequence) {
