@@ -8,6 +8,7 @@
  *   file->streams.lock      one handle's read-ahead
  *   inode->map_lock         which pages a file has: shared by who writes, alone who truncates or punches
  *   inode->size_lock        who makes the file longer
+ *   inode->sync_lock        asking the device to sync
  *   inode->attr_lock        what the system last said of a file
  *   a folio, FOLIO_LOCKED   its contents; one at a time
  *   inode->tree.lock        what is where in one file
@@ -103,6 +104,7 @@ struct inode {
 	void *write_handle;
 	pthread_rwlock_t map_lock;
 	pthread_mutex_t size_lock;
+	pthread_mutex_t sync_lock; /* one at a time asks the device: it tells of an error once */
 	/* Bytes that the backend's file has, behind which it reads as nothing. Stored under the tree's lock, or map_lock alone. */
 	folio_u64 disk_size;
 	/* Guarded by the tree's lock: pages in the tree, in folios of 64 pages and more, and in smaller ones. */
@@ -113,6 +115,7 @@ struct inode {
 	/* writeback.c; guarded by its lock. */
 	struct inode *dirty_next;
 	struct timespec dirty_since;
+	uint64_t dirty_walk; /* the thread's last walk that came by */
 	folio_u32 dirty_listed;
 	uint32_t errors; /* write-backs that failed */
 	int error;       /* the last one's errno */

@@ -631,29 +631,68 @@ static int pinned_left(
  * After -FILL_AGAIN. Who found out that the file grew may have dropped the old last page before the fill of this one
  * began, and told the size after it had ended: then nobody else drops it.
  */
-static void drop_outgrown(struct folio_file *file, uint64_t index, struct stats_shard *shard)
+static void drop_outgrown(
+	struct folio_file *file, struct folio *folio, uint64_t index, struct stats_shard *shard)
 {
-	inode_invalidate(file->inode, index, index, shard);
+	struct inode *inode = file->inode;
+	uint64_t size, bytes = folio_size(folio), start = folio_index(folio) << FOLIO_PAGE_SHIFT;
+	uint32_t had;
+
+	if (!(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK))) {
+		inode_invalidate(inode, index, index, shard);
+		return;
+	}
+	/* One that is written stays: the file was made longer by the cache, with zeros. */
+	folio_lock_wait(folio);
+	size = folio_u64_load_acquire(&inode->size);
+	had = folio_u32_load_relaxed(&folio->valid);
+	if (size > start && had < bytes && start + had < size) {
+		version_break(&folio->version);
+		if (bytes > size - start)
+			bytes = size - start;
+		memset((char *)folio->data + had, 0, bytes - had);
+		folio_u32_store_relaxed(&folio->valid, (uint32_t)bytes);
+		version_settle(&folio->version);
+	}
+	folio_unlocked(folio);
 }
 
 #define COPY_TRIES 16
 
+/* Up to @len bytes of a pinned folio. Bytes, or what pinned_left says. */
+static ssize_t copy_left(
+	struct folio_file *file, struct folio *folio, void *buf, size_t len, uint64_t offset)
+{
+	uint64_t left, start = folio_index(folio) << FOLIO_PAGE_SHIFT;
+	int r = pinned_left(file, folio, offset, &left);
+
+	if (r)
+		return r;
+	if (len > left)
+		len = left;
+	copy_out(buf, (char *)folio_data(folio) + (offset - start), len);
+	return (ssize_t)len;
+}
+
 /*
- * Copy out of a pinned folio that was good, as it is between two writes. It is broken only while somebody has it locked:
- * waits for him, and where writer follows writer asks for the lock in the end. Returns 0, or -EAGAIN with @nowait.
+ * Copy out of a pinned folio that was good, as it is between two changes: bytes and where they end belong together. It is broken
+ * only while somebody has it locked: waits for him, and where writer follows writer asks for the lock in the end. Returns as
+ * copy_left, or -EAGAIN with @nowait.
  */
-static int copy_pinned(struct folio *folio, void *buf, const void *from, size_t len, bool nowait)
+static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *buf, size_t len,
+	uint64_t offset, bool nowait)
 {
 	unsigned tries;
+	ssize_t n;
 
 	for (tries = 0; tries < COPY_TRIES; tries++) {
 		uint64_t version;
 		uint32_t flags;
 
 		if (version_load_begin(&folio->version, &version)) {
-			copy_out(buf, from, len);
+			n = copy_left(file, folio, buf, len, offset);
 			if (version_recheck(&folio->version, version))
-				return 0;
+				return n;
 		}
 		flags = folio_u32_load_relaxed(&folio->flags);
 		if (flags & FOLIO_LOCKED) {
@@ -665,42 +704,36 @@ static int copy_pinned(struct folio *folio, void *buf, const void *from, size_t 
 	if (nowait)
 		return -EAGAIN;
 	folio_lock_wait(folio);
-	copy_out(buf, from, len);
+	n = copy_left(file, folio, buf, len, offset);
 	folio_unlocked(folio);
-	return 0;
+	return n;
 }
 
 /* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
 	bool nowait, struct stats_shard *shard)
 {
-	uint64_t index = offset >> FOLIO_PAGE_SHIFT, left;
+	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
 	bool marked = false;
+	ssize_t n;
 	int r;
 
 	r = get_page(file, index, pages_touched(offset, len), nowait, shard, &folio);
 	if (r)
 		return r;
-	r = pinned_left(file, folio, offset, &left);
-	if (!r) {
-		if (len > left)
-			len = left;
-		r = copy_pinned(folio, buf,
-			(char *)folio_page(folio, index) + (offset & (FOLIO_PAGE_SIZE - 1)), len,
-			nowait);
-	}
-	if (!r) {
+	n = copy_pinned(file, folio, buf, len, offset, nowait);
+	if (n > 0) {
 		marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
+	if (n == -FILL_AGAIN)
+		drop_outgrown(file, folio, index, shard);
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
-	if (r == -FILL_AGAIN)
-		drop_outgrown(file, index, shard);
 	if (marked)
 		read_ahead(file, index, shard);
-	return r ? r : (ssize_t)len;
+	return n;
 }
 
 static __attribute__((noinline)) ssize_t read_slow(
@@ -860,10 +893,11 @@ again:
 	/* The folio may reach farther than the file, which shrank: what lies behind the end is no page of it. */
 	r = pinned_left(file, folio, index << FOLIO_PAGE_SHIFT, &left);
 	if (r) {
+		if (r == -FILL_AGAIN)
+			drop_outgrown(file, folio, index, shard);
 		folio_put(folio);
 		if (r != -FILL_AGAIN)
 			return -ENODATA;
-		drop_outgrown(file, index, shard);
 		goto again;
 	}
 	if (folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio))

@@ -23,8 +23,6 @@
 static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 {
 	fill->inode = inode;
-	/* acquire: pairs with the end of a write: what it has written is read. */
-	fill->disk_size = folio_u64_load_acquire(&inode->disk_size);
 	fill->count = 0;
 	fill->pages = 0;
 	fill->request = (struct folio_io_request){
@@ -169,6 +167,15 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 			return r;
 	}
 	return 0;
+}
+
+/*
+ * What the read will have to bring, asked when the folios are in the tree: who makes the file shorter from here on finds
+ * and drops them. acquire: pairs with the end of a write: what it has written is read.
+ */
+static void fill_ask(struct fill *fill)
+{
+	fill->disk_size = folio_u64_load_acquire(&fill->inode->disk_size);
 }
 
 /* Where the folio's pages are, for those who copy. */
@@ -392,6 +399,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 				break;
 			continue;
 		}
+		fill_ask(fill);
 		inode_io_begin(inode);
 		stats_add(shard, STAT_FILLS, 1);
 		stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
@@ -434,6 +442,7 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	if (r)
 		return r;
 	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
+	fill_ask(&fill);
 	stats_add(shard, STAT_FILLS, 1);
 	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);
 	result = cache->io->read(

@@ -112,9 +112,11 @@ static bool store_piece(struct inode *inode, struct folio *folio, const struct f
 	folio_u64_store_relaxed(&folio->index, index);
 	folio_u32_store_relaxed(&folio->valid, (uint32_t)(valid < bytes ? valid : bytes));
 	folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
-	/* The first stays locked. */
-	if (folio != whole)
+	/* The first stays locked. The queue of the others is the pool's still. */
+	if (folio != whole) {
 		folio_u32_store_relaxed(&folio->flags, FOLIO_UPTODATE);
+		folio_u8_store_relaxed(&folio->queue, EVICT_QUEUE_NONE);
+	}
 	folio_ptr_store_relaxed(&folio->owner, inode);
 	version_settle(&folio->version);
 	if (tree_store_locked(&inode->tree, index, order, entry_of(folio)) == 0) {
@@ -284,6 +286,7 @@ static int create(struct folio_cache *cache, void *handle, const struct folio_io
 	pthread_rwlockattr_destroy(&fair);
 	pthread_mutex_init(&inode->attr_lock, NULL);
 	pthread_mutex_init(&inode->size_lock, NULL);
+	pthread_mutex_init(&inode->sync_lock, NULL);
 	folio_u64_store_relaxed(&inode->size, attr->size);
 	/* Whoever else makes the file longer writes what is in it. */
 	folio_u64_store_relaxed(&inode->disk_size, UINT64_MAX);
@@ -380,6 +383,7 @@ static void inode_free(struct grace_head *head)
 
 	pthread_rwlock_destroy(&inode->map_lock);
 	pthread_mutex_destroy(&inode->size_lock);
+	pthread_mutex_destroy(&inode->sync_lock);
 	pthread_mutex_destroy(&inode->attr_lock);
 	tree_destroy(&inode->tree);
 	free(inode);

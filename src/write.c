@@ -92,7 +92,7 @@ static size_t write_folio(
 		return 0;
 	}
 	version_break(&folio->version);
-	reach(folio, in_folio);
+	reach(folio, in_folio > end ? in_folio : end);
 	memcpy((char *)folio->data + in_folio, buf, len);
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
@@ -144,9 +144,11 @@ static void extend_last(struct folio_file *file, uint64_t size, struct stats_sha
 		folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE) {
 		start = folio->index << FOLIO_PAGE_SHIFT;
 		valid = size - start < folio_size(folio) ? size - start : folio_size(folio);
-		/* One that has less than the file had is to be read again, and is found out. */
-		if (folio_u32_load_relaxed(&folio->valid) >=
-			(had - start < folio_size(folio) ? had - start : folio_size(folio))) {
+		/* A clean one that has less than the file had is to be read again, and is found out. */
+		if (folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY ||
+			folio_u32_load_relaxed(&folio->valid) >=
+				(had - start < folio_size(folio) ? had - start
+								 : folio_size(folio))) {
 			version_break(&folio->version);
 			reach(folio, valid);
 			version_settle(&folio->version);
@@ -157,10 +159,45 @@ static void extend_last(struct folio_file *file, uint64_t size, struct stats_sha
 	evict_busy_end(&inode->cache->evict);
 }
 
+/* What the folio that has byte @size has behind it becomes zeros; where it is a large one, the pages behind it leave it. */
+static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	uint64_t index = size >> FOLIO_PAGE_SHIFT, start;
+	struct folio *folio;
+	bool split;
+	int error;
+
+	do {
+		split = false;
+		folio = file_find(file, index, shard, &error);
+		if (!folio)
+			return;
+		folio_lock_wait(folio);
+		start = folio->index << FOLIO_PAGE_SHIFT;
+		if (folio_ptr_load_relaxed(&folio->owner) == inode && start < size &&
+			size - start < folio_size(folio)) {
+			if (folio->order > 0)
+				split = inode_split(inode, folio, index);
+			if (!split) {
+				version_break(&folio->version);
+				memset((char *)folio->data + (size - start), 0,
+					folio_size(folio) - (size - start));
+				if (folio_u32_load_relaxed(&folio->valid) > size - start)
+					folio_u32_store_relaxed(
+						&folio->valid, (uint32_t)(size - start));
+				version_settle(&folio->version);
+			}
+		}
+		folio_unlocked(folio);
+		folio_put(folio);
+		evict_busy_end(&inode->cache->evict);
+	} while (split);
+}
+
 /* ---- by copy ---- */
 
-/* Bytes of one folio. 0: begin again. The caller has map_lock, shared, and size_lock if the file grows by this. */
-static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
+static ssize_t write_there(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
 	struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
@@ -170,8 +207,6 @@ static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, 
 	ssize_t n;
 	int r = 0;
 
-	if (offset > size)
-		extend_last(file, offset, shard);
 	folio = file_hit(file, index);
 	if (likely(folio)) {
 		n = (ssize_t)write_folio(inode, folio, buf, len, offset);
@@ -199,6 +234,23 @@ static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, 
 	return n;
 }
 
+/* Bytes of one folio. 0: begin again. The caller has map_lock, shared, and size_lock if the file grows by this. */
+static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
+	struct stats_shard *shard)
+{
+	uint64_t size = folio_u64_load_acquire(&file->inode->size);
+	ssize_t n;
+
+	if (likely(offset <= size))
+		return write_there(file, buf, len, offset, shard);
+	extend_last(file, offset, shard);
+	n = write_there(file, buf, len, offset, shard);
+	/* Nothing came of it: the file ends where it did. */
+	if (n <= 0)
+		cut(file, size, shard);
+	return n;
+}
+
 /* As folio_file_write, of checked arguments; with @keep_size nothing behind the end. */
 static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
 	bool keep_size, struct stats_shard *shard)
@@ -223,7 +275,8 @@ static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len,
 			left = size > at ? size - at : 0;
 			len = done + left;
 		}
-		grows = at + left > size;
+		/* Or ends where the file does: then what is not there may be made without reading it. */
+		grows = at + left >= size;
 		if (grows)
 			pthread_mutex_lock(&inode->size_lock);
 		n = left ? write_step(file, buf + done, left, at, shard) : 0;
@@ -314,42 +367,6 @@ void folio_unlock(struct folio *folio)
 }
 
 /* ---- size and holes ---- */
-
-/* What the folio that has byte @size has behind it becomes zeros; where it is a large one, the pages behind it leave it. */
-static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shard)
-{
-	struct inode *inode = file->inode;
-	uint64_t index = size >> FOLIO_PAGE_SHIFT, start;
-	struct folio *folio;
-	bool split;
-	int error;
-
-	do {
-		split = false;
-		folio = file_find(file, index, shard, &error);
-		if (!folio)
-			return;
-		folio_lock_wait(folio);
-		start = folio->index << FOLIO_PAGE_SHIFT;
-		if (folio_ptr_load_relaxed(&folio->owner) == inode && start < size &&
-			size - start < folio_size(folio)) {
-			if (folio->order > 0)
-				split = inode_split(inode, folio, index);
-			if (!split) {
-				version_break(&folio->version);
-				memset((char *)folio->data + (size - start), 0,
-					folio_size(folio) - (size - start));
-				if (folio_u32_load_relaxed(&folio->valid) > size - start)
-					folio_u32_store_relaxed(
-						&folio->valid, (uint32_t)(size - start));
-				version_settle(&folio->version);
-			}
-		}
-		folio_unlocked(folio);
-		folio_put(folio);
-		evict_busy_end(&inode->cache->evict);
-	} while (split);
-}
 
 static void set_gate(struct inode *inode, uint64_t index)
 {
@@ -514,9 +531,12 @@ int folio_file_sync(struct folio_file *file, const struct folio_range *range, un
 	pthread_rwlock_rdlock(&inode->map_lock);
 	writeback_flush(inode, first, last, shard);
 	pthread_rwlock_unlock(&inode->map_lock);
+	/* The device tells of an error once: who asks next has to find what it said. */
+	pthread_mutex_lock(&inode->sync_lock);
 	r = cache->io->sync(cache->io_context, inode->write_handle,
 		flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0);
 	if (r)
 		writeback_lose(inode, -r);
+	pthread_mutex_unlock(&inode->sync_lock);
 	return -writeback_tell(inode, begin, &file->told);
 }

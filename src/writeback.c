@@ -110,10 +110,12 @@ static void fail(struct inode *inode, int error)
 
 void writeback_lose(struct inode *inode, int error)
 {
-	fail(inode, error);
-	pthread_mutex_lock(&inode->cache->writeback.lock);
-	inode->lost = error;
-	pthread_mutex_unlock(&inode->cache->writeback.lock);
+	struct writeback *writeback = &inode->cache->writeback;
+
+	pthread_mutex_lock(&writeback->lock);
+	inode->errors++;
+	inode->error = inode->lost = error;
+	pthread_mutex_unlock(&writeback->lock);
 }
 
 int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told)
@@ -164,12 +166,15 @@ static void run_end(struct writeback_run *run, int error, struct stats_shard *sh
 	folio_u32 *pending = run->pending;
 	uint32_t i;
 
-	/* Before anybody can see that it has ended: who waited is told. */
-	if (error) {
-		fail(inode, error);
+	if (error)
 		stats_add(shard, STAT_WRITE_ERRORS, 1);
-	}
 	tree_lock(&inode->tree);
+	/*
+	 * Before anybody can see that it has ended: who waited is told. Under the lock: who has been told finds the folios
+	 * dirty, and writes them again.
+	 */
+	if (error)
+		fail(inode, error);
 	if (!error && end > folio_u64_load_relaxed(&inode->disk_size))
 		folio_u64_store_release(&inode->disk_size, end);
 	for (i = 0; i < run->count; i++) {
@@ -455,16 +460,22 @@ static bool is_old(const struct writeback *writeback, const struct inode *inode)
 static void write_listed(struct folio_cache *cache, bool all, struct stats_shard *shard)
 {
 	struct writeback *writeback = &cache->writeback;
-	struct inode *inode, *end = NULL;
+	struct inode *inode;
+	uint64_t number;
 	int error = 0;
 
 	pthread_mutex_lock(&writeback->lock);
-	writeback->begun++;
-	while ((inode = writeback->first) && inode != end && (all || is_old(writeback, inode))) {
+	number = ++writeback->walks;
+	if (all)
+		writeback->begun++;
+	/* What could not be written is listed again, behind all others: there it ends. */
+	while ((inode = writeback->first) && inode->dirty_walk != number &&
+		(all || is_old(writeback, inode))) {
 		uint32_t errors = inode->errors;
 		bool dirty;
 
 		unlist_locked(writeback, inode);
+		inode->dirty_walk = number;
 		writeback->current = inode;
 		pthread_mutex_unlock(&writeback->lock);
 
@@ -479,13 +490,13 @@ static void write_listed(struct folio_cache *cache, bool all, struct stats_shard
 		pthread_mutex_lock(&writeback->lock);
 		if (inode->errors != errors)
 			error = inode->error;
-		if (dirty && !end)
-			end = inode;
 		writeback->current = NULL;
 		pthread_cond_broadcast(&writeback->change);
 	}
-	writeback->ended++;
-	writeback->pass_error = error;
+	if (all) {
+		writeback->ended++;
+		writeback->pass_error = error;
+	}
 	pthread_cond_broadcast(&writeback->change);
 	pthread_mutex_unlock(&writeback->lock);
 }

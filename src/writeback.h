@@ -65,7 +65,8 @@ struct writeback {
 	struct inode *first,
 		**last; /* inodes with dirty folios, in the order of when they had the first */
 	struct inode *current; /* the one that the thread is at */
-	uint64_t begun, ended; /* passes of the thread */
+	uint64_t walks;        /* of the thread through the list */
+	uint64_t begun, ended; /* of those, the ones through all of it */
 	int pass_error;        /* of the last pass */
 	folio_u32 pending;     /* runs of the thread in flight */
 	bool running;

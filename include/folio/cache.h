@@ -85,9 +85,9 @@ struct folio_cache_params {
 	uint32_t reserved;
 	/*
 	 * Called before folios are written back, with the largest sequence number among them
-	 * (folio_mark_dirty): an engine flushes its log up to there. On any thread, with no lock of the cache's
-	 * held; must not write through this cache. 0, or -errno: then they are not written, and the
-	 * error is one of write-back.
+	 * (folio_mark_dirty): an engine flushes its log up to there. On any thread that writes back, also one
+	 * inside of a call; must not call this cache. 0, or -errno: then they are not written, and the error is one of
+	 * write-back.
 	 */
 	int (*before_writeback)(void *context, uint64_t sequence);
 	void *before_writeback_context;
@@ -410,6 +410,9 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
  * folio_lock - lock a pinned folio of a file for writing.
  * @folio: pinned by the caller, who has no other folio of the cache locked, and whose file stays open until
  *         folio_unlock.
+ *
+ * Until folio_unlock the thread makes no other call on this cache but folio_mark_dirty, folio_get and folio_put: others
+ * who wait for the folio may be who such a call would wait for.
  *
  * Waits for who else has it locked, and for its way to the file to end: what is being written stays as it is. Readers by copy
  * wait for the lock; who has the folio pinned sees it change.
