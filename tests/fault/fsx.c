@@ -148,6 +148,7 @@ static struct world {
 	struct history *history;  /* since the last sync; NULL: nothing can be lost */
 	uint64_t size_min;        /* the least that the file may have */
 	bool poisoned;            /* a sync failed: what it had to make last may be lost for good */
+	bool forgot;              /* likewise, until the power comes back */
 	bool sync_failed;         /* and says so until all have closed the file */
 	uint64_t callback_failed; /* write-backs that before_writeback refused */
 
@@ -329,12 +330,13 @@ static void failed(struct world *w, int64_t r, const char *what)
 	differ(w, "%s failed: %s", what, strerror((int)-r));
 }
 
-/* Write-backs that failed until now, as each handle is to be told. */
-static uint64_t failures(struct world *w)
+/* Write-backs that failed until now, as each handle is to be told; with @idle the cache knows of all of them. */
+static uint64_t failures(struct world *w, bool idle)
 {
 	if (!w->sim || !w->disk)
 		return 0;
-	return sim_failed(w->disk, SIM_WRITE) + sim_failed(w->disk, SIM_SYNC) + w->callback_failed;
+	return (idle ? sim_failed_idle : sim_failed)(w->disk, SIM_WRITE) +
+	       sim_failed(w->disk, SIM_SYNC) + w->callback_failed;
 }
 
 static int before_writeback(void *context, uint64_t sequence)
@@ -522,9 +524,7 @@ static bool open_handle(struct world *w, struct handle *handle, bool writable)
 	uint64_t before;
 	int r;
 
-	if (w->sim)
-		sim_wait_idle(w->sim);
-	before = failures(w);
+	before = failures(w, true);
 	r = folio_file_open(w->cache, w->sim ? SIM_NAME : options.path,
 		writable ? O_RDWR | O_CREAT : O_RDONLY, 0666, &handle->file);
 	if (r) {
@@ -536,7 +536,7 @@ static bool open_handle(struct world *w, struct handle *handle, bool writable)
 	if (w->sim && !w->disk)
 		w->disk = sim_find(w->sim, SIM_NAME);
 	handle->told = before;
-	handle->told_unknown = failures(w) != before;
+	handle->told_unknown = failures(w, false) != before;
 	return true;
 }
 
@@ -621,7 +621,7 @@ static void adopt(struct world *w, struct folio_file *file, bool on_device)
 	memcpy(w->model, w->buffer, w->max);
 	w->size = size;
 	if (on_device) {
-		w->poisoned = false;
+		w->poisoned = w->forgot = false;
 		w->last_sync = w->operation;
 		w->size_min = size;
 		history_settle(w->history, w->model, 0, w->max);
@@ -1024,13 +1024,11 @@ static void do_sync(struct world *w, bool all)
 		choose_range(w, w->max, &offset, &len);
 	if (!handle)
 		return;
-	if (w->faults || w->cuts)
-		sim_wait_idle(w->sim);
-	before = failures(w);
+	before = failures(w, w->faults || w->cuts);
 	syncs = w->sim ? sim_failed(w->disk, SIM_SYNC) : 0;
 	range = (struct folio_range){offset, len};
 	r = folio_file_sync(handle->file, all ? NULL : &range, flags);
-	after = failures(w);
+	after = failures(w, false);
 	w->now->result = r;
 	if (r)
 		failed(w, r, "sync");
@@ -1047,14 +1045,18 @@ static void do_sync(struct world *w, bool all)
 		handle->told = r ? after : before;
 		handle->told_unknown = r && before != after;
 	}
-	if (w->sim && sim_failed(w->disk, SIM_SYNC) != syncs)
-		w->poisoned = w->sync_failed = true;
+	if (w->sim && sim_failed(w->disk, SIM_SYNC) != syncs) {
+		w->sync_failed = true;
+		/* What the device forgot, only a power cut can show. */
+		w->poisoned = w->cuts;
+		w->forgot = true;
+	}
 	if (r || !len || offset >= w->size)
 		return;
 	compare_file(w, "after a sync", offset, len);
 	if (len > w->size - offset)
 		len = w->size - offset;
-	if (w->sim && !w->poisoned && !sim_keeps(w->disk, w->model + offset, len, offset, &where))
+	if (w->sim && !w->forgot && !sim_keeps(w->disk, w->model + offset, len, offset, &where))
 		differ(w, "after a sync a power cut can lose what is at %#llx",
 			(unsigned long long)where);
 	model_synced(w, offset, len);

@@ -146,6 +146,11 @@ void history_settle_sector(struct history *history, uint64_t sector)
 	forget(history, sector);
 }
 
+bool history_is_known(const struct history *history, uint64_t sector)
+{
+	return !history->newest[sector];
+}
+
 unsigned history_versions(const struct history *history, uint64_t sector)
 {
 	uint32_t at = history->newest[sector];

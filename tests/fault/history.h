@@ -34,6 +34,8 @@ void history_settle(
 /* What is on the device of a sector is its last version. */
 void history_settle_sector(struct history *history, uint64_t sector);
 
+/* There is one version only. */
+bool history_is_known(const struct history *history, uint64_t sector);
 /* How many there are: 1 where it is known. */
 unsigned history_versions(const struct history *history, uint64_t sector);
 /* Number 0 is the oldest. */

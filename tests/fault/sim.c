@@ -326,7 +326,7 @@ static void settle_locked(struct sim_file *file, bool good)
 	uint64_t sector, *random = &file->sim->random_tear;
 
 	for (sector = 0; sector * SECTOR < file->high; sector++) {
-		if (history_versions(file->history, sector) < 2)
+		if (history_is_known(file->history, sector))
 			continue;
 		if (!good && coin(random))
 			file->lost[sector] = 1;
@@ -1171,6 +1171,19 @@ uint64_t sim_failed(struct sim_file *file, enum sim_op op)
 	pthread_mutex_lock(&file->sim->lock);
 	failed = file->failed[op];
 	pthread_mutex_unlock(&file->sim->lock);
+	return failed;
+}
+
+uint64_t sim_failed_idle(struct sim_file *file, enum sim_op op)
+{
+	struct sim *sim = file->sim;
+	uint64_t failed;
+
+	pthread_mutex_lock(&sim->lock);
+	while (sim->waiting || sim->running)
+		pthread_cond_wait(&sim->event, &sim->lock);
+	failed = file->failed[op];
+	pthread_mutex_unlock(&sim->lock);
 	return failed;
 }
 

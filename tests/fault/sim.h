@@ -134,6 +134,8 @@ uint64_t sim_calls(struct sim *sim, enum sim_op op);
 uint64_t sim_injected(struct sim *sim, enum sim_op op);
 /* The same, of one file, cut or not. */
 uint64_t sim_failed(struct sim_file *file, enum sim_op op);
+/* The same at a moment when nothing is in flight: who submitted what failed has been told. */
+uint64_t sim_failed_idle(struct sim_file *file, enum sim_op op);
 unsigned sim_in_flight_max(struct sim *sim);
 /* A number that tells one sequence of calls, orders and results from another. */
 uint64_t sim_trace(struct sim *sim);
