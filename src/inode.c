@@ -358,16 +358,12 @@ close:
 /* Wait until what nobody waits for has ended: it goes through the handle. */
 static void drain(struct inode *inode)
 {
-	uint32_t fills = folio_u32_fetch_or_relaxed(&inode->fills, INODE_CLOSING) | INODE_CLOSING;
+	uint32_t fills;
 
-	/* acquire: pairs with inode_io_end, also where nothing is in flight any more. */
-	folio_fence_acquire();
-
-	while (fills != INODE_CLOSING) {
+	folio_u32_fetch_or_relaxed(&inode->fills, INODE_CLOSING);
+	/* acquire: pairs with inode_io_end, also where nothing was in flight any more: the bit continues what it released. */
+	while ((fills = folio_u32_load_acquire(&inode->fills)) != INODE_CLOSING)
 		futex_wait(&inode->fills, fills);
-		/* acquire: pairs with inode_io_end. */
-		fills = folio_u32_load_acquire(&inode->fills);
-	}
 }
 
 void inode_io_end(struct inode *inode)
