@@ -197,6 +197,7 @@ static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shar
 
 /* ---- by copy ---- */
 
+/* write_step, where the file reaches to @offset, or its last folio does by now. */
 static ssize_t write_there(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
 	struct stats_shard *shard)
 {
@@ -463,7 +464,7 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
 	end = offset + len < size ? offset + len : size;
 	if (offset >= end)
 		return 0;
-	/* Whole pages; the last page of the file counts as one. */
+	/* The pages that lie in the range as a whole; the rest is written. */
 	first = (offset + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
 	last = end >> FOLIO_PAGE_SHIFT;
 	if (first >= last)

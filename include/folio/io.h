@@ -125,12 +125,12 @@ struct folio_io_ops {
 	 * any write since the last success.
 	 */
 	int (*sync)(void *context, void *handle, unsigned sync_flags);
-	/* As ftruncate: up with zeros, down. No read or write of the range is in flight. */
+	/* As ftruncate: up with zeros, down. No write of the range is in flight; a read may be. */
 	int (*truncate)(void *context, void *handle, uint64_t size);
 	/*
 	 * Make a range read as zeros and give back its blocks; the size stays, and of a range that reaches behind the
-	 * end what lies there is nothing still. Offset and length are multiples of FOLIO_PAGE_SIZE, no read or write
-	 * of it is in flight. -EOPNOTSUPP where the file has no such thing: nothing was changed.
+	 * end what lies there is nothing still. Offset and length are multiples of FOLIO_PAGE_SIZE, no write
+	 * of it is in flight; a read may be. -EOPNOTSUPP where the file has no such thing: nothing was changed.
 	 */
 	int (*punch)(void *context, void *handle, uint64_t offset, uint64_t len);
 };
