@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Misses of the library beside fio on the same file: both take turns, one phase each in every round.
+"""Misses and write-back of the library beside fio on the same file: both take turns, one phase each in every round.
 
-    bench/fio.py BUILD FILE [--cache MIB] [--rounds N] [--seconds S] [--fio-args "..."] [--only NAME]
+    bench/fio.py BUILD FILE [--write] [--cache MIB] [--rounds N] [--seconds S] [--fio-args "..."] [--only NAME]
 
-BUILD: a build folder, with bench/misses in it. FILE: several times the cache, on a device that has direct I/O.
+BUILD: a build folder, with bench/phases in it. FILE: several times the cache, on a device that has direct I/O. With --write
+it is overwritten; what is counted is what the device has when a sync has returned, fio's too.
 
 Prints, for each comparison, the medians of the rounds and of the ratios within a round (with their quartiles), CPU time
-for each read, and what the device gave for each byte that was read; then every round.
+for each block, and what the device gave or took for each byte that was read or written; then every round.
 """
 import argparse
 import json
@@ -20,8 +21,8 @@ import subprocess
 import sys
 import time
 
-# Name, what the library does, fio's part, bytes of a read.
-COMPARISONS = [
+# Name, what the library does, fio's part, bytes of a block.
+READS = [
     ("random", "random 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
     ("known", "known 32", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
     # Pages are wanted in order, and come in another: who looks twice as far ahead has as many in flight as fio.
@@ -29,24 +30,34 @@ COMPARISONS = [
     ("sequential", "sequential", "--rw=read --bs=1M --ioengine=psync", 1 << 20),
     ("sequential-deep", "sequential", "--rw=read --bs=1M --ioengine=io_uring --iodepth=4", 1 << 20),
 ]
-FIO = ("fio --name=peer --direct=1 --readonly --time_based --group_reporting --randrepeat=0 --norandommap"
+WRITES = [
+    # Many times what may be dirty, and a sync at the end.
+    ("random", "write-random 0", "--rw=randwrite --bs=4k --ioengine=io_uring --iodepth=32 --end_fsync=1", 4096),
+    ("random-libaio", "write-random 0", "--rw=randwrite --bs=4k --ioengine=libaio --iodepth=32 --end_fsync=1", 4096),
+    # 64 MiB, half of what may be dirty, then a sync, and again: nothing is written back but by the sync.
+    ("random-synced", "write-random 16384",
+     "--rw=randwrite --bs=4k --ioengine=io_uring --iodepth=32 --fdatasync=16384 --end_fsync=1", 4096),
+    ("sequential", "write-sequential", "--rw=write --bs=1M --ioengine=psync --end_fsync=1", 1 << 20),
+    ("sequential-deep", "write-sequential", "--rw=write --bs=1M --ioengine=io_uring --iodepth=4 --end_fsync=1", 1 << 20),
+]
+FIO = ("fio --name=peer --direct=1 --time_based --group_reporting --randrepeat=0 --norandommap"
        " --output-format=json")
 
 
-class Misses:
-    """A process of bench/misses: its cache stays full from phase to phase."""
+class Phases:
+    """A process of bench/phases: its cache stays full from phase to phase."""
 
-    def __init__(self, build, file, cache):
-        self.process = subprocess.Popen([f"{build}/bench/misses", file, str(cache)], text=True,
+    def __init__(self, build, file, cache, write):
+        self.process = subprocess.Popen([f"{build}/bench/phases", file, str(cache)] + ["write"] * write, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def phase(self, command, seconds):
         print(command, seconds, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit("misses has ended")
-        read, elapsed, filled, cpu = (float(word) for word in answer.split())
-        return {"rate": read / elapsed, "device": filled / read, "cpu": cpu / 1e6 / read}
+            sys.exit("phases has ended")
+        done, elapsed, moved, cpu = (float(word) for word in answer.split())
+        return {"rate": done / elapsed, "device": moved / done, "cpu": cpu / 1e6 / done}
 
     def close(self):
         self.process.stdin.close()
@@ -56,11 +67,11 @@ class Misses:
 def run_fio(command):
     text = subprocess.run(command, check=True, text=True, capture_output=True).stdout
     job = json.loads(text[text.index("{"):])["jobs"][0]
-    read = job["read"]
+    done = job["write"] if job["write"]["io_bytes"] else job["read"]
     if job["error"]:
         sys.exit(f"fio: error {job['error']}")
     cpu = (job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1e3
-    return {"rate": float(read["bw_bytes"]), "device": 1.0, "cpu": cpu / read["io_bytes"]}
+    return {"rate": float(done["bw_bytes"]), "device": 1.0, "cpu": cpu / done["io_bytes"]}
 
 
 def spread(values):
@@ -85,7 +96,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2, help="of each phase; whole ones, for fio")
     parser.add_argument("--fio-args", default="", help="more options for fio")
-    parser.add_argument("--only", action="append", choices=[c[0] for c in COMPARISONS])
+    parser.add_argument("--write", action="store_true", help="overwrite FILE")
+    parser.add_argument("--only", action="append", choices=sorted({c[0] for c in READS + WRITES}))
     args = parser.parse_args()
     seconds = max(1, round(args.seconds))
 
@@ -96,31 +108,33 @@ def main():
     print(f"File of {size / 2**30:.1f} GiB, cache of {args.cache} MiB, "
           f"{args.rounds} rounds of {seconds} s for each.\n")
     rows = []
-    for name, own, peer, block in COMPARISONS:
+    for name, own, peer, block in WRITES if args.write else READS:
         if args.only and name not in args.only:
             continue
         command = shlex.split(FIO) + [f"--filename={args.file}", f"--size={size}", f"--runtime={seconds}"]
-        command += shlex.split(peer) + shlex.split(args.fio_args)
-        misses = Misses(args.build, args.file, args.cache)
+        command += shlex.split(peer) + shlex.split(args.fio_args) + ["--readonly"] * (not args.write)
+        phases = Phases(args.build, args.file, args.cache, args.write)
         # The cache is full, and the file where the device has it at hand, before anything counts.
         full = 0.0
         while full < 1.25 * args.cache * 2**20:
-            full += misses.phase("sequential" if own == "sequential" else "random 32", 1)["rate"]
+            full += phases.phase("sequential" if own == "sequential" else "random 32", 1)["rate"]
+        if args.write:
+            phases.phase(own, 1)
         run_fio(command)
         rounds = []
         for number in range(args.rounds):
             # Who goes first changes from round to round: what drifts falls on both.
             if number % 2:
                 theirs = run_fio(command)
-                ours = misses.phase(own, seconds)
+                ours = phases.phase(own, seconds)
             else:
-                ours = misses.phase(own, seconds)
+                ours = phases.phase(own, seconds)
                 theirs = run_fio(command)
             rounds.append((ours, theirs))
-        misses.close()
+        phases.close()
         rows.append((name, block, peer, rounds))
 
-    print(f"{'':16}{'folio':>12}{'fio':>12}{'folio/fio':>11}  {'quartiles':14}{'us CPU/read':>18}  device/read")
+    print(f"{'':16}{'folio':>12}{'fio':>12}{'folio/fio':>11}  {'quartiles':14}{'us CPU/block':>18}  device/byte")
     for name, block, peer, rounds in rows:
         ours, theirs = ([r[i]["rate"] for r in rounds] for i in (0, 1))
         ratio, low, high = spread([a / b for a, b in zip(ours, theirs)])

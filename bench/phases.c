@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * misses - the library's side of fio.py: one cache and one file, and phases of reading by command, so that the cache stays
- * full while somebody else has his turn.
+ * phases - the library's side of fio.py: one cache and one file, and phases of reading or writing by command, so that the
+ * cache stays full while somebody else has his turn.
  *
- *   misses FILE CACHE_MIB
+ *   phases FILE CACHE_MIB [write]
  *
  *   random THREADS SECONDS     4 KiB reads of pages that are not cached, each thread waits for its own
  *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
  *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
  *
- * Answers each line of standard input with one of standard output: bytes read, seconds, bytes that the device
- * gave, microseconds of CPU. Pages are visited in a random order in which each comes once before any comes again.
+ * and where the file may be overwritten:
+ *
+ *   write-random PAGES SECONDS     4 KiB writes, a sync after each PAGES of them (0: none) and at the end
+ *   write-sequential SECONDS       writes of 1 MiB, going on where the last phase ended, a sync at the end
+ *
+ * Answers each line of standard input with one of standard output: bytes read or written, seconds, bytes that the device
+ * gave or took, microseconds of CPU. Random pages come in an order in which each comes once before any comes again. A phase of
+ * writing ends when the device has all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +41,7 @@ static struct folio_cache *cache;
 static struct folio_file *file;
 static uint64_t pages, key;
 static folio_u64 next_page; /* number in the random order */
-static uint64_t offset;     /* of sequential reading */
+static uint64_t offset;     /* of what is sequential */
 
 static double now(void)
 {
@@ -56,7 +62,7 @@ static uint64_t cpu_microseconds(void)
 
 static __attribute__((noreturn)) void fail(const char *what, ssize_t error)
 {
-	fprintf(stderr, "misses: %s: %s\n", what, error < 0 ? strerror((int)-error) : "came short");
+	fprintf(stderr, "phases: %s: %s\n", what, error < 0 ? strerror((int)-error) : "came short");
 	exit(1);
 }
 
@@ -157,30 +163,94 @@ static uint64_t sequential_phase(double seconds)
 	return bytes;
 }
 
-static uint64_t filled(void)
+/* Bytes that differ from phase to phase, so that no device finds what it has. */
+static void *fresh_bytes(void *buffer, size_t len)
+{
+	static uint64_t word;
+	size_t i;
+
+	for (i = 0; i < len / sizeof(word); i++)
+		((uint64_t *)buffer)[i] = random_mix(++word);
+	return buffer;
+}
+
+static void sync_all(void)
+{
+	int r = folio_file_sync(file, NULL, FOLIO_SYNC_DATA);
+
+	if (r)
+		fail("sync", r);
+}
+
+static void write_all(const void *buffer, size_t len, uint64_t at)
+{
+	ssize_t n = folio_file_write(file, buffer, len, at);
+
+	if (n != (ssize_t)len)
+		fail("write", n);
+}
+
+static uint64_t write_random_phase(unsigned group, double seconds)
+{
+	static char buffer[FOLIO_PAGE_SIZE] __attribute__((aligned(4096)));
+	double end = now() + seconds;
+	uint64_t next = folio_u64_load_relaxed(&next_page), written = 0;
+
+	fresh_bytes(buffer, sizeof(buffer));
+	while (now() < end) {
+		write_all(buffer, sizeof(buffer), page_offset(next++));
+		if (++written % (group ? group : UINT64_MAX) == 0)
+			sync_all();
+	}
+	sync_all();
+	folio_u64_store_relaxed(&next_page, next);
+	return written * FOLIO_PAGE_SIZE;
+}
+
+static uint64_t write_sequential_phase(double seconds)
+{
+	static char buffer[BLOCK] __attribute__((aligned(4096)));
+	double end = now() + seconds;
+	uint64_t bytes = 0;
+
+	fresh_bytes(buffer, sizeof(buffer));
+	while (now() < end) {
+		if (offset + BLOCK > pages * FOLIO_PAGE_SIZE)
+			offset = 0;
+		write_all(buffer, sizeof(buffer), offset);
+		offset += BLOCK;
+		bytes += BLOCK;
+	}
+	sync_all();
+	return bytes;
+}
+
+/* Bytes between the cache and the device, either way. */
+static uint64_t moved(void)
 {
 	struct folio_cache_stats stats = {.size = sizeof(stats)};
 
 	if (folio_cache_stats(cache, &stats))
 		fail("statistics", -EINVAL);
-	return stats.fill_bytes;
+	return stats.fill_bytes + stats.write_bytes;
 }
 
 int main(int argc, char **argv)
 {
 	struct folio_cache_params params = {.size = sizeof(params)};
 	char line[128];
+	bool write = argc == 4 && !strcmp(argv[3], "write");
 	int r;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: misses FILE CACHE_MIB\n");
+	if (argc != 3 && !write) {
+		fprintf(stderr, "usage: phases FILE CACHE_MIB [write]\n");
 		return 2;
 	}
 	params.bytes = strtoull(argv[2], NULL, 10) << 20;
 	r = folio_cache_open(&params, &cache);
 	if (r)
 		fail("cache", r);
-	r = folio_file_open(cache, argv[1], O_RDONLY, 0, &file);
+	r = folio_file_open(cache, argv[1], write ? O_RDWR : O_RDONLY, 0, &file);
 	if (r)
 		fail(argv[1], r);
 	pages = folio_file_size(file) / FOLIO_PAGE_SIZE;
@@ -188,7 +258,7 @@ int main(int argc, char **argv)
 		fail(argv[1], 0);
 	key = (uint64_t)time(NULL);
 	while (fgets(line, sizeof(line), stdin)) {
-		uint64_t bytes, fills = filled(), cpu = cpu_microseconds();
+		uint64_t bytes, before = moved(), cpu = cpu_microseconds();
 		double start = now(), seconds;
 		unsigned n;
 
@@ -198,13 +268,19 @@ int main(int argc, char **argv)
 			bytes = known_phase(n, seconds);
 		else if (sscanf(line, "sequential %lf", &seconds) == 1)
 			bytes = sequential_phase(seconds);
+		else if (write && sscanf(line, "write-random %u %lf", &n, &seconds) == 2)
+			bytes = write_random_phase(n, seconds);
+		else if (write && sscanf(line, "write-sequential %lf", &seconds) == 1)
+			bytes = write_sequential_phase(seconds);
 		else
 			fail("no such command", -EINVAL);
 		printf("%" PRIu64 " %.6f %" PRIu64 " %" PRIu64 "\n", bytes, now() - start,
-			filled() - fills, cpu_microseconds() - cpu);
+			moved() - before, cpu_microseconds() - cpu);
 		fflush(stdout);
 	}
-	folio_file_close(file);
+	r = folio_file_close(file);
+	if (r)
+		fail("close", r);
 	folio_cache_close(cache);
 	return 0;
 }
