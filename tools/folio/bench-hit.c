@@ -2,8 +2,7 @@
 /*
  * bench-hit.c - reads of a cached line of 64 bytes, by every way to read a file.
  *
- * Where to read stands in arrays made beforehand, so that no generator is measured. All contenders walk the
- * same array and go on where the last one stopped: nobody finds what another has just pulled into the
+ * All contenders walk the same array of places and go on where the last one stopped: nobody finds what another has just pulled into the
  * processor's caches, which pread and mmap otherwise would, since they read the same memory.
  */
 #include <errno.h>
@@ -19,18 +18,11 @@
 #include "command.h"
 #include "machine.h"
 #include "options.h"
-#include "random.h"
+#include "places.h"
+#include "progress.h"
 #include "rounds.h"
 
-#define LINES_PER_PAGE (FOLIO_PAGE_SIZE / LINE_SIZE)
-
-/* So many different places that no processor's cache holds them all: 2^23 lines are 512 MiB. */
-#define PLACES_MAX     (UINT64_C(1) << 23)
-#define PLACES_MIN     (UINT64_C(1) << 16)
-
-#define CHECKS         1000 /* whole lines that each contender is compared on before it is measured */
-
-#define ZIPF_EXPONENT  0.99
+#define CHECKS 1000 /* whole lines that each contender is compared on before it is measured */
 
 union line {
 	uint64_t word[LINE_SIZE / sizeof(uint64_t)];
@@ -188,68 +180,6 @@ static const struct contender contenders[] = {
 
 #define CONTENDERS (sizeof(contenders) / sizeof(contenders[0]))
 
-/* ---- places ---- */
-
-struct places {
-	uint32_t *uniform, *zipf;
-	uint64_t count;
-	uint64_t lines; /* in the part of the file that is read */
-	uint64_t pages;
-	struct zipf curve;
-};
-
-static bool fill_places(struct worker *worker)
-{
-	struct places *places = worker->context;
-	uint64_t first = places->count * worker->index / worker->threads;
-	uint64_t last = places->count * (worker->index + 1) / worker->threads;
-	uint64_t state = random_mix(worker->index + 1), i, page, line;
-
-	for (i = first; i < last; i++)
-		places->uniform[i] = (uint32_t)random_below(&state, places->lines);
-	for (i = first; i < last; i++) {
-		/* Popular pages lie anywhere, not side by side; the lines of a page are equally popular. */
-		do {
-			page = random_permute(zipf_next(&places->curve, &state) - 1, places->pages,
-				UINT64_C(0xf0110));
-			line = page * LINES_PER_PAGE + random_below(&state, LINES_PER_PAGE);
-		} while (line >= places->lines);
-		places->zipf[i] = (uint32_t)line;
-	}
-	return true;
-}
-
-/* In the first size bytes of the file. */
-static bool make_places(struct bench *bench, uint64_t size, struct places *places)
-{
-	places->lines = size / LINE_SIZE;
-	if (places->lines > UINT32_MAX) {
-		places->lines = UINT32_MAX;
-		report_note(&bench->report, "64-byte reads are of the first 256 GiB of the file.");
-	}
-	places->pages = (places->lines + LINES_PER_PAGE - 1) / LINES_PER_PAGE;
-	places->count = PLACES_MIN;
-	while (places->count < PLACES_MAX && places->count < 4 * places->lines)
-		places->count *= 2;
-	zipf_init(&places->curve, places->pages, ZIPF_EXPONENT);
-	places->uniform = huge_alloc(places->count * sizeof(*places->uniform));
-	places->zipf = huge_alloc(places->count * sizeof(*places->zipf));
-	if (!places->uniform || !places->zipf) {
-		complain("out of memory");
-		return false;
-	}
-	progress("choosing places to read");
-	return team_each(bench->team, bench->threads, fill_places, places);
-}
-
-static void free_places(struct places *places)
-{
-	if (places->uniform)
-		huge_free(places->uniform, places->count * sizeof(*places->uniform));
-	if (places->zipf)
-		huge_free(places->zipf, places->count * sizeof(*places->zipf));
-}
-
 /* ---- setting up ---- */
 
 /*
@@ -379,15 +309,6 @@ static unsigned add_cells(const struct bench *bench, unsigned workload, bool cha
 	return found;
 }
 
-/* All threads begin in different parts of the places. */
-static void spread_threads(struct bench *bench, const struct places *places)
-{
-	unsigned i;
-
-	for (i = 0; i < bench->threads; i++)
-		team_worker(bench->team, i)->position = places->count / bench->threads * i;
-}
-
 /* Bring in the part of the file that hits are measured in, and nothing else. */
 static bool cache_part(struct bench *bench)
 {
@@ -445,7 +366,6 @@ bool bench_hits(struct bench *bench, double seconds)
 {
 	static struct cell cells[WORKLOADS * THREAD_COUNTS_MAX * CONTENDERS];
 	struct folio_ref counter __attribute__((aligned(128))) = {0};
-	uint32_t hot[LINES_PER_PAGE];
 	struct places places = {0};
 	struct view views[WORKLOADS];
 	struct view view = {
@@ -453,9 +373,8 @@ bool bench_hits(struct bench *bench, double seconds)
 	struct folio_cache_stats before, after;
 	unsigned i, first = bench->report.workload_count, count = 0;
 	bool good = false;
-	uint64_t page;
 
-	if (!make_places(bench, bench->part, &places) || (!bench->fits && !cache_part(bench)))
+	if (!places_make(bench, bench->part, &places) || (!bench->fits && !cache_part(bench)))
 		goto out;
 	view.map = map_file(bench);
 	if (!view.map)
@@ -468,22 +387,15 @@ bool bench_hits(struct bench *bench, double seconds)
 	if (!check_contenders(bench, &view, &places))
 		goto out_mapped;
 
-	/* The hot page lies in the middle; the last page of a small file may have fewer lines. */
-	page = places.pages / 2;
-	for (i = 0; i < LINES_PER_PAGE; i++) {
-		hot[i] = (uint32_t)(page * LINES_PER_PAGE + i);
-		if (hot[i] >= places.lines)
-			hot[i] = (uint32_t)(page * LINES_PER_PAGE);
-	}
 	add_workloads(bench, view.array != NULL);
 	for (i = 0; i < WORKLOADS; i++) {
 		views[i] = view;
-		views[i].places = i == HOT ? hot : i == ZIPF ? places.zipf : places.uniform;
+		views[i].places = i == HOT ? places.hot : i == ZIPF ? places.zipf : places.uniform;
 		views[i].mask = i == HOT ? LINES_PER_PAGE - 1 : places.count - 1;
 		count +=
 			add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
 	}
-	spread_threads(bench, &places);
+	places_spread(bench, &places);
 
 	before = bench_stats(bench);
 	good = rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
@@ -498,7 +410,7 @@ out_mapped:
 		huge_free((void *)view.array, bench->part);
 	munmap((void *)view.map, bench->size);
 out:
-	free_places(&places);
+	places_free(&places);
 	return good;
 }
 
@@ -544,7 +456,7 @@ bool bench_whole(struct bench *bench, double seconds)
 	unsigned i, count;
 	bool good = false;
 
-	if (!make_places(bench, bench->size, &places))
+	if (!places_make(bench, bench->size, &places))
 		goto out;
 	view.map = map_file(bench);
 	if (!view.map)
@@ -552,7 +464,7 @@ bool bench_whole(struct bench *bench, double seconds)
 	progress_end();
 	view.places = places.uniform;
 	view.mask = places.count - 1;
-	spread_threads(bench, &places);
+	places_spread(bench, &places);
 	report_workload(&bench->report, &workload);
 	count = add_cells(bench, bench->report.workload_count - 1, false, false, &view, cells);
 	for (i = 0; i < count; i++) {
@@ -565,6 +477,6 @@ bool bench_whole(struct bench *bench, double seconds)
 	       rounds_run(&bench->report, bench->team, cells, count, seconds, "bench");
 	munmap((void *)view.map, bench->size);
 out:
-	free_places(&places);
+	places_free(&places);
 	return good;
 }

@@ -17,6 +17,7 @@
 
 #include "bench.h"
 #include "command.h"
+#include "progress.h"
 #include "random.h"
 #include "rounds.h"
 

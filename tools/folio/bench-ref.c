@@ -16,7 +16,6 @@
 #include "options.h"
 #include "rounds.h"
 
-#define THREADS_MAX 512
 #define OBJECTS \
 	256 /* that a thread sets up and releases: 16 KiB of descriptors, in its nearest cache */
 
@@ -428,7 +427,7 @@ int bench_ref_command(int argc, char **argv)
 		.argc = argc,
 		.argv = argv};
 	struct output output = {.svg_fd = -1};
-	unsigned threads = team_processors() < THREADS_MAX ? team_processors() : THREADS_MAX;
+	unsigned threads = bench_threads();
 	double seconds = 10;
 	const struct option_spec specs[] = {
 		{"--threads", OPTION_COUNT, &threads, 1, THREADS_MAX},

@@ -18,18 +18,18 @@
 #include "command.h"
 #include "machine.h"
 #include "options.h"
+#include "progress.h"
 #include "random.h"
-#include "rounds.h"
 
 #define OWN_FILE_BYTES (UINT64_C(256) << 20)
 #define VERIFY_BLOCK   (UINT64_C(1) << 20)
-#define THREADS_MAX    512
 #define DEPTH_MAX      1024
 
 static const char help[] =
 	"usage: folio bench [FILE] [--cache SIZE] [--threads N] [--seconds S] [--depth N]\n"
 	"                   [--json | --csv] [--svg FILE]\n"
-	"       folio bench ref [--threads N] [--seconds S] [--json | --csv] [--svg FILE]\n"
+	"       folio bench write ...\n"
+	"       folio bench ref ...\n"
 	"\n"
 	"Reads FILE through the cache, compares every byte with what the kernel reads, and then\n"
 	"measures reads of it against pread and mmap of the same file. Without FILE it makes one "
@@ -37,7 +37,8 @@ static const char help[] =
 	"256 MiB in $TMPDIR or /var/tmp, which is gone when the command ends. When FILE is larger\n"
 	"than the cache, misses are measured too, against direct I/O.\n"
 	"\n"
-	"'folio bench ref' measures reference counters instead; see 'folio bench ref --help'.\n"
+	"'folio bench write' measures writing, 'folio bench ref' reference counters instead; both\n"
+	"explain themselves with --help.\n"
 	"\n"
 	"  --cache SIZE   memory for pages (default: the file and a tenth more, but at most half "
 	"of\n"
@@ -50,6 +51,7 @@ static const char help[] =
 
 static const struct command benchmarks[] = {
 	{"ref", "reference counters on one line", bench_ref_command},
+	{"write", "writes through the cache", bench_write_command},
 	{NULL, NULL, NULL},
 };
 
@@ -82,6 +84,11 @@ void *huge_alloc(size_t size)
 void huge_free(void *memory, size_t size)
 {
 	munmap(memory, whole_huge_pages(size));
+}
+
+unsigned bench_threads(void)
+{
+	return team_processors() < THREADS_MAX ? team_processors() : THREADS_MAX;
 }
 
 struct folio_cache_stats bench_stats(const struct bench *bench)
@@ -165,6 +172,7 @@ static int make_own_file(struct bench *bench)
 
 static bool open_file(struct bench *bench)
 {
+	uint64_t least = bench->writes ? 2 * FOLIO_PAGE_SIZE : LINE_SIZE;
 	struct stat stat;
 	unsigned i;
 	off_t end;
@@ -177,7 +185,7 @@ static bool open_file(struct bench *bench)
 	for (i = 0; i < bench->threads; i++)
 		bench->fds[i] = -1;
 	for (i = 0; i < bench->threads; i++) {
-		bench->fds[i] = open(bench->path, O_RDONLY | O_CLOEXEC);
+		bench->fds[i] = open(bench->path, (bench->writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 		if (bench->fds[i] < 0) {
 			complain("%s: %s", bench->name, strerror(errno));
 			return false;
@@ -200,9 +208,9 @@ static bool open_file(struct bench *bench)
 		return false;
 	}
 	bench->size = (uint64_t)end;
-	if (bench->size < LINE_SIZE) {
-		complain("%s: %" PRIu64 " bytes are too few to measure with; it takes %d",
-			bench->name, bench->size, LINE_SIZE);
+	if (bench->size < least) {
+		complain("%s: %" PRIu64 " bytes are too few to measure with; it takes %" PRIu64,
+			bench->name, bench->size, least);
 		return false;
 	}
 	return true;
@@ -239,7 +247,8 @@ static bool open_cache(struct bench *bench)
 			strerror(-result));
 		return false;
 	}
-	result = folio_file_open(bench->cache, bench->path, O_RDONLY | O_CLOEXEC, 0, &bench->file);
+	result = folio_file_open(bench->cache, bench->path,
+		(bench->writes ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0, &bench->file);
 	if (result) {
 		complain("%s: %s", bench->name, strerror(-result));
 		return false;
@@ -366,7 +375,7 @@ static bool verify_blocks(struct worker *worker)
 	return good;
 }
 
-static bool verify(struct bench *bench)
+bool bench_verify(struct bench *bench)
 {
 	struct verification check = {.bench = bench, .mismatch = UINT64_MAX};
 	double start = seconds_now();
@@ -420,12 +429,9 @@ static void describe(struct bench *bench)
 		100 * beside / cached);
 }
 
-static bool run(struct bench *bench)
+bool bench_begin(struct bench *bench, unsigned threads)
 {
-	bool good;
-
-	bench->team = team_create(
-		bench->fits || bench->threads > bench->depth ? bench->threads : bench->depth);
+	bench->team = team_create(threads);
 	if (!bench->team) {
 		complain("cannot start the threads: %s", strerror(errno));
 		return false;
@@ -437,7 +443,17 @@ static bool run(struct bench *bench)
 	if (bench->threads > team_processors())
 		report_note(&bench->report, "There are more threads than processors: they take "
 					    "turns, and wait for each other.");
-	good = verify(bench);
+	return true;
+}
+
+static bool run(struct bench *bench)
+{
+	bool good;
+
+	if (!bench_begin(bench,
+		    bench->fits || bench->threads > bench->depth ? bench->threads : bench->depth))
+		return false;
+	good = bench_verify(bench);
 	bench->dense = bench_stats(bench);
 	if (good && bench->fits)
 		good = bench_hits(bench, bench->seconds);
@@ -447,7 +463,6 @@ static bool run(struct bench *bench)
 		       bench_misses(bench, bench->seconds * 0.35);
 	if (good)
 		describe(bench);
-	team_destroy(bench->team);
 	return good;
 }
 
@@ -455,8 +470,10 @@ static void close_all(struct bench *bench)
 {
 	unsigned i;
 
+	if (bench->team)
+		team_destroy(bench->team);
 	if (bench->file)
-		folio_file_close(bench->file);
+		folio_file_abandon(bench->file);
 	if (bench->cache)
 		folio_cache_close(bench->cache);
 	for (i = 0; bench->fds && i < bench->threads; i++) {
@@ -468,9 +485,33 @@ static void close_all(struct bench *bench)
 	report_free(&bench->report);
 }
 
+int bench_of_file(struct bench *bench, struct output *output, const char *path, int argc,
+	char **argv, bool (*measure)(struct bench *bench))
+{
+	int status = STATUS_FAILED, own = -1;
+
+	bench->report.argc = argc;
+	bench->report.argv = argv;
+	if (path) {
+		bench->name = path;
+		bench->path = strdup(path);
+		if (!bench->path)
+			complain("out of memory");
+	} else {
+		own = make_own_file(bench);
+	}
+	if (bench->path && open_file(bench) && open_cache(bench) && measure(bench))
+		status = output_write(output, &bench->report);
+	output_close(output);
+	close_all(bench);
+	if (own >= 0)
+		close(own);
+	return status;
+}
+
 static int bench_file(int argc, char **argv)
 {
-	struct bench bench = {.threads = team_processors(), .depth = 32, .seconds = 10};
+	struct bench bench = {.threads = bench_threads(), .depth = 32, .seconds = 10};
 	struct output output = {.svg_fd = -1};
 	const struct option_spec specs[] = {
 		{"--cache", OPTION_SIZE, &bench.cache_bytes, FOLIO_CACHE_BYTES_MIN, INT64_MAX},
@@ -483,10 +524,8 @@ static int bench_file(int argc, char **argv)
 		{NULL, OPTION_FLAG, NULL, 0, 0},
 	};
 	const char *path = NULL;
-	int status, own = -1;
+	int status;
 
-	if (bench.threads > THREADS_MAX)
-		bench.threads = THREADS_MAX;
 	status = options_parse("bench", specs, help, argc, argv, &path, 1);
 	if (status < 0)
 		status = output_open(&output);
@@ -495,24 +534,7 @@ static int bench_file(int argc, char **argv)
 
 	bench.report.title = "Reads of a cached file: folio beside the kernel's own ways";
 	bench.report.command = "folio bench";
-	bench.report.argc = argc;
-	bench.report.argv = argv;
-	status = STATUS_FAILED;
-	if (path) {
-		bench.name = path;
-		bench.path = strdup(path);
-		if (!bench.path)
-			complain("out of memory");
-	} else {
-		own = make_own_file(&bench);
-	}
-	if (bench.path && open_file(&bench) && open_cache(&bench) && run(&bench))
-		status = output_write(&output, &bench.report);
-	output_close(&output);
-	close_all(&bench);
-	if (own >= 0)
-		close(own);
-	return status;
+	return bench_of_file(&bench, &output, path, argc, argv, run);
 }
 
 int bench_command(int argc, char **argv)

@@ -14,14 +14,24 @@
 #include "report.h"
 #include "team.h"
 
-#define LINE_SIZE 64 /* what a hit reads */
+#define LINE_SIZE   64 /* what a hit reads, or writes */
+#define THREADS_MAX 512
+
+/* How the results are given. Shared by all benchmarks. */
+struct output {
+	bool json, csv;
+	const char *svg;
+	int svg_fd;
+};
 
 struct bench {
 	struct report report;
 	struct team *team;
 	unsigned threads; /* the most that hits are measured with */
 	unsigned depth;   /* reads in flight when misses are measured */
+	unsigned sync;    /* writes up to each sync, where what is written is made to last */
 	double seconds;   /* for all measuring together */
+	bool writes;      /* to the file: what it held is lost */
 
 	const char *name; /* of the file, for people */
 	char *path;       /* to open it by */
@@ -38,6 +48,22 @@ struct bench {
 		dense; /* when all was read, so that the cache was as full as it gets */
 };
 
+/*
+ * bench.c: what every benchmark of a file begins and ends with. Opens path (NULL: a file that is made for this run) and a cache for it,
+ * measures, writes the results, and gives everything back. The exit status.
+ */
+int bench_of_file(struct bench *bench, struct output *output, const char *path, int argc,
+	char **argv, bool (*measure)(struct bench *bench));
+
+/* Start the team, and the report with what has to be known of any run. False after a complaint. */
+bool bench_begin(struct bench *bench, unsigned threads);
+
+/* Compare all of the file, by copy and by pin, with what the kernel says is in it. False after a complaint. */
+bool bench_verify(struct bench *bench);
+
+/* As many threads as processors, within what the command takes. */
+unsigned bench_threads(void);
+
 /* bench-hit.c: hot, uniform, zipf and chained reads of a line that is cached. False after a complaint. */
 bool bench_hits(struct bench *bench, double seconds);
 
@@ -53,13 +79,6 @@ struct folio_cache_stats bench_stats(const struct bench *bench);
 /* Memory in huge pages where they can be had, zeroed; NULL when there is none. */
 void *huge_alloc(size_t size);
 void huge_free(void *memory, size_t size);
-
-/* How the results are given. Shared by all benchmarks. */
-struct output {
-	bool json, csv;
-	const char *svg;
-	int svg_fd;
-};
 
 /*
  * Check the choice and open the picture's file, before anything is measured that could not be written then.

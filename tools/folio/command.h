@@ -26,7 +26,9 @@ const struct command *command_find(const struct command *table, const char *name
 
 int bench_command(int argc, char **argv);
 int bench_ref_command(int argc, char **argv);
+int bench_write_command(int argc, char **argv);
 int cat_command(int argc, char **argv);
+int cp_command(int argc, char **argv);
 
 /* One sentence on stderr, with "folio: " before it and a newline after it. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

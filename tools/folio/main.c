@@ -14,9 +14,13 @@
 static int help_command(int argc, char **argv);
 
 static const struct command commands[] = {
-	{"bench", "verify a file through the cache, then measure reads against pread and mmap",
+	{"bench",
+		"verify a file through the cache, then measure reads or writes against the "
+		"kernel's",
 		bench_command},
 	{"cat", "write a file to standard output through the cache", cat_command},
+	{"cp", "copy a file through the cache; it is on the device when the command ends",
+		cp_command},
 	{"help", "explain the command, or one of the above", help_command},
 	{NULL, NULL, NULL},
 };
@@ -60,8 +64,8 @@ static int print_help(void)
 
 	printf("usage: folio COMMAND [ARGUMENT...]\n"
 	       "\n"
-	       "Reads files through a page cache that lives in this process, under a memory "
-	       "budget.\n"
+	       "Reads and writes files through a page cache that lives in this process, under a "
+	       "memory budget.\n"
 	       "\n"
 	       "commands:\n");
 	for (command = commands; command->name; command++)

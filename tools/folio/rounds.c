@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rounds.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
+#include "progress.h"
 
 #define ROUNDS_MIN          5
 #define ROUNDS_MAX          25
@@ -15,29 +13,6 @@
 #define SAMPLE_SECONDS_GOOD 0.030
 /* The part of a sample's time that is not measured. */
 #define WARM_UP_SHARE       0.2
-
-static bool progress_shown;
-
-void progress(const char *format, ...)
-{
-	va_list args;
-
-	if (!isatty(STDERR_FILENO))
-		return;
-	fputs("\r\033[K", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fflush(stderr);
-	progress_shown = true;
-}
-
-void progress_end(void)
-{
-	if (progress_shown)
-		fputs("\r\033[K", stderr);
-	progress_shown = false;
-}
 
 unsigned rounds_thread_counts(unsigned most, unsigned counts[THREAD_COUNTS_MAX])
 {
@@ -73,7 +48,7 @@ static bool measure_cell(struct report *report, struct team *team, const struct 
 	if (sample.failed) {
 		progress_end();
 		complain("%s: %s, %s: %s", command, workload->name, cell->contender,
-			sample.error ? strerror(sample.error) : "a read came back short");
+			sample.error ? strerror(sample.error) : "it came short");
 		return false;
 	}
 	if (cell->record) {

@@ -41,8 +41,4 @@ bool rounds_run(struct report *report, struct team *team, const struct cell *cel
 /* 1, 2, 4, ... and most itself; how many. */
 unsigned rounds_thread_counts(unsigned most, unsigned counts[THREAD_COUNTS_MAX]);
 
-/* A line on the terminal that the next one replaces; nothing when stderr is none. */
-void progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void progress_end(void);
-
 #endif
