@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# command.sh FOLIO - the folio command from outside: exit statuses, messages, and that cat gives what is
-# in the file. Prints TAP. Needs python3, and cc for one of the checks.
+# command.sh FOLIO - the folio command from outside: exit statuses, messages, that cat gives what is in the file, that cp
+# makes a copy of it or changes nothing. Prints TAP. Needs python3, and cc for some of the checks.
 
 case $1 in
 */*) folio=$1 ;;
@@ -75,7 +75,7 @@ explains() {
 for help in "--help" "-h" "help"; do
 	check "folio $help" explains "^usage: folio COMMAND" $help
 done
-for command in "cat" "bench" "bench ref"; do
+for command in "cat" "cp" "bench" "bench ref" "bench write"; do
 	check "folio $command --help" explains "folio $command" $command --help
 	check "folio help $command" explains "folio $command" help $command
 done
@@ -111,6 +111,15 @@ check "JSON and CSV of bench ref" refuses 2 "exclude" bench ref --json --csv
 check "flag with a value" refuses 2 "takes no value" bench one --json=yes
 check "bench of two files" refuses 2 "'two'" bench one two
 check "bench ref of a file" refuses 2 "'one'" bench ref one
+check "cp without names" refuses 2 "names of a file" cp
+check "cp without a second name" refuses 2 "names of a file" cp one
+check "cp with a third name" refuses 2 "'three'" cp one two three
+check "cp with an option of cat" refuses 2 "'--offset'" cp one two --offset 1
+check "cp with too small a cache" refuses 2 "least" cp one two --cache 4K
+check "bench write of a file that may not be lost" refuses 2 "--overwrite" bench write one
+for sync in 0 -1 x 1000001; do
+	check "bench write with sync '$sync'" refuses 2 "--sync.*'$sync'" bench write --sync "$sync"
+done
 
 # ---- files that cannot be read ----
 
@@ -128,6 +137,35 @@ for command in cat bench; do
 	fi
 done
 check "bench of an empty file" refuses 1 "too few" bench empty
+check "bench write of too small a file" refuses 1 "too few" bench write one --overwrite
+check "bench write of no file" refuses 1 "nosuch: No such file" bench write nosuch --overwrite
+check "bench write of a directory" refuses 1 "Is a directory" bench write . --overwrite
+check "cp of no file" refuses 1 "nosuch: No such file or directory" cp nosuch two
+check "cp of a directory" refuses 1 "^folio: \\.: Is a directory" cp . two
+check "cp of a device" refuses 1 "/dev/null: neither a regular file nor" cp /dev/null two
+check "cp to a directory" refuses 1 "Is a directory" cp one .
+check "cp to a directory that is not there" refuses 1 "nosuch/two: No such file" cp one nosuch/two
+check "cp to a device" refuses 1 "/dev/null: not a regular file" cp one /dev/null
+check "cp of a file to itself" refuses 1 "same file" cp one one
+ln one link
+ln -s one symlink
+check "cp of a file to another name of it" refuses 1 "same file" cp one link
+check "cp of a file to a link to it" refuses 1 "same file" cp one symlink
+if [ "$(id -u)" -ne 0 ]; then
+	printf old >readonly
+	chmod 444 readonly
+	check "cp of an unreadable file" refuses 1 "secret: Permission denied" cp secret two
+	check "cp to a file that is not to be written" refuses 1 "readonly: Permission denied" cp one \
+		readonly
+else
+	skip "cp of an unreadable file" "root reads everything"
+	skip "cp to a file that is not to be written" "root writes everything"
+fi
+
+nothing_copied() {
+	[ ! -e two ] && [ "$(cat one)" = x ]
+}
+check "none of these has copied anything" nothing_copied
 check "picture that cannot be written" refuses 1 "nosuch/x.svg" bench one --svg nosuch/x.svg
 TMPDIR=$dir/nosuch check "own file that cannot be made" refuses 1 "$dir/nosuch" bench
 check "option after --" refuses 1 "'\{0,1\}--json" cat -- --json
@@ -298,6 +336,205 @@ for threads in 1 4; do
 	fi
 done
 
+# ---- cp ----
+
+mkdir copies
+
+# copies FILE ARGUMENT...: to copies/FILE, of which there is nothing else then; says nothing.
+copies() {
+	file=$1
+	shift
+	"$folio" cp "$file" "copies/$file" "$@" >out 2>err
+	got=$?
+	echo "folio cp $file copies/$file $*: status $got"
+	cat out err
+	ls -Als copies "$file"
+	[ $got -eq 0 ] && [ ! -s out ] && [ ! -s err ] && cmp "$file" "copies/$file" &&
+		[ "$(ls -A copies)" = "$file" ] && rm "copies/$file"
+}
+
+for file in file-* sparse; do
+	check "cp $file" copies "$file"
+	check "cp $file, least cache" copies "$file" --cache 256K
+done
+
+# The copy takes no more room than the file, but for what a file system rounds up to.
+holes() {
+	"$folio" cp "$1" copies/it || return 1
+	ls -ls "$1" copies/it
+	[ "$(stat -c %s copies/it)" -eq "$(stat -c %s "$1")" ] &&
+		[ "$(stat -c %b copies/it)" -le $(($(stat -c %b "$1") + 64)) ]
+	got=$?
+	rm copies/it
+	return $got
+}
+check "cp of a file with holes has holes" holes sparse
+if truncate -s 1T tail 2>/dev/null; then
+	printf 'a head' | dd of=tail conv=notrunc status=none
+	check "cp of a file that is all hole but for its head" holes tail
+	rm tail
+else
+	skip "cp of a file that is all hole but for its head" "no such large files here"
+fi
+
+mode() {
+	(
+		umask 027
+		cp file-4097 source
+		chmod 0757 source
+		"$folio" cp source copies/new && stat -c %a copies/new && [ "$(stat -c %a copies/new)" = 750 ] &&
+			chmod 444 source && rm copies/new && "$folio" cp source copies/new &&
+			[ "$(stat -c %a copies/new)" = 440 ]
+		got=$?
+		rm -f copies/new source
+		exit $got
+	)
+}
+check "cp gives a new file the mode of the old, as far as the umask lets it" mode
+
+replaced() {
+	cp file-65536 copies/old
+	chmod 604 copies/old
+	ln copies/old copies/other
+	ln -s old copies/soft
+	"$folio" cp file-4097 copies/soft || return 1
+	ls -Al copies
+	cmp file-4097 copies/old && cmp file-65536 copies/other && [ -L copies/soft ] &&
+		[ "$(stat -c %a copies/old)" = 604 ] && [ "$(ls -A copies | wc -l)" -eq 3 ]
+	got=$?
+	rm copies/*
+	return $got
+}
+check "cp replaces a file, not what other names it has, and goes through a link" replaced
+
+# fails PATTERN ENVIRONMENT...: cp of 9 MiB to copies/it ends so, and copies/it is as it was, or not there.
+fails() {
+	pattern=$1
+	shift
+	for old in no yes; do
+		[ $old = no ] || printf old >copies/it
+		(
+			trap '' XFSZ
+			env "$@" "$folio" cp file-9441279 copies/it
+		) >out 2>err
+		got=$?
+		echo "status $got, there was one: $old"
+		cat out err
+		ls -Al copies
+		[ $got -ne 0 ] && [ ! -s out ] && { [ -z "$pattern" ] || grep -q "$pattern" err; } || return 1
+		if [ $old = no ]; then
+			[ -z "$(ls -A copies)" ] || return 1
+		else
+			[ "$(cat copies/it)" = old ] && [ "$(ls -A copies)" = it ] || return 1
+		fi
+	done
+	rm copies/it
+}
+file_size_limit() {
+	(
+		ulimit -f 1000
+		fails '^folio: copies/it: File too large$' --
+	)
+}
+check "cp past the limit of a file's size changes nothing" file_size_limit
+
+# In a name space of our own, where the system lets us.
+if unshare -rm mount -t tmpfs -o size=4m tmpfs copies 2>/dev/null; then
+	cat >full.sh <<'SHELL'
+mount -t tmpfs -o size=4m tmpfs copies || exit 1
+for old in no yes; do
+	[ $old = no ] || printf old >copies/it
+	"$1" cp file-9441279 copies/it 2>err
+	got=$?
+	cat err
+	ls -Al copies
+	[ $got -eq 1 ] && grep -q '^folio: copies/it: No space left on device$' err || exit 1
+done
+[ "$(cat copies/it)" = old ] && [ "$(ls -A copies)" = it ]
+SHELL
+	check "cp to a full file system changes nothing" unshare -rm sh full.sh "$folio"
+else
+	skip "cp to a full file system changes nothing" "cannot mount one"
+fi
+
+# A device that fails to sync, and a process that is killed when all is written but nothing synced.
+cat >fsync.c <<'C'
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int fsync(int fd)
+{
+	struct stat stat;
+	const char *what = getenv("FSYNC");
+
+	if (fstat(fd, &stat) || (!strcmp(what, "directory") != !!S_ISDIR(stat.st_mode)))
+		return 0;
+	if (!strcmp(what, "kill"))
+		raise(SIGKILL);
+	errno = EIO;
+	return -1;
+}
+C
+if ! sanitized && cc -D_GNU_SOURCE -shared -fPIC -o fsync.so fsync.c 2>/dev/null; then
+	check "cp whose sync fails changes nothing" fails '^folio: copies/it: Input/output error$' \
+		LD_PRELOAD="$dir/fsync.so" FSYNC=fail
+	check "cp that is killed changes nothing" fails '' LD_PRELOAD="$dir/fsync.so" FSYNC=kill
+	not_for_good() {
+		LD_PRELOAD=$dir/fsync.so FSYNC=directory refuses 1 "copies/it:.*Input/output error" cp file-4097 \
+			copies/it && cmp file-4097 copies/it && rm copies/it
+	}
+	check "cp whose directory cannot be synced says so" not_for_good
+else
+	for what in "whose sync fails" "that is killed" "whose directory cannot be synced"; do
+		skip "cp $what" "sanitized, or no compiler"
+	done
+fi
+
+# On a terminal it says how far it is, and takes that away.
+on_terminal() {
+	python3 - "$folio" <<'PYTHON'
+import os, pty, subprocess, sys
+master, slave = pty.openpty()
+process = subprocess.Popen([sys.argv[1], 'cp', 'file-9441279', 'copies/it'], stderr=slave)
+os.close(slave)
+said = b''
+while True:
+    try:
+        part = os.read(master, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    said += part
+print(said)
+sys.exit(process.wait() or b'copying file-9441279' not in said or not said.endswith(b'\r\x1b[K'))
+PYTHON
+}
+check "cp on a terminal shows progress" on_terminal
+rm -f copies/it
+
+memory_cp() {
+	dd if=/dev/zero of=large bs=1M count=128 status=none
+	python3 - "$folio" <<'PYTHON'
+import resource, subprocess, sys
+subprocess.run([sys.argv[1], 'cp', 'large', 'copies/large', '--cache', '16M'], check=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print('peak %.1f MiB' % peak)
+sys.exit(peak >= 48)
+PYTHON
+	got=$?
+	rm large copies/large
+	return $got
+}
+if sanitized; then
+	skip "memory of cp" "sanitized"
+else
+	check "memory of cp" memory_cp
+fi
+
 # ---- bench ----
 
 cat >results.py <<'PYTHON'
@@ -376,13 +613,41 @@ check "bench of a file larger than the cache" measures \
 	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 1 --cache 4M --depth 8
 check "bench ref" measures "get+put release junk freeze" ref --seconds 1 --threads 3
 
+# May be lost: a copy is written over.
+written_over() {
+	file=$1
+	shift
+	cp "$file" scratch
+	measures "hot uniform random sequential" write scratch --overwrite "$@" && ! cmp -s "$file" scratch
+}
+check "bench write" written_over file-9441279 --seconds 1 --threads 2
+check "bench write of a few pages, a sync after each write" written_over file-65536 --seconds 0.5 --threads 1 \
+	--sync 1
+check "bench write with more threads than processors" written_over file-1048583 --seconds 0.5 --threads 9
+check "bench write of a file larger than the cache" written_over file-9441279 --seconds 0.5 --cache 1M \
+	--sync 100
+
+write_table() {
+	"$folio" bench write scratch --overwrite --seconds 0.5 --threads 2 >out 2>err
+	got=$?
+	cat out err
+	[ $got -eq 0 ] && [ ! -s err ] && grep -q '^Verified: all 9441279 bytes' out || return 1
+	for word in "^hot:" "^uniform:" "^random:" "^sequential:" "folio write" "folio in place" "pwrite" "mmap" \
+		"folio write+sync" "x pwrite+fdatasync"; do
+		grep -q "$word" out || return 1
+	done
+}
+check "bench write, the table" write_table
+
 nothing_left() {
+	rm -rf own
 	mkdir own
-	TMPDIR=$dir/own measures "hot" --seconds 0.5 --threads 1 || return 1
+	TMPDIR=$dir/own measures "hot" "$@" --seconds 0.5 --threads 1 || return 1
 	ls -A own
 	[ -z "$(ls -A own)" ]
 }
 check "bench of a file of its own leaves nothing behind" nothing_left
+check "bench write of a file of its own leaves nothing behind" nothing_left write
 
 no_empty_picture() {
 	refuses 1 "nosuch" bench nosuch --svg new.svg && [ ! -e new.svg ] &&
@@ -416,7 +681,10 @@ ssize_t pread64(int fd, void *buf, size_t len, off_t offset)
 }
 C
 	cc -D_GNU_SOURCE -shared -fPIC -o other.so other.c -ldl &&
-		LD_PRELOAD=$dir/other.so refuses 1 "offset 700001" bench file-1048583 --threads 2
+		LD_PRELOAD=$dir/other.so refuses 1 "offset 700001" bench file-1048583 --threads 2 &&
+		cp file-1048583 scratch &&
+		LD_PRELOAD=$dir/other.so refuses 1 "offset 700001" bench write scratch --overwrite --threads 2 \
+			--seconds 0.5
 }
 if sanitized || ! command -v cc >/dev/null; then
 	skip "bench finds a byte that differs" "sanitized, or no compiler"
