@@ -23,6 +23,8 @@
 #ifndef FOLIO_SRC_CACHE_H
 #define FOLIO_SRC_CACHE_H
 
+#include <string.h>
+
 #include <folio/cache.h>
 
 #include "evict.h"
@@ -339,6 +341,30 @@ static inline void inode_reach(struct inode *inode, uint64_t size)
 	/* release: pairs with who reads the size before he looks a page up. */
 	if (size > folio_u64_load_relaxed(&inode->size))
 		folio_u64_store_release(&inode->size, size);
+}
+
+/* Of a file of @size bytes, those that the folio has. */
+static inline uint64_t folio_share(const struct folio *folio, uint64_t size)
+{
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio);
+
+	if (size <= start)
+		return 0;
+	return size - start < bytes ? size - start : bytes;
+}
+
+/*
+ * The folio has at least @valid bytes of the file: zeros, where it had less. The caller has it locked, or has just marked it as
+ * on its way, and has broken the version.
+ */
+static inline void folio_reach(struct folio *folio, uint64_t valid)
+{
+	uint32_t had = folio_u32_load_relaxed(&folio->valid);
+
+	if (valid <= had)
+		return;
+	memset((char *)folio->data + had, 0, valid - had);
+	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
 }
 
 /* Pages that a file of @size bytes has. */

@@ -670,6 +670,7 @@ static ssize_t copy_left(
 		return r;
 	if (len > left)
 		len = left;
+	FOLIO_PAUSE(copy_measured, folio);
 	copy_out(buf, (char *)folio_data(folio) + (offset - start), len);
 	return (ssize_t)len;
 }

@@ -183,6 +183,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	}
 	tree_unlock(&inode->tree);
 	grace_read_unlock();
+	FOLIO_PAUSE(split_stored, folio);
 	for (i = 0; i < n; i++) {
 		struct folio *part = folio + (piece[i].index - first);
 

@@ -36,6 +36,14 @@ enum folio_pause {
 	FOLIO_PAUSE_drop_sized,   /* a smaller size, the drop of the pages */
 	FOLIO_PAUSE_drop_grown,   /* the drop of the old last page, the larger size */
 	FOLIO_PAUSE_drop_drained, /* the last close: no fill in flight, the drop of the pages */
+	/* Writing (inode.c, file.c, write.c, writeback.c). */
+	FOLIO_PAUSE_split_stored,   /* the pieces of a large folio in the tree, the queue */
+	FOLIO_PAUSE_copy_measured,  /* how much of a pinned folio is good, the copy */
+	FOLIO_PAUSE_punch_measured, /* the size, the zeros and the hole */
+	FOLIO_PAUSE_collect_seen, /* a dirty folio that is not locked, its flag; the tree's lock is held */
+	FOLIO_PAUSE_run_failed,     /* the error is counted, the folios dirty again */
+	FOLIO_PAUSE_thread_woken,   /* is all to be written? the walk */
+	FOLIO_PAUSE_throttle_waits, /* which pass to wait for, the wait; writeback's lock is held */
 	FOLIO_PAUSES,
 };
 

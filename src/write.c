@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "pause.h"
 
 /* ---- one locked folio ---- */
 
@@ -40,17 +41,6 @@ static bool end_write(struct inode *inode, struct folio *folio, uint64_t size)
 		inode_reach(inode, size);
 	folio_unlocked(folio);
 	return in_file;
-}
-
-/* The folio has at least @valid bytes of the file: zeros, where it had less. The caller has broken the version. */
-static void reach(struct folio *folio, uint64_t valid)
-{
-	uint32_t had = folio_u32_load_relaxed(&folio->valid);
-
-	if (valid <= had)
-		return;
-	memset((char *)folio->data + had, 0, valid - had);
-	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
 }
 
 /*
@@ -92,7 +82,7 @@ static size_t write_folio(
 		return 0;
 	}
 	version_break(&folio->version);
-	reach(folio, in_folio > end ? in_folio : end);
+	folio_reach(folio, in_folio > end ? in_folio : end);
 	memcpy((char *)folio->data + in_folio, buf, len);
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
@@ -150,7 +140,7 @@ static void extend_last(struct folio_file *file, uint64_t size, struct stats_sha
 				(had - start < folio_size(folio) ? had - start
 								 : folio_size(folio))) {
 			version_break(&folio->version);
-			reach(folio, valid);
+			folio_reach(folio, valid);
 			version_settle(&folio->version);
 		}
 	}
@@ -319,16 +309,25 @@ static bool is_ours(const struct folio *folio)
 
 int folio_lock(struct folio *folio)
 {
+	struct inode *inode;
+
 	if (!folio || folio->type != FOLIO_TYPE_FILE)
 		return -EINVAL;
 	if (!is_ours(folio))
 		return -ESTALE;
 	folio_lock_wait(folio);
-	if (!folio_ptr_load_relaxed(&folio->owner)) {
+	inode = folio_ptr_load_acquire(&folio->owner);
+	if (!inode) {
 		folio_unlocked(folio);
 		return -ENODATA;
 	}
 	version_break(&folio->version);
+	/*
+	 * The cache made the file longer, and did not find the page here (extend_last): what it has of that is zeros now, and not
+	 * when the program has written to it.
+	 */
+	if (folio_u64_load_acquire(&inode->disk_size) != UINT64_MAX)
+		folio_reach(folio, folio_share(folio, folio_u64_load_acquire(&inode->size)));
 	return 0;
 }
 
@@ -464,6 +463,7 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
 	end = offset + len < size ? offset + len : size;
 	if (offset >= end)
 		return 0;
+	FOLIO_PAUSE(punch_measured, NULL);
 	/* The pages that lie in the range as a whole; the rest is written. */
 	first = (offset + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
 	last = end >> FOLIO_PAGE_SHIFT;

@@ -173,8 +173,10 @@ static void run_end(struct writeback_run *run, int error, struct stats_shard *sh
 	 * Before anybody can see that it has ended: who waited is told. Under the lock: who has been told finds the folios
 	 * dirty, and writes them again.
 	 */
-	if (error)
+	if (error) {
 		fail(inode, error);
+		FOLIO_PAUSE(run_failed, NULL);
+	}
 	if (!error && end > folio_u64_load_relaxed(&inode->disk_size))
 		folio_u64_store_release(&inode->disk_size, end);
 	for (i = 0; i < run->count; i++) {
@@ -264,6 +266,7 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			*index = after(folio);
 			continue;
 		}
+		FOLIO_PAUSE(collect_seen, folio);
 		/* acquire: pairs with folio_unlocked: what was stored under the lock is written. */
 		if (!folio_u32_cas_acquire(
 			    &folio->flags, &flags, (flags & ~FOLIO_DIRTY) | FOLIO_WRITEBACK))
@@ -274,9 +277,13 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 		 * Only now: who made the file longer in this folio did so before he unlocked it. (It becomes shorter behind the
 		 * gate only.)
 		 */
-		bytes = folio_u64_load_relaxed(&inode->size) - start;
-		if (bytes > folio_size(folio))
-			bytes = folio_size(folio);
+		bytes = folio_share(folio, folio_u64_load_relaxed(&inode->size));
+		/* In place, somebody may have written behind what was the end then: zeros before anything is written. */
+		if (unlikely(folio_u32_load_relaxed(&folio->valid) < bytes)) {
+			version_break(&folio->version);
+			folio_reach(folio, bytes);
+			version_settle(&folio->version);
+		}
 		if (!run->count)
 			run->request.offset = start;
 		if (writeback->sequence) {
@@ -513,6 +520,7 @@ static void *background(void *arg)
 	while (!folio_u32_load_acquire(&writeback->stop)) {
 		bool all = folio_u32_exchange_acquire(&writeback->wakeup, 0);
 
+		FOLIO_PAUSE(thread_woken, NULL);
 		write_listed(cache, all, shard);
 		if (all)
 			evict_busy_cancel(&cache->evict);
@@ -543,6 +551,7 @@ int writeback_throttle(struct folio_cache *cache, struct stats_shard *shard)
 		folio_u64_load_relaxed(&writeback->pages) >= writeback->pages_max) {
 		/* Under the lock: what is on its way now and makes this do nothing will tell when it has ended. */
 		writeback_kick(cache);
+		FOLIO_PAUSE(throttle_waits, NULL);
 		pthread_cond_wait(&writeback->change, &writeback->lock);
 	}
 	/* Nothing less, and no error: what is dirty was locked by others. Who goes on is bounded by the budget. */
