@@ -3,7 +3,8 @@
  * bench-write.c - folio bench write: writes through the cache beside those of the kernel.
  *
  * The first half of the file is written through the cache and the second by the others, so that nobody finds pages that
- * another has made stale. What is written to last is written in groups that end with a sync, and only whole groups are
+ * another has made stale. In each half what is written in pages and what is written in blocks lie apart, so that blocks do not find
+ * pages that were cached one by one. What is written to last is written in groups that end with a sync, and only whole groups are
  * counted: at the end of a sample nothing is left for the next contender's sync to write.
  */
 #include <errno.h>
@@ -46,7 +47,8 @@ static const char help[] =
 struct writes {
 	struct bench *bench;
 	uint64_t half;  /* bytes; where the others begin */
-	uint64_t pages; /* of a half */
+	uint64_t pages; /* at the start of each half, that are written at random */
+	uint64_t rest;  /* bytes; where in each half what is written in blocks begins */
 	uint64_t block; /* bytes of a sequential write */
 	uint64_t blocks;
 	char *map;     /* of the second half */
@@ -175,10 +177,11 @@ static int write_next(const struct durable *durable, struct worker *worker)
 	size_t len = durable->sequential ? writes->block : FOLIO_PAGE_SIZE;
 	uint64_t offset;
 
-	offset = durable->sequential ? worker->position % writes->blocks * writes->block
-				     : random_permute(worker->position % writes->pages,
-					       writes->pages, ORDER_KEY) *
-					       FOLIO_PAGE_SIZE;
+	if (durable->sequential)
+		offset = writes->rest + worker->position % writes->blocks * writes->block;
+	else
+		offset = FOLIO_PAGE_SIZE *
+			 random_permute(worker->position % writes->pages, writes->pages, ORDER_KEY);
 	worker->position++;
 	*(uint64_t *)buffer = worker->sum++;
 	if (durable->own)
@@ -234,8 +237,8 @@ static void add_workloads(const struct writes *writes, uint64_t part)
 	snprintf(titles[UNIFORM], sizeof(titles[UNIFORM]),
 		"64-byte overwrites anywhere in %s, which are cached, no sync", size_about(part));
 	snprintf(titles[RANDOM], sizeof(titles[RANDOM]),
-		"4 KiB writes anywhere in %s, a sync after each %u", size_about(writes->half),
-		sync);
+		"4 KiB writes anywhere in %s, a sync after each %u",
+		size_about(writes->pages * FOLIO_PAGE_SIZE), sync);
 	snprintf(titles[SEQUENTIAL], sizeof(titles[SEQUENTIAL]),
 		"%s writes one after the other, a sync after each %u", size_about(writes->block),
 		sync);
@@ -367,10 +370,14 @@ static bool run(struct bench *bench)
 	bool good = false;
 	uint64_t part;
 
-	writes.pages = bench->size / 2 / FOLIO_PAGE_SIZE;
-	writes.half = writes.pages * FOLIO_PAGE_SIZE;
-	writes.block = writes.half < BLOCK_MAX ? writes.half : BLOCK_MAX;
-	writes.blocks = writes.half / writes.block;
+	writes.half = bench->size / 2 / FOLIO_PAGE_SIZE * FOLIO_PAGE_SIZE;
+	/* Of a half of a single page both have that page. */
+	writes.rest = writes.half / 2 / FOLIO_PAGE_SIZE * FOLIO_PAGE_SIZE;
+	writes.pages = (writes.rest ? writes.rest : writes.half) / FOLIO_PAGE_SIZE;
+	writes.block = writes.half - writes.rest;
+	if (writes.block > BLOCK_MAX)
+		writes.block = BLOCK_MAX;
+	writes.blocks = (writes.half - writes.rest) / writes.block;
 	/* A quarter of the cache may be dirty, and write-back is woken at half of that: neither is what overwrites are about. */
 	part = bench->cache_bytes / 10 / FOLIO_PAGE_SIZE * FOLIO_PAGE_SIZE;
 	if (part > writes.half)
