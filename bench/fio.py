@@ -134,14 +134,14 @@ def main():
         phases.close()
         rows.append((name, block, peer, rounds))
 
-    print(f"{'':16}{'folio':>12}{'fio':>12}{'folio/fio':>11}  {'quartiles':14}{'us CPU/block':>18}  device/byte")
+    print(f"{'':16}{'folio':>12}{'fio':>13}{'folio/fio':>11}  {'quartiles':14}{'us CPU/block':>18}  device/byte")
     for name, block, peer, rounds in rows:
         ours, theirs = ([r[i]["rate"] for r in rounds] for i in (0, 1))
         ratio, low, high = spread([a / b for a, b in zip(ours, theirs)])
         cpu = [statistics.median([r[i]["cpu"] for r in rounds]) * block * 1e6 for i in (0, 1)]
         device = statistics.median([r[0]["device"] for r in rounds])
         unit, scale = ("k/s", block * 1e3) if block == 4096 else ("MiB/s", 2**20)
-        print(f"{name:16}{statistics.median(ours) / scale:8.1f} {unit:5}{statistics.median(theirs) / scale:6.1f} {unit:5}"
+        print(f"{name:16}{statistics.median(ours) / scale:7.1f} {unit:5}{statistics.median(theirs) / scale:7.1f} {unit:5}"
               f"{ratio:9.3f}  {low:.3f}..{high:.3f}  {cpu[0]:8.1f} {cpu[1]:8.1f}  {device:8.3f}")
     print()
     for name, block, peer, rounds in rows:
