@@ -24,7 +24,7 @@
 #include "sim.h"
 
 #define PAGE          ((uint64_t)FOLIO_PAGE_SIZE)
-#define ALARM_SECONDS 30
+#define ALARM_SECONDS 20
 
 #define wait_until(condition)          \
 	do {                           \
@@ -40,9 +40,9 @@ struct gate {
 	folio_u32 arrived, open;
 };
 
-/* The calling thread's own gate; the gate of whoever comes by; that of who asks the device to sync, or to write @written. */
+/* The calling thread's own gate; the gate of whoever comes by; those in the device: of writes, only to @written. */
 static _Thread_local struct gate *mine;
-static folio_ptr anybody, at_sync, at_write;
+static folio_ptr anybody, at_sync, at_write, at_truncate, at_punch;
 static int sync_error; /* of the one who stops at at_sync */
 static struct sim_file *written;
 static folio_u32 writes_seen;
@@ -127,6 +127,24 @@ static int gated_sync(void *context, void *handle, unsigned flags)
 	return sim_ops.sync(context, handle, flags);
 }
 
+static int gated_truncate(void *context, void *handle, uint64_t size)
+{
+	struct gate *gate = take(&at_truncate);
+
+	if (gate)
+		pass(gate);
+	return sim_ops.truncate(context, handle, size);
+}
+
+static int gated_punch(void *context, void *handle, uint64_t offset, uint64_t len)
+{
+	struct gate *gate = take(&at_punch);
+
+	if (gate)
+		pass(gate);
+	return sim_ops.punch(context, handle, offset, len);
+}
+
 static void observe(void *arg, struct sim_file *file, uint64_t offset, uint64_t len)
 {
 	struct gate *gate;
@@ -169,6 +187,8 @@ static struct world world_begin(uint64_t pages, uint64_t dirty, uint64_t size)
 	watch(NULL);
 	ops = sim_ops;
 	ops.sync = gated_sync;
+	ops.truncate = gated_truncate;
+	ops.punch = gated_punch;
 	assert_non_null(bytes);
 	memset(bytes, 'o', size);
 	w.sim = params.io_context = sim_new(1, SIM_INLINE);
@@ -640,6 +660,125 @@ static void test_punch_beside_truncation(void **state)
 	world_end(&w);
 }
 
+/* ---- truncation, holes ---- */
+
+static uint64_t passes_ended(struct folio_cache *cache)
+{
+	uint64_t ended;
+
+	pthread_mutex_lock(&cache->writeback.lock);
+	ended = cache->writeback.ended;
+	pthread_mutex_unlock(&cache->writeback.lock);
+	return ended;
+}
+
+static ssize_t truncate_run(struct task *task)
+{
+	return folio_file_truncate(task->file, task->len);
+}
+
+/*
+ *	other                                           thread
+ *	truncates: is at the device; the size is the
+ *	smaller one
+ *	                                                writes what is dirty: not the page with the new end
+ *	the device refuses: the page is dirty as before
+ */
+static void test_refused_truncation_beside_the_thread(void **state)
+{
+	struct world w = world_begin(64, 0, 0);
+	struct task other = {.len = 100};
+	struct gate device = {.again = false};
+	char page[FOLIO_PAGE_SIZE];
+	uint64_t passes;
+
+	(void)state;
+	memset(page, 'd', PAGE);
+	assert_int_equal(folio_file_write(w.file, page, PAGE, 0), PAGE);
+	sim_fail(w.sim, SIM_TRUNCATE, 1, EPERM, false);
+	folio_ptr_store_release(&at_truncate, &device);
+	task_begin(&other, &w, truncate_run, NOWHERE);
+	arrived(&device);
+	passes = passes_ended(w.cache);
+	writeback_kick(w.cache);
+	wait_until(passes_ended(w.cache) > passes);
+	open_gate(&device);
+	assert_int_equal(task_end(&other), -EPERM);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_int_equal(sim_size(w.disk), PAGE);
+	assert_true(all_are(disk(&w, 0, PAGE), 'd', PAGE));
+	world_end(&w);
+}
+
+static ssize_t hole_run(struct task *task)
+{
+	return folio_file_punch(task->file, PAGE, PAGE);
+}
+
+/*
+ *	other                                           thread
+ *	punches; what is dirty there cannot be written
+ *	                                                can write it
+ *	makes the hole
+ *	                                                and it lands in it
+ *
+ * So no hole is made, but zeros are written.
+ */
+static void test_hole_beside_the_thread(void **state)
+{
+	struct world w = world_begin(64, 0, 3 * PAGE);
+	struct gate punch = {.again = false}, write = {.again = false};
+	struct task other = {0};
+	char page[FOLIO_PAGE_SIZE];
+
+	(void)state;
+	memset(page, 'd', PAGE);
+	assert_int_equal(folio_file_write(w.file, page, PAGE, PAGE), PAGE);
+	sim_fail_range(w.disk, SIM_WRITE, 0, SIM_FILE_MAX, EIO, true);
+	folio_ptr_store_release(&at_punch, &punch);
+	task_begin(&other, &w, hole_run, NOWHERE);
+	wait_until(task_done(&other) || folio_u32_load_acquire(&punch.arrived));
+	sim_fail_range(w.disk, SIM_WRITE, 0, 0, 0, false);
+	if (!task_done(&other)) {
+		written = w.disk;
+		sim_observe_writes(w.sim, observe, NULL);
+		folio_ptr_store_release(&at_write, &write);
+		writeback_kick(w.cache);
+		arrived(&write);
+		open_gate(&punch);
+		wait_until(sim_calls(w.sim, SIM_PUNCH));
+		open_gate(&write);
+	}
+	assert_int_equal(task_end(&other), 0);
+	take(&at_punch);
+	written = NULL;
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), -EIO);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_true(all_are(disk(&w, PAGE, PAGE), 0, PAGE));
+	world_end(&w);
+}
+
+/* What was written before a sync is written by it, though somebody else has it locked by then. */
+static void test_sync_of_what_is_locked(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct task syncer = {0};
+	struct folio *folio;
+
+	(void)state;
+	assert_int_equal(write_byte(&w, 0, 'x'), 1);
+	assert_int_equal(folio_file_get(w.file, 0, 0, &folio), 0);
+	assert_int_equal(folio_lock(folio), 0);
+	task_begin(&syncer, &w, sync_run, NOWHERE);
+	wait_until(task_done(&syncer) || folio_u32_load_acquire(&folio->flags) & FOLIO_WAITERS);
+	assert_false(task_done(&syncer));
+	folio_unlock(folio);
+	folio_put(folio);
+	assert_int_equal(task_end(&syncer), 0);
+	assert_int_equal(*disk(&w, 0, 1), 'x');
+	world_end(&w);
+}
+
 /* ---- errors ---- */
 
 /*
@@ -727,16 +866,6 @@ static void test_told_before_it_is_dirty_again(void **state)
 }
 
 /* ---- the thread ---- */
-
-static uint64_t passes_ended(struct folio_cache *cache)
-{
-	uint64_t ended;
-
-	pthread_mutex_lock(&cache->writeback.lock);
-	ended = cache->writeback.ended;
-	pthread_mutex_unlock(&cache->writeback.lock);
-	return ended;
-}
 
 /*
  *	thread                                          other
@@ -828,10 +957,13 @@ int main(void)
 		cmocka_unit_test(test_in_place_after_growth),
 		cmocka_unit_test(test_in_place_before_growth),
 		cmocka_unit_test(test_punch_beside_truncation),
-		cmocka_unit_test(test_failed_sync_of_two),
-		cmocka_unit_test(test_told_before_it_is_dirty_again),
 		cmocka_unit_test(test_pass_ends),
 		cmocka_unit_test(test_walk_is_no_pass),
+		cmocka_unit_test(test_refused_truncation_beside_the_thread),
+		cmocka_unit_test(test_hole_beside_the_thread),
+		cmocka_unit_test(test_sync_of_what_is_locked),
+		cmocka_unit_test(test_failed_sync_of_two),
+		cmocka_unit_test(test_told_before_it_is_dirty_again),
 	};
 
 	return cmocka_run_group_tests_name("race", tests, NULL, NULL);
