@@ -2,12 +2,11 @@
 /*
  * team.c - threads that write one file through several handles, on the simulated device, which fails and loses power.
  *
- * Every sector says which write it is of: its words are made of the write's number. Writes draw a number when they begin and
- * another when they end, from one counter; so of what somebody finds in a sector it can be said whether it may be there:
+ * Every sector says which write it is of (ledger.h), and so whether it may be found
  *
- *   a reader      not a write that had ended before another began that had ended before the read did
- *   its owner     of a sector that one thread alone writes: exactly the last one
- *   a power cut   as a reader, with the last sync of 0 in the place of the beginning of the read
+ *   by a reader            after what had ended before the read began
+ *   by its owner           of a sector that one thread alone writes: exactly the last one
+ *   after a power cut      after what had ended before the last sync of 0 began
  *
  * The file:
  *
@@ -35,7 +34,7 @@
 
 #include <folio/cache.h>
 
-#include "history.h"
+#include "ledger.h"
 #include "sim.h"
 
 #define PAGE         ((uint64_t)FOLIO_PAGE_SIZE)
@@ -49,7 +48,6 @@
 #define SECTORS_ALL  ((BASE + TAIL) * SECTORS)
 #define THREADS_MAX  8
 #define HANDLES      3
-#define STAMPS       (UINT32_C(1) << 21)
 #define HANG_SECONDS 120
 
 static struct {
@@ -73,15 +71,7 @@ static struct team {
 	unsigned phase;
 	uint64_t operations; /* of a thread in a phase */
 
-	/* What a write's number says. */
-	_Atomic uint32_t stamp;
-	_Atomic uint32_t *end; /* by number; 0: has not ended, or not well */
-	struct {
-		uint32_t sector, sectors;
-	} * range;
-	/* By sector: the latest beginning among writes that have ended; that when a sync of 0 began; the end of the last hole. */
-	_Atomic uint32_t floor[SECTORS_ALL], synced[SECTORS_ALL], hole_end[SECTORS_ALL];
-	_Atomic bool hole_open[SECTORS_ALL];
+	struct ledger *ledger;
 	/* By sector of the mixed and own pages; its owner's. 0: zeros. */
 	uint32_t last[SECTORS_ALL];
 	bool last_unknown[SECTORS_ALL]; /* or zeros: a hole that failed */
@@ -118,7 +108,9 @@ static uint64_t below(uint64_t *random, uint64_t limit)
 	return next_random(random) % limit;
 }
 
-static __attribute__((format(printf, 1, 2), noreturn)) void wrong(const char *format, ...)
+#define wrong ledger_wrong
+
+void ledger_wrong(const char *format, ...)
 {
 	va_list args;
 
@@ -155,94 +147,6 @@ static void failed(const char *what, int64_t r)
 	wrong("%s: %s", what, strerror((int)-r));
 }
 
-/* ---- sectors ---- */
-
-static uint64_t word_of(uint32_t number, unsigned i)
-{
-	return ((uint64_t)number << 8 | 0xa5) + i * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static void fill_sector(void *sector, uint32_t number)
-{
-	uint64_t word[SECTOR / 8];
-	unsigned i;
-
-	for (i = 0; i < SECTOR / 8; i++)
-		word[i] = number ? word_of(number, i) : 0;
-	memcpy(sector, word, sizeof(word));
-}
-
-/* Which write a sector is of; 0: zeros. @tail: there may be zeros behind the beginning. */
-static uint32_t number_of(const char *who, const void *bytes, uint64_t sector, bool tail)
-{
-	uint64_t word[SECTOR / 8];
-	uint32_t number;
-	unsigned i = 0;
-
-	memcpy(word, bytes, sizeof(word));
-	number = (uint32_t)(word[0] >> 8);
-	if (word[0]) {
-		for (i = 0; i < SECTOR / 8 && word[i] == word_of(number, i); i++)
-			continue;
-		if (!i || (i < SECTOR / 8 && !tail))
-			wrong("%s finds a sector %llu that nobody wrote, from word %u on", who,
-				(unsigned long long)sector, i);
-		if (number >= team.stamp || sector < team.range[number].sector ||
-			sector - team.range[number].sector >= team.range[number].sectors)
-			wrong("%s finds the write %u in sector %llu, which it has not written", who,
-				number, (unsigned long long)sector);
-	} else {
-		number = 0;
-	}
-	for (; i < SECTOR / 8; i++)
-		if (word[i])
-			wrong("%s finds in sector %llu something behind its end", who,
-				(unsigned long long)sector);
-	return number;
-}
-
-/* May the sector be of that write, or zeros (0), where one that began at @floor had ended before? */
-static bool may_be(uint32_t number, uint64_t sector, uint32_t floor)
-{
-	uint32_t end;
-
-	if (!number)
-		return atomic_load(&team.hole_open[sector]) ||
-		       atomic_load(&team.hole_end[sector]) > floor;
-	end = atomic_load(&team.end[number]);
-	return !end || end > floor;
-}
-
-static uint32_t draw(uint64_t sector, uint64_t sectors)
-{
-	uint32_t number = atomic_fetch_add(&team.stamp, 1);
-
-	if (number >= STAMPS)
-		wrong("more writes than there are numbers");
-	team.range[number].sector = (uint32_t)sector;
-	team.range[number].sectors = (uint32_t)sectors;
-	return number;
-}
-
-static void raise_to(_Atomic uint32_t *to, uint32_t value)
-{
-	uint32_t had = atomic_load(to);
-
-	while (had < value && !atomic_compare_exchange_weak(to, &had, value))
-		continue;
-}
-
-/* The write has ended well, as far as @sectors go. */
-static void ended(uint32_t number, uint64_t sector, uint64_t sectors)
-{
-	uint64_t i;
-
-	if (sectors == team.range[number].sectors)
-		atomic_store(&team.end[number], atomic_fetch_add(&team.stamp, 1));
-	for (i = sector; i < sector + sectors; i++)
-		raise_to(&team.floor[i], number);
-}
-
 /* ---- what a thread does ---- */
 
 static unsigned mixed_owner(uint64_t sector)
@@ -276,12 +180,10 @@ static uint64_t write_sectors(
 	struct member *m, uint64_t sector, uint64_t sectors, uint32_t number, bool in_place)
 {
 	struct folio *folio;
-	uint64_t i;
 	void *page;
 	ssize_t n;
 
-	for (i = 0; i < sectors; i++)
-		fill_sector(m->buffer + i * SECTOR, number);
+	ledger_fill(m->buffer, sectors, number);
 	m->totals.writes++;
 	if (!in_place) {
 		n = folio_file_write(any_file(m), m->buffer, sectors * SECTOR, sector * SECTOR);
@@ -330,13 +232,13 @@ static void do_write_own(struct member *m)
 		if (in_place && sectors > SECTORS - sector % SECTORS)
 			sectors = SECTORS - sector % SECTORS;
 	}
-	number = draw(sector, sectors);
+	number = ledger_begin(team.ledger, sector, sectors);
 	done = write_sectors(m, sector, sectors, number, in_place);
 	for (i = sector; i < sector + done; i++) {
 		team.last[i] = number;
 		team.last_unknown[i] = false;
 	}
-	ended(number, sector, done);
+	ledger_end(team.ledger, number, sector, done);
 }
 
 static void do_write_shared(struct member *m)
@@ -349,8 +251,8 @@ static void do_write_shared(struct member *m)
 		pages = 1;
 	if (pages > MIXED + SHARED - page)
 		pages = MIXED + SHARED - page;
-	number = draw(page * SECTORS, pages * SECTORS);
-	ended(number, page * SECTORS,
+	number = ledger_begin(team.ledger, page * SECTORS, pages * SECTORS);
+	ledger_end(team.ledger, number, page * SECTORS,
 		write_sectors(m, page * SECTORS, pages * SECTORS, number, in_place));
 }
 
@@ -368,7 +270,7 @@ static void do_tail(struct member *m)
 	sectors = 1 + below(&m->random, 3 * SECTORS);
 	if (sectors > SECTORS_ALL - sector)
 		sectors = SECTORS_ALL - sector;
-	write_sectors(m, sector, sectors, draw(sector, sectors), false);
+	write_sectors(m, sector, sectors, ledger_begin(team.ledger, sector, sectors), false);
 }
 
 static void do_read(struct member *m)
@@ -380,8 +282,7 @@ static void do_read(struct member *m)
 	sectors = 1 + below(&m->random, sizeof(m->buffer) / SECTOR);
 	if (sectors > SECTORS_ALL - sector)
 		sectors = SECTORS_ALL - sector;
-	for (i = sector; i < sector + sectors; i++)
-		m->begun[i] = atomic_load(&team.floor[i]);
+	ledger_sync_begin(team.ledger, m->begun, sector, sectors);
 	m->totals.reads++;
 	n = folio_file_read(any_file(m), m->buffer, sectors * SECTOR, sector * SECTOR);
 	if (n < 0) {
@@ -389,11 +290,11 @@ static void do_read(struct member *m)
 		return;
 	}
 	for (i = sector; i < sector + (uint64_t)n / SECTOR; i++) {
-		number = number_of(
-			"a read", m->buffer + (i - sector) * SECTOR, i, i >= SECTORS_BASE);
+		number = ledger_read(team.ledger, "a read", m->buffer + (i - sector) * SECTOR, i,
+			i >= SECTORS_BASE);
 		if (i >= SECTORS_BASE)
 			continue;
-		if (!may_be(number, i, m->begun[i]))
+		if (!ledger_allows(team.ledger, number, i, m->begun[i]))
 			wrong("a read finds the write %u in sector %llu, after which another ended",
 				number, (unsigned long long)i);
 		if (is_own(m, i) && number != team.last[i] && !(team.last_unknown[i] && !number))
@@ -417,23 +318,17 @@ static void do_punch(struct member *m)
 
 	page = first + below(&m->random, pages);
 	count = 1 + below(&m->random, first + pages - page);
-	number = draw(page * SECTORS, 0);
-	for (i = page * SECTORS; i < (page + count) * SECTORS; i++)
-		atomic_store(&team.hole_open[i], true);
+	number = ledger_hole_begin(team.ledger, page * SECTORS, count * SECTORS);
 	r = folio_file_punch(any_file(m), page * PAGE, count * PAGE);
 	if (r)
 		failed("punch", r);
+	else
+		ledger_hole_end(team.ledger, number, page * SECTORS, count * SECTORS);
 	for (i = page * SECTORS; i < (page + count) * SECTORS; i++) {
-		if (r) {
-			/* Perhaps. */
-			team.last_unknown[i] = true;
-			continue;
-		}
-		team.last[i] = 0;
-		team.last_unknown[i] = false;
-		atomic_store(&team.hole_end[i], atomic_fetch_add(&team.stamp, 1));
-		atomic_store(&team.hole_open[i], false);
-		raise_to(&team.floor[i], number);
+		/* Perhaps. */
+		team.last_unknown[i] = r;
+		if (!r)
+			team.last[i] = 0;
 	}
 }
 
@@ -448,7 +343,7 @@ static void check_synced(struct member *m)
 
 		if (!is_own(m, sector) || team.last_unknown[sector])
 			continue;
-		fill_sector(right, team.last[sector]);
+		ledger_fill(right, 1, team.last[sector]);
 		if (!sim_keeps(team.disk, right, SECTOR, sector * SECTOR, NULL) &&
 			!sim_is_cut(team.sim))
 			wrong("after a sync a power cut can lose sector %llu",
@@ -459,11 +354,9 @@ static void check_synced(struct member *m)
 static void do_sync(struct member *m)
 {
 	unsigned handle = (unsigned)below(&m->random, HANDLES);
-	uint64_t i;
 	int r;
 
-	for (i = 0; i < SECTORS_BASE; i++)
-		m->begun[i] = atomic_load(&team.floor[i]);
+	ledger_sync_begin(team.ledger, m->begun, 0, SECTORS_BASE);
 	m->totals.syncs++;
 	r = folio_file_sync(team.file[handle], NULL, below(&m->random, 2) ? FOLIO_SYNC_DATA : 0);
 	if (r) {
@@ -472,8 +365,7 @@ static void do_sync(struct member *m)
 		atomic_fetch_add(&team.told[handle], 1);
 		return;
 	}
-	for (i = 0; i < SECTORS_BASE; i++)
-		raise_to(&team.synced[i], m->begun[i]);
+	ledger_sync_end(team.ledger, m->begun, 0, SECTORS_BASE);
 	check_synced(m);
 }
 
@@ -601,7 +493,7 @@ static void check_told(void)
 static void check_sectors(const char *who, const _Atomic uint32_t *least, bool adopt)
 {
 	static unsigned char page[FOLIO_PAGE_SIZE];
-	uint32_t now = atomic_fetch_add(&team.stamp, 2);
+	uint32_t now = ledger_now(team.ledger);
 	uint64_t i;
 
 	for (i = 0; i < SECTORS_ALL; i++) {
@@ -609,23 +501,18 @@ static void check_sectors(const char *who, const _Atomic uint32_t *least, bool a
 
 		if (i % SECTORS == 0)
 			sim_peek(team.disk, page, PAGE, i * SECTOR);
-		number = number_of(who, page + i % SECTORS * SECTOR, i, i >= SECTORS_BASE);
+		number = ledger_read(
+			team.ledger, who, page + i % SECTORS * SECTOR, i, i >= SECTORS_BASE);
 		if (i >= SECTORS_BASE)
 			continue;
-		if (!may_be(number, i, atomic_load(&least[i])))
+		if (!ledger_allows(team.ledger, number, i, atomic_load(&least[i])))
 			wrong("%s finds the write %u in sector %llu, which is too old", who, number,
 				(unsigned long long)i);
 		if (!adopt)
 			continue;
 		team.last[i] = number;
 		team.last_unknown[i] = false;
-		atomic_store(&team.hole_open[i], false);
-		if (number)
-			atomic_store(&team.end[number], now + 1);
-		else
-			atomic_store(&team.hole_end[i], now + 1);
-		atomic_store(&team.floor[i], now);
-		atomic_store(&team.synced[i], now);
+		ledger_adopt(team.ledger, i, number, now);
 	}
 }
 
@@ -635,11 +522,11 @@ static void mend_shared(void)
 	unsigned page;
 
 	for (page = MIXED; page < MIXED + SHARED; page++) {
-		uint32_t number = draw(page * SECTORS, SECTORS);
+		uint32_t number = ledger_begin(team.ledger, page * SECTORS, SECTORS);
 
 		if (write_sectors(&member[0], page * SECTORS, SECTORS, number, false) != SECTORS)
 			wrong("a page cannot be written, though nothing fails");
-		ended(number, page * SECTORS, SECTORS);
+		ledger_end(team.ledger, number, page * SECTORS, SECTORS);
 	}
 }
 
@@ -654,7 +541,7 @@ static void end_phase(void)
 		sim_restore(team.sim);
 		if (sim_size(team.disk) < BASE * PAGE)
 			wrong("the file lost what it always had");
-		check_sectors("after a power cut the device", team.synced, true);
+		check_sectors("after a power cut the device", team.ledger->synced, true);
 		open_all();
 		mend_shared();
 		team.failed_before = sim_failed_idle(team.disk, SIM_WRITE);
@@ -665,7 +552,7 @@ static void end_phase(void)
 			wrong("the file has %llu bytes, the device's %llu",
 				(unsigned long long)folio_file_size(team.file[0]),
 				(unsigned long long)sim_size(team.disk));
-		check_sectors("after a sync the device", team.floor, false);
+		check_sectors("after a sync the device", team.ledger->floor, false);
 	}
 	sim_pause(team.sim, false);
 }
@@ -686,11 +573,8 @@ static void run_seed(uint64_t seed)
 	team.faults = seed & 1;
 	team.cuts = seed & 2;
 	team.operations = options.operations / phases / team.threads + 1;
-	team.stamp = 2;
-	team.end = must(calloc(STAMPS, sizeof(*team.end)));
-	team.range = must(calloc(STAMPS, sizeof(*team.range)));
-	for (i = 0; i < SECTORS_ALL; i++)
-		team.hole_end[i] = 1;
+	team.ledger = must(calloc(1, sizeof(*team.ledger)));
+	ledger_init(team.ledger);
 	team.sim = sim_new(next_random(&random), SIM_THREAD);
 	sim_set_delay(team.sim, yields[below(&random, 4)]);
 	sim_set_no_holes(team.sim, below(&random, 4) == 0);
@@ -723,12 +607,11 @@ static void run_seed(uint64_t seed)
 	}
 	sim_pause(team.sim, true);
 	close_all(false);
-	check_sectors("after the last close the device", team.floor, false);
+	check_sectors("after the last close the device", team.ledger->floor, false);
 	for (i = 0; i < SIM_OPS; i++)
 		team.totals.failed += sim_injected(team.sim, (enum sim_op)i);
 	sim_free(team.sim);
-	free((void *)team.end);
-	free(team.range);
+	free(team.ledger);
 	alarm(0);
 }
 
