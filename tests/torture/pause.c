@@ -269,6 +269,13 @@ static const struct {
 	[FOLIO_PAUSE_drop_sized] = {.yield = 2},
 	[FOLIO_PAUSE_drop_grown] = {.yield = 2},
 	[FOLIO_PAUSE_drop_drained] = {.yield = 2},
+	[FOLIO_PAUSE_split_stored] = {.yield = 4},
+	[FOLIO_PAUSE_copy_measured] = {.yield = 32},
+	[FOLIO_PAUSE_punch_measured] = {.yield = 4},
+	[FOLIO_PAUSE_collect_seen] = {.yield = 16},
+	[FOLIO_PAUSE_run_failed] = {.yield = 4},
+	[FOLIO_PAUSE_thread_woken] = {.yield = 4},
+	[FOLIO_PAUSE_throttle_waits] = {.yield = 4},
 };
 
 void folio_torture_pause(enum folio_pause point, const void *folio)
