@@ -21,7 +21,8 @@ const char *folio_version(void)
 	return FOLIO_VERSION;
 }
 
-static int check(const struct folio_cache_params *params)
+/* Also fills in what follows from the rest. */
+static int check(struct folio_cache_params *params)
 {
 	const uint32_t flags =
 		FOLIO_CACHE_BUFFERED | FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD;
@@ -29,7 +30,9 @@ static int check(const struct folio_cache_params *params)
 	if (params->flags & ~flags || params->bytes < FOLIO_CACHE_BYTES_MIN ||
 		params->io_depth > IO_DEPTH_MAX)
 		return -EINVAL;
-	if (params->bytes >> FOLIO_PAGE_SHIFT >= POOL_NONE)
+	if (!params->bytes_max)
+		params->bytes_max = params->bytes;
+	if (params->bytes_max < params->bytes || params->bytes_max >> FOLIO_PAGE_SHIFT >= POOL_NONE)
 		return -EINVAL;
 	return 0;
 }
@@ -98,8 +101,10 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 	cache->flags = params->flags;
 	cache->readahead_pages = readahead_pages(params);
 	depth = params->io_depth ? params->io_depth : IO_DEPTH_DEFAULT;
-	budget_init(&cache->tree_budget, params->bytes >> FOLIO_PAGE_SHIFT);
+	budget_init(&cache->tree_budget, params->bytes_max >> FOLIO_PAGE_SHIFT);
+	cache->out = POOL_NONE;
 	pthread_mutex_init(&cache->files_lock, NULL);
+	pthread_mutex_init(&cache->resize_lock, NULL);
 	folio_types_init(cache);
 	/*
 	 * Before grace_open: of a thread that ends, what it knows goes first, then its place among readers. And before
@@ -113,7 +118,7 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 		r = slot;
 		goto unregister;
 	}
-	r = pool_create(&cache->pool, params->bytes >> FOLIO_PAGE_SHIFT, (uint16_t)slot,
+	r = pool_create(&cache->pool, params->bytes_max >> FOLIO_PAGE_SHIFT, (uint16_t)slot,
 		!(params->flags & FOLIO_CACHE_NO_HUGE_PAGES));
 	if (r)
 		goto leave_table;
@@ -134,9 +139,14 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 	r = evict_create(cache);
 	if (r)
 		goto destroy_writeback;
+	r = resize_pages(cache, params->bytes >> FOLIO_PAGE_SHIFT, cache->shard_spare);
+	if (r)
+		goto destroy_evict;
 	*result = cache;
 	return 0;
 
+destroy_evict:
+	evict_destroy(cache);
 destroy_writeback:
 	writeback_destroy(cache);
 destroy_io:
@@ -151,6 +161,7 @@ unregister:
 	thread_cache_unregister(cache);
 free_cache:
 	folio_types_destroy(cache);
+	pthread_mutex_destroy(&cache->resize_lock);
 	pthread_mutex_destroy(&cache->files_lock);
 	free(cache);
 	return r;
@@ -167,7 +178,7 @@ int folio_cache_close(struct folio_cache *cache)
 	/* But for the evictor, which may hold a page that its file has let go of. */
 	if (!cache->files_open)
 		evict_settle(cache);
-	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pool.pages)
+	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pages)
 		return -EBUSY;
 	evict_destroy(cache);
 	writeback_destroy(cache);
@@ -179,6 +190,7 @@ int folio_cache_close(struct folio_cache *cache)
 	thread_cache_unregister(cache);
 	folio_ptr_store_relaxed(&cache_table[cache->pool.folios->pool], NULL);
 	pool_destroy(&cache->pool);
+	pthread_mutex_destroy(&cache->resize_lock);
 	pthread_mutex_destroy(&cache->files_lock);
 	free(cache);
 	return 0;
@@ -186,7 +198,7 @@ int folio_cache_close(struct folio_cache *cache)
 
 int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats)
 {
-	uint64_t count[STATS], free_pages, private_pages;
+	uint64_t count[STATS], pages, free_pages, private_pages;
 	struct folio_cache_stats all;
 
 	if (!cache || !stats || stats->size < sizeof(stats->size))
@@ -194,18 +206,18 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 	if (!thread_enter(cache, cache->id))
 		return thread_error(cache);
 	thread_stats_sum(cache, count);
+	pages = folio_u64_load_relaxed(&cache->pages);
 	free_pages = pool_free_pages(&cache->pool);
 	private_pages = folio_u64_load_relaxed(&cache->pages_private);
-	if (free_pages > cache->pool.pages)
-		free_pages = cache->pool.pages;
+	if (free_pages > pages)
+		free_pages = pages;
 	all = (struct folio_cache_stats){
 		.size = stats->size,
 		.io = cache->io->name,
-		.pages = cache->pool.pages,
+		.pages = pages,
 		.pages_free = free_pages,
-		.pages_file = cache->pool.pages - free_pages > private_pages
-				      ? cache->pool.pages - free_pages - private_pages
-				      : 0,
+		.pages_file =
+			pages - free_pages > private_pages ? pages - free_pages - private_pages : 0,
 		.pages_private = private_pages,
 		.bytes_metadata = cache->pool.folios_bytes +
 				  folio_u64_load_relaxed(&cache->tree_budget.nodes) *

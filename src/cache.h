@@ -4,6 +4,7 @@
  *
  * Lock order, outermost first. A thread that holds one takes only what stands below it.
  *
+ *   cache->resize_lock      the budget
  *   cache->files_lock       opening and closing of files
  *   file->streams.lock      one handle's read-ahead
  *   inode->map_lock         which pages a file has: shared by who writes, alone who truncates or punches
@@ -64,6 +65,13 @@ struct folio_cache {
 	pthread_mutex_t files_lock;
 	struct inode *inodes; /* guarded by files_lock */
 	uint64_t files_open;  /* guarded by files_lock */
+
+	folio_u64
+		pages; /* the budget: of the pool's, those that are in use; changed under resize_lock */
+	pthread_mutex_t resize_lock;
+	uint64_t
+		pages_out; /* of the pool's, the rest; guarded by resize_lock, as is the list of them */
+	uint32_t out;
 
 	/* A program's types: appended under types_lock, then published by types_count. */
 	pthread_mutex_t types_lock;
@@ -180,6 +188,9 @@ void folio_types_init(struct folio_cache *cache);
 /* Wait until all that was queued for the reaper is released. */
 void folio_reaper_drain(struct folio_cache *cache);
 void folio_types_destroy(struct folio_cache *cache);
+
+/* resize.c: as folio_cache_resize, with the number of pages checked. */
+int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 
 /* inode.c */
 

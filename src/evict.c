@@ -149,7 +149,7 @@ bool evict_is_refault(struct folio_cache *cache, const void *shadow)
 {
 	uint64_t now = folio_u64_load_relaxed(&cache->evict.clock);
 
-	return now - tree_shadow_value(shadow) <= cache->evict.ghost_pages;
+	return now - tree_shadow_value(shadow) <= folio_u64_load_relaxed(&cache->evict.ghost_pages);
 }
 
 /* An isolated folio: unlinked, with a reference of the evictor, and where it came from. */
@@ -167,14 +167,15 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 {
 	struct evict *evict = &cache->evict;
 	struct pool *pool = &cache->pool;
+	uint64_t small_target = folio_u64_load_relaxed(&evict->small_target);
 	uint64_t found = 0, pinned = 0;
 	unsigned n = 0, looked = 0;
 
 	queues_lock(evict);
 	while (n < BATCH && found<pages && * looks> 0) {
 		/* A main queue of nothing but pins must not hide what the small one has. */
-		bool small = evict->small.folios && (evict->small.pages > evict->small_target ||
-							    pinned >= evict->main.folios);
+		bool small = evict->small.folios &&
+			     (evict->small.pages > small_target || pinned >= evict->main.folios);
 		struct evict_queue *queue = small ? &evict->small : &evict->main;
 		struct folio *folio;
 		uint8_t heat;
@@ -441,10 +442,10 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 	struct evict *evict = &cache->evict;
 	struct folio *folio;
 
-	if (smaller && *order > evict->order_max)
-		*order = evict->order_max;
+	if (smaller && *order > folio_u32_load_relaxed(&evict->order_max))
+		*order = folio_u32_load_relaxed(&evict->order_max);
 	folio = alloc_order(cache, order, smaller);
-	if (pool_free_pages(&cache->pool) < evict->low)
+	if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low))
 		wake(evict);
 	if (folio || effort == EVICT_NOTHING)
 		return folio;
@@ -466,8 +467,10 @@ struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool small
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
 {
 	/* Never more than a part of a small budget: what is there may be wanted as much as what will come. */
-	if (pages > cache->pool.pages / 4)
-		pages = cache->pool.pages / 4;
+	uint64_t most = folio_u64_load_relaxed(&cache->pages) / 4;
+
+	if (pages > most)
+		pages = most;
 	if (pool_free_pages(&cache->pool) < pages)
 		evict_until(cache, pages, true, shard);
 }
@@ -489,11 +492,13 @@ static void *background(void *arg)
 		 * the pages are looked at, so a wake that comes during the pass is not lost.
 		 */
 		folio_u32_exchange_acquire(&evict->wakeup, 0);
-		if (pool_free_pages(&cache->pool) < evict->low) {
-			bool enough = evict_until(cache, evict->high, false, shard);
+		if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low)) {
+			bool enough = evict_until(
+				cache, folio_u64_load_relaxed(&evict->high), false, shard);
 
 			folio_u32_store_relaxed(&evict->stuck,
-				!enough && pool_free_pages(&cache->pool) < evict->low);
+				!enough && pool_free_pages(&cache->pool) <
+						   folio_u64_load_relaxed(&evict->low));
 		}
 		if (!folio_u32_load_acquire(&evict->stop))
 			futex_wait(&evict->wakeup, 0);
@@ -501,29 +506,38 @@ static void *background(void *arg)
 	return NULL;
 }
 
+void evict_set_budget(struct folio_cache *cache, uint64_t pages)
+{
+	struct evict *evict = &cache->evict;
+	uint64_t low;
+	unsigned order;
+
+	folio_u64_store_relaxed(&evict->small_target, pages / 10);
+	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 10);
+	/* Two batches at least, a sixty-fourth of the budget, 16 MiB at most; twice that where it stops. */
+	low = pages / 64;
+	if (low < 2 * BATCH)
+		low = pages / 8 < 2 * BATCH ? pages / 8 : 2 * BATCH;
+	if (low > 4096)
+		low = 4096;
+	folio_u64_store_relaxed(&evict->low, low);
+	folio_u64_store_relaxed(&evict->high, 2 * low);
+	/* A thirty-second of the budget. */
+	order = FOLIO_ORDER_MAX;
+	while (order > 0 && UINT64_C(32) << order > pages)
+		order--;
+	folio_u32_store_relaxed(&evict->order_max, order);
+}
+
 int evict_create(struct folio_cache *cache)
 {
 	struct evict *evict = &cache->evict;
-	uint64_t pages = cache->pool.pages;
 	sigset_t all, old;
 	int r;
 
 	pthread_mutex_init(&evict->lock, NULL);
 	pthread_mutex_init(&evict->turn, NULL);
 	evict->small = evict->main = (struct evict_queue){.head = POOL_NONE, .tail = POOL_NONE};
-	evict->small_target = pages / 10;
-	evict->ghost_pages = pages - pages / 10;
-	/* Two batches at least, a sixty-fourth of the budget, 16 MiB at most; twice that where it stops. */
-	evict->low = pages / 64;
-	if (evict->low < 2 * BATCH)
-		evict->low = pages / 8 < 2 * BATCH ? pages / 8 : 2 * BATCH;
-	if (evict->low > 4096)
-		evict->low = 4096;
-	evict->high = 2 * evict->low;
-	/* A thirty-second of the budget. */
-	evict->order_max = FOLIO_ORDER_MAX;
-	while (evict->order_max > 0 && UINT64_C(32) << evict->order_max > pages)
-		evict->order_max--;
 	folio_u64_store_relaxed(&evict->clock, 0);
 	folio_u32_store_relaxed(&evict->wakeup, 0);
 	folio_u32_store_relaxed(&evict->stop, 0);

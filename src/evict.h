@@ -30,13 +30,13 @@ struct evict_queue {
 };
 
 struct evict {
-	/* Set at creation. */
-	uint64_t small_target; /* pages: the small queue gives when it has more */
-	uint64_t ghost_pages;  /* how many evicted pages ago still counts as "soon" */
-	uint64_t low,
+	/* What follows from the budget (evict_set_budget). */
+	folio_u64 small_target; /* pages: the small queue gives when it has more */
+	folio_u64 ghost_pages;  /* how many evicted pages ago still counts as "soon" */
+	folio_u64 low,
 		high; /* free pages: below low the background thread starts, at high it stops */
 	/* Of folios that may be smaller: one page that is pinned must not take the budget along. */
-	unsigned order_max;
+	folio_u32 order_max;
 	pthread_t thread;
 
 	_Alignas(64) pthread_mutex_t lock;
@@ -62,6 +62,8 @@ struct evict {
 
 int evict_create(struct folio_cache *cache);
 void evict_destroy(struct folio_cache *cache);
+/* The budget is @pages from now on. */
+void evict_set_budget(struct folio_cache *cache, uint64_t pages);
 
 /* Queue a folio that was stored in a tree. refault: it was evicted not long ago. */
 void evict_insert(struct folio_cache *cache, struct folio *folio, bool refault);

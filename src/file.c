@@ -984,7 +984,7 @@ ssize_t folio_file_prefetch(
 	batch = (struct fill_batch){.cache = file->cache};
 	eof = size_pages(folio_u64_load_acquire(&file->inode->size));
 	/* The end of what is wanted must not push its beginning out before anybody has read it. */
-	most = file->cache->pool.pages / 2;
+	most = folio_u64_load_relaxed(&file->cache->pages) / 2;
 	for (i = 0; i < count && started < most; i++) {
 		uint64_t first = range[i].offset >> FOLIO_PAGE_SHIFT, end = eof;
 

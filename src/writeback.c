@@ -532,30 +532,36 @@ static void *background(void *arg)
 	return NULL;
 }
 
+static bool is_full(const struct writeback *writeback)
+{
+	return folio_u64_load_relaxed(&writeback->pages) >=
+	       folio_u64_load_relaxed(&writeback->pages_max);
+}
+
 int writeback_throttle(struct folio_cache *cache, struct stats_shard *shard)
 {
 	struct writeback *writeback = &cache->writeback;
 	uint64_t pass;
 	int r = 0;
 
-	if (likely(folio_u64_load_relaxed(&writeback->pages) <= writeback->pages_max / 2))
+	if (likely(folio_u64_load_relaxed(&writeback->pages) <=
+		    folio_u64_load_relaxed(&writeback->pages_max) / 2))
 		return 0;
 	writeback_kick(cache);
-	if (folio_u64_load_relaxed(&writeback->pages) < writeback->pages_max)
+	if (!is_full(writeback))
 		return 0;
 	stats_add(shard, STAT_THROTTLED, 1);
 	pthread_mutex_lock(&writeback->lock);
 	/* A pass that begins from here on has seen all that is dirty now. */
 	pass = writeback->begun + 1;
-	while (writeback->ended < pass &&
-		folio_u64_load_relaxed(&writeback->pages) >= writeback->pages_max) {
+	while (writeback->ended < pass && is_full(writeback)) {
 		/* Under the lock: what is on its way now and makes this do nothing will tell when it has ended. */
 		writeback_kick(cache);
 		FOLIO_PAUSE(throttle_waits, NULL);
 		pthread_cond_wait(&writeback->change, &writeback->lock);
 	}
 	/* Nothing less, and no error: what is dirty was locked by others. Who goes on is bounded by the budget. */
-	if (folio_u64_load_relaxed(&writeback->pages) >= writeback->pages_max)
+	if (is_full(writeback))
 		r = writeback->pass_error;
 	pthread_mutex_unlock(&writeback->lock);
 	return -r;
@@ -574,18 +580,27 @@ void writeback_leave(struct inode *inode)
 	pthread_mutex_unlock(&writeback->lock);
 }
 
+void writeback_set_budget(struct folio_cache *cache, uint64_t budget)
+{
+	struct writeback *writeback = &cache->writeback;
+	uint64_t pages = writeback->pages_wanted ? writeback->pages_wanted : budget / 4;
+
+	/* Something has to be left for what is clean. */
+	if (pages > budget / 2)
+		pages = budget / 2;
+	pthread_mutex_lock(&writeback->lock);
+	folio_u64_store_relaxed(&writeback->pages_max, pages < 8 ? 8 : pages);
+	/* Who waits may not have to any more. */
+	pthread_cond_broadcast(&writeback->change);
+	pthread_mutex_unlock(&writeback->lock);
+}
+
 int writeback_create(struct folio_cache *cache, const struct folio_cache_params *params)
 {
 	struct writeback *writeback = &cache->writeback;
-	uint64_t pages = params->dirty_bytes >> FOLIO_PAGE_SHIFT;
 	unsigned i;
 
-	if (!pages)
-		pages = cache->pool.pages / 4;
-	/* Something has to be left for what is clean. */
-	if (pages > cache->pool.pages / 2)
-		pages = cache->pool.pages / 2;
-	writeback->pages_max = pages < 8 ? 8 : pages;
+	writeback->pages_wanted = params->dirty_bytes >> FOLIO_PAGE_SHIFT;
 	writeback->age_ms = params->dirty_age_ms ? params->dirty_age_ms : AGE_MS_DEFAULT;
 	writeback->before = params->before_writeback;
 	writeback->before_context = params->before_writeback_context;

@@ -47,13 +47,14 @@ struct writeback_run {
 
 struct writeback {
 	/* Set at creation. */
-	uint64_t
-		pages_max; /* dirty pages at which writers wait; from half of it on they wake the thread */
+	uint64_t pages_wanted; /* folio_cache_params.dirty_bytes, in pages */
 	uint32_t age_ms;
 	int (*before)(void *context, uint64_t sequence);
 	void *before_context;
 	uint64_t *sequence; /* by page frame; NULL without before */
 
+	/* Dirty pages at which writers wait; from half of it on they wake the thread. Follows from the budget. */
+	folio_u64 pages_max;
 	folio_u64 pages; /* dirty, or on their way */
 	folio_u64 pages_under_way;
 	folio_u32 wakeup; /* futex word of the thread: 1 there is a reason to write all */
@@ -75,6 +76,8 @@ struct writeback {
 
 int writeback_create(struct folio_cache *cache, const struct folio_cache_params *params);
 void writeback_destroy(struct folio_cache *cache);
+/* The budget is @pages from now on. */
+void writeback_set_budget(struct folio_cache *cache, uint64_t pages);
 /* At the first open for writing. 0 or -ENOMEM. */
 int writeback_start(struct folio_cache *cache);
 

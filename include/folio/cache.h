@@ -91,6 +91,9 @@ struct folio_cache_params {
 	 */
 	int (*before_writeback)(void *context, uint64_t sequence);
 	void *before_writeback_context;
+
+	/* How far folio_cache_resize may go, rounded down to pages; 0: bytes. */
+	uint64_t bytes_max;
 };
 
 #define FOLIO_CACHE_BYTES_MIN (64u * FOLIO_PAGE_SIZE)
@@ -117,6 +120,22 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
  */
 int folio_cache_close(struct folio_cache *cache);
 
+/**
+ * folio_cache_resize - change the budget.
+ * @cache: an open cache.
+ * @bytes: rounded down to pages; FOLIO_CACHE_BYTES_MIN .. folio_cache_params.bytes_max.
+ *
+ * To make it smaller, pages are evicted, dirty ones written back first, and their memory is given back to the system
+ * before the call returns. Calls beside it go on, as in a cache that is full. Descriptors and hints for bytes_max are there
+ * from the beginning. One at a time: others wait. Where 2 MiB pages are in use the system takes the rest of one back when
+ * it needs memory, and khugepaged may fill one up again (its max_ptes_none); FOLIO_CACHE_NO_HUGE_PAGES keeps both away.
+ *
+ * Returns 0; -EINVAL; -EBUSY when what is left is pinned, or dirty and cannot be written: the budget is then as small as it could
+ * be made (folio_cache_stats.pages), try again; -ESTALE; -ENOMEM when the thread cannot be made known; or the errno of madvise(2), which
+ * gives nothing back of memory that the program has locked (mlockall(2)).
+ */
+int folio_cache_resize(struct folio_cache *cache, uint64_t bytes);
+
 /*
  * Statistics. Counters count from folio_cache_open; they are exact when nobody is inside a call and
  * may lag by the calls in flight otherwise.
@@ -125,7 +144,7 @@ struct folio_cache_stats {
 	size_t size;    /* set by the caller: sizeof(struct folio_cache_stats) */
 	const char *io; /* name of the backend in use */
 
-	uint64_t pages;      /* page frames in the budget */
+	uint64_t pages;      /* page frames in the budget, now */
 	uint64_t pages_free; /* of those, free now */
 	uint64_t
 		pages_file; /* of those, in files' trees now, or on their way out with pins on them */

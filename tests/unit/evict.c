@@ -39,13 +39,9 @@ static void world_end(struct world *world)
  * Nothing is evicted in the background, so that what is evicted depends on nothing but the order of calls. The thread
  * reads the mark as it starts, and finds enough free pages by either value.
  */
-#if defined(__SANITIZE_THREAD__)
-__attribute__((no_sanitize("thread")))
-#endif
-static void
-quiet_background(struct world *world)
+static void quiet_background(struct world *world)
 {
-	world->cache->evict.low = 0;
+	folio_u64_store_relaxed(&world->cache->evict.low, 0);
 }
 
 static void touch(struct world *world, uint64_t index)
