@@ -3,6 +3,7 @@
 #
 #   make run [FILE=file] [ARGS="--cache 1G"]    build, then measure: folio bench
 #   make check                                  build, then run the tests
+#   make linux-check                            the counter in Linux: linux/README.md; most of an hour
 
 BUILD    ?= build
 FILE     ?= $(BUILD)/bench.data
@@ -17,6 +18,9 @@ run: $(BUILD)/build.ninja $(FILE)
 check: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 	meson test -C $(BUILD) --no-rebuild --print-errorlogs --no-suite models
+
+linux-check:
+	linux/run
 
 # 256 MiB that do not compress and are not one block of zeros.
 $(BUILD)/bench.data: | $(BUILD)/build.ninja
@@ -38,4 +42,4 @@ packages:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: run check packages clean
+.PHONY: run check linux-check packages clean

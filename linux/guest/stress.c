@@ -1,0 +1,753 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * stress.c - readers of shared pages against all that takes pages away under them.
+ *
+ * Each actor is a process, or several, that does its rounds until the time is over. Every byte that anybody reads is
+ * checked: what is at an offset says in five bits which file and offset it belongs to, and in three which generation it
+ * is of (1 .. 7), so that a reader beside a writer can tell any state of the right page from any other page, byte by
+ * byte. 0 is right only where a file may have a hole. A page that was freed under a reader has the kernel's poison, or
+ * belongs to somebody else.
+ *
+ * Each actor counts its rounds and those that did what the actor is there for; one that never did is reported, since it
+ * tested nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/mman.h>
+
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+#define PAGE     4096u
+#define HUGE     (2u << 20)
+#define LENGTH   64u /* of one read */
+#define REPORTED 4   /* wrong reads that are printed, for each process */
+
+struct counts {
+	uint64_t rounds;
+	uint64_t useful;
+	uint64_t wrong;
+};
+
+struct worker {
+	struct counts *counts;
+	uint64_t random;
+	int number; /* among the processes of this actor */
+	unsigned int reported;
+};
+
+struct actor {
+	const char *name;
+	void (*setup)(
+		struct worker *worker); /* in the process, before its first round; may be NULL */
+	void (*round)(struct worker *worker);
+	int processes;
+};
+
+/* A file system with files that some processes read while others change them. */
+struct place {
+	const char *name, *type, *options;
+	unsigned int files, size;
+	bool punch;
+	int fds[4];
+};
+
+static struct place places[] = {
+	{"ramfs", "ramfs", "", 4, 16 * PAGE, false, {0}},
+	{"tmpfs", "tmpfs", "", 4, 16 * PAGE, true, {0}},
+	{"huge", "tmpfs", "huge=always", 2, 2 * HUGE, true, {0}},
+};
+
+static bool *stop; /* shared by all processes */
+
+static uint64_t draw(struct worker *worker, uint64_t below)
+{
+	worker->random ^= worker->random << 13;
+	worker->random ^= worker->random >> 7;
+	worker->random ^= worker->random << 17;
+	return worker->random % below;
+}
+
+static uint8_t tag(uint64_t key, uint64_t offset)
+{
+	return ((offset + 1) * UINT64_C(0x9e3779b97f4a7c15) + key * UINT64_C(0xd1b54a32d192ed03)) >>
+		       56 &
+	       0xf8;
+}
+
+static void fill(void *to, uint64_t key, uint64_t offset, size_t length, unsigned int generation)
+{
+	for (size_t i = 0; i < length; i++)
+		((uint8_t *)to)[i] = tag(key, offset + i) | (1 + generation % 7);
+}
+
+/* Returns whether all bytes are right. */
+static bool check(struct worker *worker, const void *from, uint64_t key, uint64_t offset,
+	size_t length, bool holes)
+{
+	const uint8_t *bytes = from;
+
+	for (size_t i = 0; i < length; i++) {
+		/* Once: the memory may change meanwhile. */
+		uint8_t byte = *(volatile const uint8_t *)&bytes[i];
+
+		if ((byte & 0xf8) == tag(key, offset + i) && (byte & 7))
+			continue;
+		if (!byte && holes)
+			continue;
+		worker->counts->wrong++;
+		if (worker->reported++ < REPORTED)
+			say("folio: wrong byte: key %llu offset %llu: 0x%02x, not 0x%02x",
+				(unsigned long long)key, (unsigned long long)(offset + i), byte,
+				tag(key, offset + i));
+		return false;
+	}
+	return true;
+}
+
+static void *map(size_t length, int flags)
+{
+	void *memory = mmap(
+		NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* Anonymous memory that begins where a huge page can. */
+static uint8_t *map_huge(size_t length)
+{
+	uint8_t *memory = map(length + HUGE, 0);
+
+	if (!memory)
+		return NULL;
+	memory = (uint8_t *)(((uintptr_t)memory + HUGE - 1) & -(uintptr_t)HUGE);
+	madvise(memory, length, MADV_HUGEPAGE);
+	return memory;
+}
+
+static void doze(unsigned int milliseconds)
+{
+	struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+
+	nanosleep(&time, NULL);
+}
+
+static uint64_t key_of(const struct place *place, unsigned int file)
+{
+	return (place - places) * 16 + file + 1;
+}
+
+/* --- files: readers, and a writer that truncates, punches and writes anew ------------------------------------------ */
+
+static void read_place(struct worker *worker, struct place *place)
+{
+	for (int i = 0; i < 256; i++) {
+		unsigned int file = draw(worker, place->files);
+		off_t offset = draw(worker, place->size - LENGTH);
+		char data[LENGTH];
+		ssize_t got = pread(place->fds[file], data, LENGTH, offset);
+
+		if (got <= 0)
+			continue;
+		if (check(worker, data, key_of(place, file), offset, got, true))
+			worker->counts->useful++;
+	}
+}
+
+static void change_place(struct worker *worker, struct place *place)
+{
+	unsigned int file = draw(worker, place->files), size = place->size;
+	unsigned int length = PAGE * (1 + draw(worker, 16)), generation = draw(worker, 7);
+	off_t offset = draw(worker, size / PAGE) * PAGE;
+	static uint8_t data[16 * PAGE];
+	bool did;
+
+	if (offset + length > size)
+		length = size - offset;
+	switch (draw(worker, 4)) {
+	case 0:
+		did = !ftruncate(place->fds[file], draw(worker, size));
+		break;
+	case 1:
+		if (place->punch) {
+			did = !fallocate(place->fds[file],
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+			break;
+		}
+		/* fall through */
+	default:
+		fill(data, key_of(place, file), offset, length, generation);
+		did = pwrite(place->fds[file], data, length, offset) == length;
+	}
+	worker->counts->useful += did;
+}
+
+static void read_ramfs(struct worker *worker)
+{
+	read_place(worker, &places[0]);
+}
+
+static void read_tmpfs(struct worker *worker)
+{
+	read_place(worker, &places[1]);
+}
+
+static void read_huge(struct worker *worker)
+{
+	read_place(worker, &places[2]);
+}
+
+static void change_ramfs(struct worker *worker)
+{
+	change_place(worker, &places[0]);
+}
+
+static void change_tmpfs(struct worker *worker)
+{
+	change_place(worker, &places[1]);
+}
+
+static void change_huge(struct worker *worker)
+{
+	change_place(worker, &places[2]);
+}
+
+/* --- references through page tables: get_user_pages, slow and fast -------------------------------------------------- */
+
+static uint8_t *mapped[3][4];
+
+static void map_places(struct worker *worker)
+{
+	(void)worker;
+	for (unsigned int i = 0; i < 3; i++) {
+		for (unsigned int file = 0; file < places[i].files; file++)
+			mapped[i][file] = mmap(NULL, places[i].size, PROT_READ, MAP_SHARED,
+				places[i].fds[file], 0);
+	}
+}
+
+/* Pins pages that are mapped, beside truncation: beyond the end that is an error, not a signal. */
+static void pin(struct worker *worker)
+{
+	unsigned int i = draw(worker, 3), file = draw(worker, places[i].files);
+	off_t offset = draw(worker, places[i].size - LENGTH);
+	char data[LENGTH];
+	struct iovec to = {data, LENGTH}, from = {mapped[i][file] + offset, LENGTH};
+	ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+
+	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, true))
+		worker->counts->useful++;
+}
+
+/* A pipe holds references that get_user_pages_fast() took. */
+static void splice_pages(struct worker *worker)
+{
+	unsigned int i = draw(worker, 3), file = draw(worker, places[i].files);
+	off_t offset = draw(worker, places[i].size - LENGTH);
+	struct iovec from = {mapped[i][file] + offset, LENGTH};
+	static int ends[2] = {-1, -1};
+	char data[LENGTH];
+	ssize_t got;
+
+	if (ends[0] < 0 && pipe2(ends, O_NONBLOCK) < 0)
+		return;
+	if (vmsplice(ends[1], &from, 1, SPLICE_F_NONBLOCK) <= 0)
+		return;
+	got = read(ends[0], data, LENGTH);
+	/* The rest, where the range went over the end of a page. */
+	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, true))
+		worker->counts->useful++;
+	while (read(ends[0], data, LENGTH) > 0)
+		;
+}
+
+/* --- anonymous memory that stays what it is, whatever is done to its pages ------------------------------------------ */
+
+static uint8_t *area;
+static size_t area_size;
+static uint64_t area_key;
+
+static void fill_area(size_t size, uint64_t key, bool huge)
+{
+	area = huge ? map_huge(size) : map(size, 0);
+	area_size = size;
+	area_key = key;
+	if (!area)
+		_exit(1);
+	fill(area, key, 0, size, 0);
+}
+
+static bool check_area(struct worker *worker)
+{
+	off_t offset = draw(worker, area_size / PAGE) * PAGE;
+
+	return check(worker, area + offset, area_key, offset, PAGE, false);
+}
+
+static void write_area(struct worker *worker)
+{
+	off_t offset = draw(worker, area_size / PAGE) * PAGE;
+
+	fill(area + offset, area_key, offset, PAGE, draw(worker, 7));
+}
+
+static void setup_migrate(struct worker *worker)
+{
+	fill_area(64 * PAGE, 100 + worker->number, false);
+	map_places(worker);
+}
+
+static void migrate(struct worker *worker)
+{
+	void *pages[32];
+	int nodes[32], status[32];
+	bool moved = false;
+
+	for (int i = 0; i < 32; i++) {
+		nodes[i] = draw(worker, 2);
+		if (i % 4) {
+			pages[i] = area + draw(worker, area_size / PAGE) * PAGE;
+		} else {
+			unsigned int place = 1 + draw(worker, 2);
+
+			/* Only pages that this process has in its tables move. */
+			pages[i] = mapped[place][0] + draw(worker, 16) * PAGE;
+			madvise(pages[i], PAGE, MADV_POPULATE_READ);
+		}
+		status[i] = -1;
+	}
+	syscall(SYS_move_pages, 0, 32ul, pages, nodes, status, 4 /* MPOL_MF_MOVE_ALL */);
+	for (int i = 0; i < 32; i++)
+		moved |= status[i] == nodes[i];
+	write_area(worker);
+	if (check_area(worker) && moved)
+		worker->counts->useful++;
+}
+
+static void setup_split(struct worker *worker)
+{
+	fill_area(2 * HUGE, 110 + worker->number, true);
+}
+
+/* The file in debugfs takes a speculative reference to every page of the machine, and splits what is huge. */
+static void split(struct worker *worker)
+{
+	if (!draw(worker, 8) && set("/sys/kernel/debug/split_huge_pages", "1"))
+		worker->counts->useful++;
+	if (!draw(worker, 4)) {
+		/* A new huge page, or what is to be had. */
+		madvise(area, area_size, MADV_DONTNEED);
+		fill(area, area_key, 0, area_size, draw(worker, 7));
+	}
+	if (draw(worker, 2))
+		madvise(area + draw(worker, area_size / PAGE) * PAGE, PAGE, MADV_PAGEOUT);
+	write_area(worker);
+	check_area(worker);
+	doze(5);
+}
+
+static void setup_swap(struct worker *worker)
+{
+	fill_area(512 * PAGE, 120 + worker->number, worker->number & 1);
+}
+
+static void swap(struct worker *worker)
+{
+	unsigned char resident[16];
+	size_t offset = draw(worker, area_size / PAGE - 16) * PAGE;
+
+	madvise(area + offset, 16 * PAGE, MADV_PAGEOUT);
+	memset(resident, 1, sizeof(resident));
+	mincore(area + offset, 16 * PAGE, resident);
+	for (int i = 0; i < 16; i++) {
+		if (!(resident[i] & 1)) {
+			worker->counts->useful++;
+			break;
+		}
+	}
+	for (int i = 0; i < 4; i++)
+		check_area(worker);
+	write_area(worker);
+}
+
+static void setup_merge(struct worker *worker)
+{
+	fill_area(64 * PAGE, 130, false);
+	/* Both processes have the same key, so the same pages. */
+	(void)worker;
+	madvise(area, area_size, MADV_MERGEABLE);
+}
+
+static void merge(struct worker *worker)
+{
+	char text[32] = "";
+	int fd = open("/sys/kernel/mm/ksm/pages_sharing", O_RDONLY);
+
+	if (read(fd, text, sizeof(text) - 1) > 0 && atoi(text) > 0)
+		worker->counts->useful++;
+	close(fd);
+	for (int i = 0; i < 8; i++)
+		check_area(worker);
+	write_area(worker);
+	doze(2);
+}
+
+/* --- the allocator's other customers -------------------------------------------------------------------------------- */
+
+static void hugetlb(struct worker *worker)
+{
+	uint8_t *huge;
+
+	set("/proc/sys/vm/nr_hugepages", "%d", (int)draw(worker, 9));
+	huge = map(HUGE, MAP_HUGETLB);
+	if (!huge) {
+		doze(1);
+		return;
+	}
+	for (unsigned int offset = 0; offset < HUGE; offset += 64 * PAGE)
+		fill(huge + offset, 140, offset, LENGTH, 1);
+	sched_yield();
+	for (unsigned int offset = 0; offset < HUGE; offset += 64 * PAGE)
+		check(worker, huge + offset, 140, offset, LENGTH, false);
+	munmap(huge, HUGE);
+	worker->counts->useful++;
+}
+
+/* Memory that comes and goes, with a content of its own, and processes that do. */
+static void churn(struct worker *worker)
+{
+	size_t length = (1 + draw(worker, 64)) * PAGE;
+	uint8_t *memory = map(length, 0);
+	pid_t child;
+
+	if (!memory)
+		return;
+	fill(memory, 150, 0, length, 2);
+	child = draw(worker, 8) ? -1 : fork();
+	if (!child) {
+		fill(memory, 150, 0, PAGE, 3);
+		check(worker, memory, 150, 0, length, false);
+		_exit(0);
+	}
+	if (check(worker, memory, 150, 0, length, false))
+		worker->counts->useful++;
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	munmap(memory, length);
+}
+
+/* Marks every page of the machine idle and looks again: a speculative reference for each page on an LRU list. */
+static void idle(struct worker *worker)
+{
+	static uint64_t bits[512];
+	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
+	off_t offset = 0;
+
+	memset(bits, 0xff, sizeof(bits));
+	while (pwrite(fd, bits, sizeof(bits), offset) > 0) {
+		uint64_t seen[512];
+
+		if (pread(fd, seen, sizeof(seen), offset) > 0)
+			worker->counts->useful++;
+		offset += sizeof(bits);
+		if (__atomic_load_n(stop, __ATOMIC_RELAXED))
+			break;
+	}
+	close(fd);
+}
+
+static void compact(struct worker *worker)
+{
+	worker->counts->useful += set("/proc/sys/vm/compact_memory", "1");
+	if (!draw(worker, 4))
+		set("/proc/sys/vm/drop_caches", "3");
+	doze(100);
+}
+
+/* Blocks of memory go off line, which moves all that is on them, and come back. */
+static void hotplug(struct worker *worker)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%d/state",
+		(int)draw(worker, 8));
+	if (set(path, "offline")) {
+		doze(20);
+		while (!set(path, "online_movable") && !set(path, "online") &&
+			!__atomic_load_n(stop, __ATOMIC_RELAXED))
+			doze(10);
+		worker->counts->useful++;
+	}
+	doze(200);
+}
+
+/* --- broken memory ---------------------------------------------------------------------------------------------------- */
+
+/* The frame that is mapped at an address, 0 if none. */
+static uint64_t frame_of(const void *address)
+{
+	uint64_t entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (pread(fd, &entry, 8, (uintptr_t)address / PAGE * 8) != 8 || !(entry >> 63))
+		entry = 0;
+	close(fd);
+	return entry & ((UINT64_C(1) << 55) - 1);
+}
+
+static uint64_t flags_of(uint64_t frame)
+{
+	uint64_t flags = 0;
+	int fd = open("/proc/kpageflags", O_RDONLY);
+
+	if (pread(fd, &flags, 8, frame * 8) != 8)
+		flags = 0;
+	close(fd);
+	return flags;
+}
+
+static void mend(uint64_t frame)
+{
+	for (int i = 0; i < 20 && flags_of(frame) >> 19 & 1; i++) {
+		set("/sys/kernel/debug/hwpoison/unpoison-pfn", "%llu", (unsigned long long)frame);
+		if (i)
+			doze(5);
+	}
+}
+
+static void setup_poison(struct worker *worker)
+{
+	(void)worker;
+	/* Who has the broken page is told, and does not mind. */
+	signal(SIGBUS, SIG_IGN);
+}
+
+/* A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. It is taken back each time. */
+static void poison(struct worker *worker)
+{
+	size_t length = PAGE;
+	int kind = draw(worker, 5);
+	uint64_t frame;
+	uint8_t *memory;
+
+	if (!kind) {
+		frame = draw(worker, 1u << 18);
+		/* KPF_BUDDY */
+		if (flags_of(frame) >> 10 & 1 && set("/sys/kernel/debug/hwpoison/corrupt-pfn",
+							 "%llu", (unsigned long long)frame)) {
+			worker->counts->useful++;
+			mend(frame);
+		}
+		doze(20);
+		return;
+	}
+	if (kind >= 3)
+		length = HUGE;
+	memory = map(length, kind >= 3 ? MAP_HUGETLB | MAP_POPULATE : 0);
+	if (!memory)
+		return;
+	fill(memory, 160, 0, PAGE, 1);
+	frame = frame_of(memory);
+	switch (kind) {
+	case 1:
+		/* The page moves elsewhere; its content stays. */
+		if (!madvise(memory, PAGE, MADV_SOFT_OFFLINE))
+			worker->counts->useful++;
+		check(worker, memory, 160, 0, PAGE, false);
+		break;
+	case 2:
+	case 3:
+		if (!madvise(memory, PAGE, MADV_HWPOISON))
+			worker->counts->useful++;
+		break;
+	default:
+		break;
+	}
+	munmap(memory, length);
+	if (kind == 4 &&
+		set("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", (unsigned long long)frame))
+		worker->counts->useful++;
+	if (frame)
+		mend(frame);
+	doze(20);
+}
+
+/* --- memory of a device: struct pages that are set up when it comes -------------------------------------------------- */
+
+struct device_command {
+	uint64_t address, pointer, pages, copied, faults;
+};
+
+static int device = -1;
+
+static void setup_device(struct worker *worker)
+{
+	(void)worker;
+	device = open("/dev/hmm_dmirror0", O_RDWR);
+	fill_area(32 * PAGE, 170, false);
+}
+
+static void use_device(struct worker *worker)
+{
+	static uint8_t copy[32 * PAGE];
+	struct device_command to_device = {(uintptr_t)area, (uintptr_t)copy, 32, 0, 0};
+
+	if (!ioctl(device, _IOWR('H', 2, struct device_command), &to_device) && to_device.copied)
+		worker->counts->useful++;
+	/* Looking brings the pages back. */
+	for (int i = 0; i < 4; i++)
+		check_area(worker);
+	write_area(worker);
+	doze(5);
+}
+
+/* --- all of them -------------------------------------------------------------------------------------------------------- */
+
+static const struct actor actors[] = {
+	{"read-ramfs", NULL, read_ramfs, 2},
+	{"read-tmpfs", NULL, read_tmpfs, 1},
+	{"read-huge", NULL, read_huge, 1},
+	{"change-ramfs", NULL, change_ramfs, 1},
+	{"change-tmpfs", NULL, change_tmpfs, 1},
+	{"change-huge", NULL, change_huge, 1},
+	{"pin", map_places, pin, 1},
+	{"splice", map_places, splice_pages, 1},
+	{"migrate", setup_migrate, migrate, 1},
+	{"split", setup_split, split, 1},
+	{"swap", setup_swap, swap, 2},
+	{"ksm", setup_merge, merge, 2},
+	{"hugetlb", NULL, hugetlb, 1},
+	{"churn", NULL, churn, 1},
+	{"page-idle", NULL, idle, 1},
+	{"compact", NULL, compact, 1},
+	{"hotplug", NULL, hotplug, 1},
+	{"hwpoison", setup_poison, poison, 1},
+	{"device", setup_device, use_device, 1},
+};
+
+#define ACTORS (sizeof(actors) / sizeof(actors[0]))
+
+static void prepare(void)
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		struct place *place = &places[i];
+		char path[64];
+
+		snprintf(path, sizeof(path), "/%s", place->name);
+		mkdir(path, 0755);
+		if (mount(place->type, path, place->type, 0, place->options) < 0)
+			say("folio: stress: cannot mount %s: %s", path, strerror(errno));
+		for (unsigned int file = 0; file < place->files; file++) {
+			snprintf(path, sizeof(path), "/%s/%u", place->name, file);
+			place->fds[file] = open(path, O_RDWR | O_CREAT, 0600);
+			if (place->fds[file] < 0 || ftruncate(place->fds[file], place->size) < 0)
+				say("folio: stress: cannot create %s: %s", path, strerror(errno));
+		}
+	}
+	if (!set("/sys/block/zram0/disksize", "64M"))
+		say("folio: stress: no zram");
+	/* The swap area's header, as mkswap writes it. */
+	int fd = open("/dev/zram0", O_RDWR);
+	uint32_t header[PAGE / 4] = {0};
+
+	header[256] = 1;
+	header[257] = (64u << 20) / PAGE - 1;
+	memcpy((char *)header + PAGE - 10, "SWAPSPACE2", 10);
+	if (write(fd, header, PAGE) != PAGE || close(fd) < 0 || swapon("/dev/zram0", 0) < 0)
+		say("folio: stress: no swap: %s", strerror(errno));
+	set("/sys/kernel/mm/ksm/sleep_millisecs", "5");
+	set("/sys/kernel/mm/ksm/pages_to_scan", "200");
+	set("/sys/kernel/mm/ksm/run", "1");
+	set("/sys/module/memory_hotplug/parameters/online_policy", "auto-movable");
+}
+
+static void work(const struct actor *actor, struct counts *counts, int number, uint64_t seed)
+{
+	struct worker worker = {counts, seed, number, 0};
+
+	/*
+	 * As nice as khugepaged, which has this: else it waits for a processor in the middle of an RCU section, and all
+	 * that needs a grace period waits with it.
+	 */
+	if (nice(19) < 0)
+		say("folio: stress: nice: %s", strerror(errno));
+	if (actor->setup)
+		actor->setup(&worker);
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+		actor->round(&worker);
+		counts->rounds++;
+	}
+	_exit(0);
+}
+
+static uint64_t total(const struct counts *counts, size_t n, size_t field)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += *(const uint64_t *)((const char *)&counts[i] + field);
+	return sum;
+}
+
+uint64_t stress(unsigned int seconds, uint64_t seed)
+{
+	struct counts *counts =
+		mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t first[ACTORS + 1], processes = 0;
+	pid_t child;
+	int status;
+
+	stop = (bool *)counts + 15 * PAGE;
+	prepare();
+	for (size_t i = 0; i < ACTORS; i++) {
+		first[i] = processes;
+		for (int number = 0; number < actors[i].processes; number++, processes++) {
+			if (!fork())
+				work(&actors[i], &counts[processes], number,
+					(seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
+						((processes + 1) << 32));
+		}
+	}
+	first[ACTORS] = processes;
+	for (unsigned int second = 1; second <= seconds; second++) {
+		doze(1000);
+		if (second % 10 == 0)
+			say("folio: progress %u s: %llu rounds, %llu wrong", second,
+				(unsigned long long)total(
+					counts, processes, offsetof(struct counts, rounds)),
+				(unsigned long long)total(
+					counts, processes, offsetof(struct counts, wrong)));
+	}
+	__atomic_store_n(stop, true, __ATOMIC_RELAXED);
+	while ((child = wait(&status)) > 0) {
+		if (!WIFEXITED(status) || WEXITSTATUS(status))
+			say("folio: died: process %d, status 0x%x", (int)child, status);
+	}
+	for (size_t i = 0; i < ACTORS; i++) {
+		const struct counts *of = &counts[first[i]];
+		size_t n = first[i + 1] - first[i];
+
+		say("folio: actor %s %llu %llu %llu", actors[i].name,
+			(unsigned long long)total(of, n, offsetof(struct counts, rounds)),
+			(unsigned long long)total(of, n, offsetof(struct counts, useful)),
+			(unsigned long long)total(of, n, offsetof(struct counts, wrong)));
+	}
+	return total(counts, processes, offsetof(struct counts, wrong));
+}
