@@ -100,7 +100,9 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 	memset(cache, 0, sizeof(*cache));
 	cache->flags = params->flags;
 	cache->readahead_pages = readahead_pages(params);
+	cache->timeout_ms = params->timeout_ms;
 	depth = params->io_depth ? params->io_depth : IO_DEPTH_DEFAULT;
+	folio_u32_store_relaxed(&cache->room, depth);
 	budget_init(&cache->tree_budget, params->bytes_max >> FOLIO_PAGE_SHIFT);
 	cache->out = POOL_NONE;
 	pthread_mutex_init(&cache->files_lock, NULL);

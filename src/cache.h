@@ -57,6 +57,8 @@ struct folio_cache {
 	uint32_t readahead_pages; /* largest window */
 	struct tree_budget tree_budget;
 	struct stats_shard *shard_spare; /* of threads for which no memory was left */
+	uint32_t timeout_ms;             /* for which a call waits; 0: for ever */
+	folio_u32 room; /* with timeout_ms: requests that the backend takes without waiting */
 
 	struct pool pool;
 	struct evict evict;
@@ -130,6 +132,8 @@ struct inode {
 	uint32_t errors; /* write-backs that failed */
 	int error;       /* the last one's errno */
 	int lost; /* errno of a failed sync: what was written before it is not known to be there */
+	/* 1: a call goes on by itself, or its caller still waits for it (late_call); futex word of who wants to be next. */
+	folio_u32 late;
 	/* Guarded by attr_lock: what the system last said. */
 	pthread_mutex_t attr_lock;
 	uint64_t attr_size;
@@ -192,6 +196,43 @@ void folio_types_destroy(struct folio_cache *cache);
 /* resize.c: as folio_cache_resize, with the number of pages checked. */
 int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 
+/*
+ * wait.c: calls that end in time. Where folio_cache_params.timeout_ms is set, a call has a point of time, until (NULL: none; for what that
+ * means see futex.h), and each wait for the device, or for somebody who may be waiting for it, ends there.
+ */
+static inline const struct timespec *wait_limit(
+	const struct folio_cache *cache, struct timespec *until)
+{
+	if (likely(!cache->timeout_ms))
+		return NULL;
+	clock_gettime(CLOCK_MONOTONIC, until);
+	until->tv_sec += cache->timeout_ms / 1000;
+	until->tv_nsec += (long)(cache->timeout_ms % 1000) * 1000000;
+	if (until->tv_nsec >= 1000000000) {
+		until->tv_sec++;
+		until->tv_nsec -= 1000000000;
+	}
+	return until;
+}
+
+/* What cannot be left half done: with until it is done by a thread of its own, which goes on when nobody waits any more. */
+struct late_args {
+	uint64_t first, last;
+	unsigned flags;
+};
+/* Returns what @call does; with @until -ETIMEDOUT: it goes on, or was not begun, since one on the same file goes on; -ENOMEM. */
+int late_call(struct folio_file *file,
+	int (*call)(
+		struct folio_file *file, const struct late_args *args, struct stats_shard *shard),
+	const struct late_args *args, const struct timespec *until, struct stats_shard *shard);
+
+/*
+ * Room for one more request, so that submit does not wait. False: there is none, by @until if @wait. With timeout_ms only;
+ * without it submit may wait.
+ */
+bool room_take(struct folio_cache *cache, bool wait, const struct timespec *until);
+void room_give(struct folio_cache *cache);
+
 /* inode.c */
 
 /*
@@ -201,6 +242,8 @@ int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *
 int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct stats_shard *shard, struct inode **inode);
 void inode_put(struct inode *inode, struct stats_shard *shard);
+/* Wait until what nobody waits for has ended: it goes through the handle. */
+void inode_drain(struct inode *inode);
 
 /*
  * I/O in flight that the inode has to outlive. The inode may be gone after the end; its address is good enough to wake
@@ -279,13 +322,16 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
  * The folio that has page @index, good, with a reference, and the caller counted as busy; filled if it was not there. @pages: how many
  * are wanted from there on. Errors as folio_file_get_page's, -FILL_ENDED behind the end.
  */
-int file_get(struct folio_file *file, uint64_t index, uint64_t pages, struct stats_shard *shard,
-	struct folio **folio);
+int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio);
 /* The same, but only if it is there, good or not. NULL: not there; -EOVERFLOW in *error, or 0. */
 struct folio *file_find(
 	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error);
 /* By the hint, if it leads to the page, and the caller is known: then it is not counted as busy. */
 struct folio *file_hit(struct folio_file *file, uint64_t index);
+
+/* write.c: as folio_file_truncate, of checked arguments, without an end to its waits. */
+int file_truncate(struct folio_file *file, uint64_t size, struct stats_shard *shard);
 
 /* fill.c */
 
@@ -310,10 +356,10 @@ void fill_submit(struct fill_batch *batch);
 /*
  * A folio for pages from @index on, up to @end at most, none of which is there: in the tree, LOCKED, with a reference of the
  * caller's, who is counted as busy, and who ends it with fill_good or fill_failed. For who has all its contents.
- * 0, -EEXIST, -ENOMEM.
+ * 0, -EEXIST, -ENOMEM, -ETIMEDOUT.
  */
-int fill_new(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
-	struct folio **folio);
+int fill_new(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio);
 /*
  * The contents are good; @valid bytes of it are the file's. @size: 0, or the folio is dirty and the file has at least
  * so many bytes from here on. False: it has left the tree meanwhile, and is good for those only who have it.
@@ -328,12 +374,13 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
  * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
- * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; or the error of the read.
+ * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; or the error of the read. With @until the read may be
+ * still to come when it returns 0: the folio is locked then; or -ETIMEDOUT.
  */
 #define FILL_ENDED 4096 /* no errno: the file ends before the page, by now */
 #define FILL_AGAIN 4097 /* of file.c: it was changed meanwhile, to be looked up again */
-int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
-	struct folio **folio);
+int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio);
 
 /*
  * Are the trees short of nodes? Those that have left a tree count until their grace period is over,

@@ -370,13 +370,13 @@ void evict_busy_cancel(struct evict *evict)
 }
 
 /*
- * Everything was held at a pass that began at @seen. Waits until something was let go of (true), or until nobody
- * is busy: then it is held by the program, and for how long is not ours to say.
+ * Everything was held at a pass that began at @seen. Waits until something was let go of: 0; or until nobody is busy: then it is
+ * held by the program, and for how long is not ours to say: -ENOMEM; or until @until: -ETIMEDOUT.
  */
-static bool evict_wait(struct evict *evict, uint32_t seen)
+static int evict_wait(struct evict *evict, uint32_t seen, const struct timespec *until)
 {
 	uint32_t ended;
-	bool idle;
+	bool idle, up = time_is_up(until);
 
 	folio_u32_fetch_add_relaxed(&evict->waiters, 1);
 	folio_fence_seq_cst();
@@ -384,12 +384,14 @@ static bool evict_wait(struct evict *evict, uint32_t seen)
 		ended = folio_u32_load_acquire(&evict->ended);
 		/* acquire: pairs with busy_less. Before progress, which is told before the number goes down. */
 		idle = folio_u32_load_acquire(&evict->busy) == 0;
-		if (folio_u32_load_acquire(&evict->progress) != seen || idle)
+		if (folio_u32_load_acquire(&evict->progress) != seen || idle || up)
 			break;
-		futex_wait(&evict->ended, ended);
+		up = !futex_wait_until(&evict->ended, ended, until);
 	}
 	folio_u32_fetch_sub_relaxed(&evict->waiters, 1);
-	return folio_u32_load_relaxed(&evict->progress) != seen;
+	if (up)
+		return -ETIMEDOUT;
+	return folio_u32_load_relaxed(&evict->progress) != seen ? 0 : -ENOMEM;
 }
 
 void evict_settle(struct folio_cache *cache)
@@ -397,7 +399,7 @@ void evict_settle(struct folio_cache *cache)
 	struct evict *evict = &cache->evict;
 
 	while (folio_u32_load_acquire(&evict->busy))
-		evict_wait(evict, folio_u32_load_acquire(&evict->progress));
+		evict_wait(evict, folio_u32_load_acquire(&evict->progress), NULL);
 }
 
 /*
@@ -436,32 +438,35 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 	}
 }
 
-struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller,
-	enum evict_effort effort, struct stats_shard *shard)
+int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
+	const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct evict *evict = &cache->evict;
 	struct folio *folio;
+	int r;
 
 	if (smaller && *order > folio_u32_load_relaxed(&evict->order_max))
 		*order = folio_u32_load_relaxed(&evict->order_max);
 	folio = alloc_order(cache, order, smaller);
 	if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low))
 		wake(evict);
-	if (folio || effort == EVICT_NOTHING)
-		return folio;
-	for (;;) {
+	if (folio || effort == EVICT_NOTHING) {
+		*result = folio;
+		return folio ? 0 : -ENOMEM;
+	}
+	do {
 		uint32_t seen = folio_u32_load_acquire(&evict->progress);
 
-		folio = alloc_evicting(cache, order, smaller, &seen, shard);
-		if (folio)
-			return folio;
+		*result = alloc_evicting(cache, order, smaller, &seen, shard);
+		if (*result)
+			return 0;
 		/* What is dirty has a reference, too; when it is written, it can go. */
 		writeback_kick(cache);
-		if (effort != EVICT_WAIT || !evict_wait(evict, seen))
-			break;
-	}
-	stats_add(shard, STAT_OUT_OF_MEMORY, 1);
-	return NULL;
+		r = effort == EVICT_WAIT ? evict_wait(evict, seen, until) : -ENOMEM;
+	} while (!r);
+	if (r == -ENOMEM)
+		stats_add(shard, STAT_OUT_OF_MEMORY, 1);
+	return r;
 }
 
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)

@@ -107,15 +107,15 @@ void evict_settle(struct folio_cache *cache);
 
 /*
  * Take a frozen folio of 2^*order pages or, where there is none and smaller is allowed, of fewer (*order says how many).
- * NULL: no memory; else the caller is counted as busy (evict_busy_begin).
+ * 0: the caller is counted as busy (evict_busy_begin); -ENOMEM; -ETIMEDOUT when it waited until @until (futex.h).
  */
 enum evict_effort {
 	EVICT_NOTHING, /* free pages only */
 	EVICT_CALLER,  /* evict on the calling thread, with bounded effort */
 	EVICT_WAIT,    /* as well wait for what is busy; the caller is not counted as busy itself */
 };
-struct folio *evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller,
-	enum evict_effort effort, struct stats_shard *shard);
+int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
+	const struct timespec *until, struct stats_shard *shard, struct folio **folio);
 
 /* Make it likely that @pages are free, evicting on the calling thread if need be. */
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);

@@ -324,8 +324,9 @@ static int no_memory(struct folio_cache *cache, uint32_t seen, struct stats_shar
  * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting. @seen: evict_progress before
  * the page was looked for.
  */
-static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait, uint32_t seen,
-	struct stats_shard *shard, struct folio **folio)
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
+	const struct timespec *until, uint32_t seen, struct stats_shard *shard,
+	struct folio **folio)
 {
 	struct inode *inode = file->inode;
 	struct folio_cache *cache = file->cache;
@@ -362,7 +363,7 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	}
 	fill_submit(&batch);
 	if (!nowait)
-		return fill_sync(inode, index, sync_end, shard, folio);
+		return fill_sync(inode, index, sync_end, until, shard, folio);
 	return r;
 }
 
@@ -376,45 +377,27 @@ static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pa
 
 /*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
- * -EOVERFLOW, -EAGAIN with @nowait, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
+ * -EOVERFLOW, -EAGAIN with @nowait, -ETIMEDOUT with @until, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
  * counted as busy.
  */
 static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
-	struct stats_shard *shard, struct folio **result)
+	const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct inode *inode = file->inode;
 	struct evict *evict = &file->cache->evict;
 	bool missed = false, refused = false;
+	struct folio *folio;
+	uint32_t flags;
 	int r = -EEXIST;
 
 	for (;;) {
-		struct folio *folio;
-		uint32_t flags, seen = evict_progress(evict);
+		uint32_t seen = evict_progress(evict);
 		bool held;
 
 		evict_busy_begin(evict);
 		folio = lookup_pin(inode, index, &held, &refused, shard);
-		if (folio) {
-			/* acquire: pairs with folio_filled. */
-			flags = folio_u32_load_acquire(&folio->flags);
-			if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
-				missed = true;
-				if (!nowait)
-					flags = folio_wait_unlocked(folio);
-			}
-			if (flags & FOLIO_UPTODATE) {
-				stats_add(shard, missed ? STAT_MISSES : STAT_HITS,
-					pages_had(folio, index, pages));
-				*result = folio;
-				return 0;
-			}
-			/* It failed while we had it: its error is ours. Or it is still locked. */
-			r = flags & FOLIO_ERROR ? -(int)folio->error : -EAGAIN;
-			folio_put(folio);
-			evict_busy_end(evict);
-			stats_add(shard, STAT_MISSES, 1);
-			return r;
-		}
+		if (folio)
+			break;
 		if (held)
 			evict_busy_end(evict);
 		else
@@ -422,27 +405,42 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 		if (unlikely(refused))
 			return -EOVERFLOW;
 		/* The second time with nowait: the fill could not be started, or has ended, and the page is gone again. */
-		if (nowait && r != -EEXIST) {
-			stats_add(shard, STAT_MISSES, 1);
-			return r;
-		}
+		if (nowait && r != -EEXIST)
+			goto miss;
 		missed = true;
-		r = miss(file, index, pages, nowait, seen, shard, result);
-		if (r == 0) {
-			stats_add(shard, STAT_MISSES, pages_had(*result, index, pages));
-			return 0;
-		}
-		if (nowait || r == -EEXIST)
-			continue;
-		stats_add(shard, STAT_MISSES, 1);
-		return r;
+		r = miss(file, index, pages, nowait, until, seen, shard, &folio);
+		if (r == 0)
+			break;
+		if (!nowait && (r != -EEXIST || time_is_up(until)))
+			goto miss;
 	}
+	/* acquire: pairs with folio_filled. */
+	flags = folio_u32_load_acquire(&folio->flags);
+	if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
+		missed = true;
+		if (!nowait)
+			flags = folio_wait_unlocked(folio, until);
+	}
+	if (flags & FOLIO_UPTODATE) {
+		stats_add(shard, missed ? STAT_MISSES : STAT_HITS, pages_had(folio, index, pages));
+		*result = folio;
+		return 0;
+	}
+	/* It failed while we had it: its error is ours. Or it is still locked. */
+	r = nowait ? -EAGAIN : -ETIMEDOUT;
+	if (flags & FOLIO_ERROR)
+		r = -(int)folio->error;
+	folio_put(folio);
+	evict_busy_end(evict);
+miss:
+	stats_add(shard, STAT_MISSES, 1);
+	return r == -EEXIST ? -ETIMEDOUT : r;
 }
 
-int file_get(struct folio_file *file, uint64_t index, uint64_t pages, struct stats_shard *shard,
-	struct folio **folio)
+int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio)
 {
-	return get_page(file, index, pages, false, shard, folio);
+	return get_page(file, index, pages, false, until, shard, folio);
 }
 
 struct folio *file_find(
@@ -533,7 +531,8 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file->told = writeback_errors(file->inode);
 	streams_init(&file->streams);
 	if (flags & O_TRUNC) {
-		r = folio_file_truncate(file, 0);
+		/* Waited for, as open(2) would: nobody has the handle yet who could close it when it goes on. */
+		r = file_truncate(file, 0, shard);
 		if (r) {
 			folio_file_close(file);
 			return r;
@@ -543,11 +542,80 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	return 0;
 }
 
+static void free_file(struct folio_file *file)
+{
+	streams_destroy(&file->streams);
+	free(file);
+}
+
+/* Write all of a file, and wait for what is in flight. */
+static int settle_late(
+	struct folio_file *file, const struct late_args *args, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	int r = inode->write_handle ? writeback_clean(inode, shard) : 0;
+
+	inode_drain(inode);
+	return r;
+}
+
+/*
+ * Is there nothing to wait for in a file that only the caller has open, and no call goes on by itself? Then there will be nothing: the
+ * thread of write-back, who alone could begin something, has left it. files_lock is held.
+ */
+static bool is_settled(struct inode *inode, bool abandon)
+{
+	bool dirty;
+
+	tree_lock(&inode->tree);
+	dirty = inode->pages_dirty > 0;
+	tree_unlock(&inode->tree);
+	/* acquire: pairs with inode_io_end. */
+	return (!dirty || abandon) && !(folio_u32_load_acquire(&inode->fills) & ~INODE_CLOSING) &&
+	       (!inode->write_handle || writeback_leave(inode, false));
+}
+
+/* As close_file, where calls end in time: what has to be waited for is waited for without files_lock, and may go on. */
+static int close_in_time(struct folio_file *file, bool abandon, const struct timespec *until,
+	struct stats_shard *shard)
+{
+	const struct late_args args = {.flags = 0};
+	struct folio_cache *cache = file->cache;
+	struct inode *inode = file->inode;
+	int r = 0;
+
+	while (lock_until(&cache->files_lock, until)) {
+		/* acquire: pairs with the end of a call that went on by itself, with this very handle perhaps. */
+		bool late = folio_u32_load_acquire(&inode->late);
+		bool settled = !late && (inode->opens > 1 || is_settled(inode, abandon));
+
+		if (settled) {
+			inode_put(inode, shard);
+			cache->files_open--;
+		}
+		pthread_mutex_unlock(&cache->files_lock);
+		if (settled) {
+			free_file(file);
+			return r;
+		}
+		if (late)
+			futex_wait_until(&inode->late, 1, until);
+		else
+			r = late_call(file, settle_late, &args, until, shard);
+		if (time_is_up(until))
+			break;
+		if (r && !abandon)
+			return r;
+	}
+	return -ETIMEDOUT;
+}
+
 /* Close it, unless it is the last one of a file with dirty pages that cannot be written: returns why not. */
 static int close_file(struct folio_file *file, bool abandon)
 {
 	struct folio_cache *cache;
 	struct stats_shard *shard;
+	struct timespec until;
 	struct inode *inode;
 	bool dirty;
 	int r = 0;
@@ -559,6 +627,8 @@ static int close_file(struct folio_file *file, bool abandon)
 	shard = thread_enter(cache, cache->id);
 	if (!shard)
 		return thread_error(file->cache);
+	if (cache->timeout_ms)
+		return close_in_time(file, abandon, wait_limit(cache, &until), shard);
 	/* Before the lock: for as long as it takes others open and close. What is left then is what they wrote meanwhile. */
 	if (inode->write_handle)
 		r = writeback_clean(inode, shard);
@@ -578,8 +648,7 @@ static int close_file(struct folio_file *file, bool abandon)
 	pthread_mutex_unlock(&cache->files_lock);
 	if (dirty && !abandon)
 		return r;
-	streams_destroy(&file->streams);
-	free(file);
+	free_file(file);
 	return r;
 }
 
@@ -628,11 +697,11 @@ static int pinned_left(
 }
 
 /*
- * After -FILL_AGAIN. Who found out that the file grew may have dropped the old last page before the fill of this one
+ * After -FILL_AGAIN, which it returns, or -ETIMEDOUT. Who found out that the file grew may have dropped the old last page before the fill of this one
  * began, and told the size after it had ended: then nobody else drops it.
  */
-static void drop_outgrown(
-	struct folio_file *file, struct folio *folio, uint64_t index, struct stats_shard *shard)
+static int drop_outgrown(struct folio_file *file, struct folio *folio, uint64_t index,
+	const struct timespec *until, struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
 	uint64_t size, bytes = folio_size(folio), start = folio_index(folio) << FOLIO_PAGE_SHIFT;
@@ -640,10 +709,11 @@ static void drop_outgrown(
 
 	if (!(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK))) {
 		inode_invalidate(inode, index, index, shard);
-		return;
+		return -FILL_AGAIN;
 	}
 	/* One that is written stays: the file was made longer by the cache, with zeros. */
-	folio_lock_wait(folio);
+	if (!folio_lock_wait(folio, until))
+		return -ETIMEDOUT;
 	size = folio_u64_load_acquire(&inode->size);
 	had = folio_u32_load_relaxed(&folio->valid);
 	if (size > start && had < bytes && start + had < size) {
@@ -655,6 +725,7 @@ static void drop_outgrown(
 		version_settle(&folio->version);
 	}
 	folio_unlocked(folio);
+	return -FILL_AGAIN;
 }
 
 #define COPY_TRIES 16
@@ -678,10 +749,10 @@ static ssize_t copy_left(
 /*
  * Copy out of a pinned folio that was good, as it is between two changes: bytes and where they end belong together. It is broken
  * only while somebody has it locked: waits for him, and where writer follows writer asks for the lock in the end. Returns as
- * copy_left, or -EAGAIN with @nowait.
+ * copy_left, or -EAGAIN with @nowait, -ETIMEDOUT with @until.
  */
 static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *buf, size_t len,
-	uint64_t offset, bool nowait)
+	uint64_t offset, bool nowait, const struct timespec *until)
 {
 	unsigned tries;
 	ssize_t n;
@@ -699,12 +770,14 @@ static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *b
 		if (flags & FOLIO_LOCKED) {
 			if (nowait)
 				return -EAGAIN;
-			folio_flags_wait(folio, flags);
+			if (!folio_flags_wait(folio, flags, until))
+				return -ETIMEDOUT;
 		}
 	}
 	if (nowait)
 		return -EAGAIN;
-	folio_lock_wait(folio);
+	if (!folio_lock_wait(folio, until))
+		return -ETIMEDOUT;
 	n = copy_left(file, folio, buf, len, offset);
 	folio_unlocked(folio);
 	return n;
@@ -712,7 +785,7 @@ static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *b
 
 /* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
-	bool nowait, struct stats_shard *shard)
+	bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
@@ -720,16 +793,16 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	ssize_t n;
 	int r;
 
-	r = get_page(file, index, pages_touched(offset, len), nowait, shard, &folio);
+	r = get_page(file, index, pages_touched(offset, len), nowait, until, shard, &folio);
 	if (r)
 		return r;
-	n = copy_pinned(file, folio, buf, len, offset, nowait);
+	n = copy_pinned(file, folio, buf, len, offset, nowait, until);
 	if (n > 0) {
 		marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
 	if (n == -FILL_AGAIN)
-		drop_outgrown(file, folio, index, shard);
+		n = drop_outgrown(file, folio, index, until, shard);
 	folio_put(folio);
 	evict_busy_end(&file->cache->evict);
 	if (marked)
@@ -740,7 +813,9 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 static __attribute__((noinline)) ssize_t read_slow(
 	struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
 {
+	const struct timespec *until;
 	struct stats_shard *shard;
+	struct timespec time;
 	size_t done = 0;
 	bool asked = false;
 
@@ -749,6 +824,7 @@ static __attribute__((noinline)) ssize_t read_slow(
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
 		return thread_error(file->cache);
+	until = wait_limit(file->cache, &time);
 	while (done < len) {
 		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
 		size_t want = len - done;
@@ -773,7 +849,7 @@ static __attribute__((noinline)) ssize_t read_slow(
 			if (unlikely(marked))
 				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
 		} else {
-			n = read_missing(file, buf + done, want, at, nowait, shard);
+			n = read_missing(file, buf + done, want, at, nowait, until, shard);
 			/* The size says so by now, or the folio is gone. */
 			if (n == -FILL_ENDED || n == -FILL_AGAIN)
 				continue;
@@ -867,7 +943,9 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
 static __attribute__((noinline)) int get_slow(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
+	const struct timespec *until;
 	struct stats_shard *shard;
+	struct timespec time;
 	struct folio *folio;
 	uint64_t left;
 	int r;
@@ -877,6 +955,7 @@ static __attribute__((noinline)) int get_slow(
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
 		return thread_error(file->cache);
+	until = wait_limit(file->cache, &time);
 again:
 	if (index >= size_pages(folio_u64_load_acquire(&file->inode->size))) {
 		/* -ENODATA, unless the file grew. */
@@ -886,7 +965,7 @@ again:
 		if (index >= size_pages(folio_u64_load_acquire(&file->inode->size)))
 			return -ENODATA;
 	}
-	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, shard, &folio);
+	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, until, shard, &folio);
 	if (r)
 		return r == -FILL_ENDED ? -ENODATA : r;
 	/* From here on it is the program that is busy with it. */
@@ -895,10 +974,10 @@ again:
 	r = pinned_left(file, folio, index << FOLIO_PAGE_SHIFT, &left);
 	if (r) {
 		if (r == -FILL_AGAIN)
-			drop_outgrown(file, folio, index, shard);
+			r = drop_outgrown(file, folio, index, until, shard);
 		folio_put(folio);
 		if (r != -FILL_AGAIN)
-			return -ENODATA;
+			return r == -FILL_ENDED ? -ENODATA : r;
 		goto again;
 	}
 	if (folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio))

@@ -44,11 +44,11 @@ static unsigned order_for(uint64_t index, uint64_t end)
 }
 
 /*
- * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM, or -ENOBUFS when there
+ * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM, -ETIMEDOUT, or -ENOBUFS when there
  * is no node for it. Counts one more busy folio on success.
  */
 static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict_effort effort,
-	struct stats_shard *shard)
+	const struct timespec *until, struct stats_shard *shard)
 {
 	struct inode *inode = fill->inode;
 	struct folio_cache *cache = inode->cache;
@@ -58,9 +58,9 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	void *old;
 	int r;
 
-	folio = evict_alloc(cache, &order, true, effort, shard);
-	if (!folio)
-		return -ENOMEM;
+	r = evict_alloc(cache, &order, true, effort, until, shard, &folio);
+	if (r)
+		return r;
 	/*
 	 * Ours alone: frozen. What is plain here is published by the tree's store (release). Broken first, by this
 	 * thread: index and owner are data for who copies by a hint (version.h).
@@ -161,7 +161,7 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 		uint64_t index = first + fill->pages;
 
 		int r = fill_extend(
-			fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, shard);
+			fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, NULL, shard);
 
 		if (r)
 			return r;
@@ -359,6 +359,7 @@ static void fill_complete(struct folio_io_request *request, ssize_t result)
 		shard = cache->shard_spare;
 	fill_end(fill, result, false, shard);
 	free(fill);
+	room_give(cache);
 	inode_io_end(inode);
 }
 
@@ -386,14 +387,19 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 			index = folio_end(inode, index);
 			continue;
 		}
-		fill = malloc(sizeof(*fill));
-		if (!fill)
+		if (!room_take(cache, false, NULL))
 			break;
+		fill = malloc(sizeof(*fill));
+		if (!fill) {
+			room_give(cache);
+			break;
+		}
 		fill_init(fill, inode, index);
 		fill->request.complete = fill_complete;
 		r = fill_extend_all(fill, gap, FILL_PAGES_MAX, mark, heat, shard);
 		if (!fill->count) {
 			free(fill);
+			room_give(cache);
 			/* -EEXIST: somebody was faster; look again. */
 			if (r != -EEXIST)
 				break;
@@ -412,23 +418,66 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 	return added;
 }
 
-/* The first folio of a fill by the calling thread, for page @index, if it is not there. 0, -EEXIST, -ENOMEM. */
+/* The first folio of a fill by the calling thread, for page @index, if it is not there. 0, -EEXIST, -ENOMEM, -ETIMEDOUT. */
 static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, uint64_t end,
-	struct stats_shard *shard)
+	const struct timespec *until, struct stats_shard *shard)
 {
 	int r, tries = 3;
 
 	fill_init(fill, inode, index);
 	/* Short of nodes by now, or then: others may have waited for a grace period meanwhile. */
-	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, shard)) == -ENOBUFS &&
+	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, until, shard)) == -ENOBUFS &&
 		tries-- > 0)
 		if (nodes_are_short(inode->cache))
 			grace_barrier();
 	return r == -ENOBUFS ? -ENOMEM : r;
 }
 
-int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
-	struct folio **folio)
+/* The rest of a fill that has its first folio. */
+static void fill_rest(struct fill *fill, uint64_t end, struct stats_shard *shard)
+{
+	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
+	fill_ask(fill);
+	stats_add(shard, STAT_FILLS, 1);
+	stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
+}
+
+/* As fill_sync, but the backend does it, and the caller waits for the folio as any other reader would, or leaves it. */
+static int fill_late(struct inode *inode, uint64_t index, uint64_t end,
+	const struct timespec *until, struct stats_shard *shard, struct folio **folio)
+{
+	struct folio_cache *cache = inode->cache;
+	struct folio_io_request *request;
+	struct fill *fill = malloc(sizeof(*fill));
+	int r;
+
+	if (!fill)
+		return -ENOMEM;
+	r = fill_begin(fill, inode, index, end, until, shard);
+	if (r) {
+		free(fill);
+		return r;
+	}
+	fill->request.complete = fill_complete;
+	fill_rest(fill, end, shard);
+	/* Room after memory: who waits for memory has nothing that write-back waits for. */
+	if (!room_take(cache, true, until)) {
+		fill_end(fill, -ETIMEDOUT, false, shard);
+		free(fill);
+		return -ETIMEDOUT;
+	}
+	/* The filler's own goes when the read has ended. */
+	*folio = fill->folio[0];
+	folio_ref_get(&(*folio)->ref);
+	evict_busy_begin(&cache->evict);
+	inode_io_begin(inode);
+	request = &fill->request;
+	cache->io->submit(cache->io_context, &request, 1);
+	return 0;
+}
+
+int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio)
 {
 	struct folio_cache *cache = inode->cache;
 	struct fill fill;
@@ -438,13 +487,12 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
-	r = fill_begin(&fill, inode, index, end, shard);
+	if (until)
+		return fill_late(inode, index, end, until, shard, folio);
+	r = fill_begin(&fill, inode, index, end, NULL, shard);
 	if (r)
 		return r;
-	fill_extend_all(&fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
-	fill_ask(&fill);
-	stats_add(shard, STAT_FILLS, 1);
-	stats_add(shard, STAT_FILL_BYTES, fill.pages << FOLIO_PAGE_SHIFT);
+	fill_rest(&fill, end, shard);
 	result = cache->io->read(
 		cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
 	r = fill_end(&fill, result, true, shard);
@@ -453,8 +501,8 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, struct stats_sh
 	return r;
 }
 
-int fill_new(struct inode *inode, uint64_t index, uint64_t end, struct stats_shard *shard,
-	struct folio **folio)
+int fill_new(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio)
 {
 	struct fill fill;
 	int r;
@@ -462,7 +510,7 @@ int fill_new(struct inode *inode, uint64_t index, uint64_t end, struct stats_sha
 	end = gap_end(inode, index, end);
 	if (end == index)
 		return -EEXIST;
-	r = fill_begin(&fill, inode, index, end, shard);
+	r = fill_begin(&fill, inode, index, end, until, shard);
 	if (!r)
 		*folio = fill.folio[0];
 	return r;

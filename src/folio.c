@@ -164,16 +164,18 @@ int folio_alloc(
 	struct folio_cache *cache, unsigned order, unsigned type, void *owner, struct folio **folio)
 {
 	struct stats_shard *shard = cache ? thread_enter(cache, cache->id) : NULL;
+	struct timespec until;
 	struct folio *taken;
+	int r;
 
 	if (!cache || !folio || order > FOLIO_ORDER_MAX || type < FOLIO_TYPE_PRIVATE ||
 		type >= folio_u32_load_acquire(&cache->types_count))
 		return -EINVAL;
 	if (!shard)
 		return thread_error(cache);
-	taken = evict_alloc(cache, &order, false, EVICT_WAIT, shard);
-	if (!taken)
-		return -ENOMEM;
+	r = evict_alloc(cache, &order, false, EVICT_WAIT, wait_limit(cache, &until), shard, &taken);
+	if (r)
+		return r;
 	/* Stays odd: nobody copies it. Before index and owner, as in fill.c. */
 	version_break(&taken->version);
 	taken->type = (uint8_t)type;

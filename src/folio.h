@@ -106,45 +106,53 @@ static inline bool entry_is_good(const void *entry)
 	return (intptr_t)entry > 0 && !((uintptr_t)entry & 3);
 }
 
-/* Sleep until the flags are not @flags any more, or for no reason. The caller has the folio pinned. */
-static inline void folio_flags_wait(struct folio *folio, uint32_t flags)
+/*
+ * Sleep until the flags are not @flags any more, or for no reason, or until @until (futex.h): false. The caller has the
+ * folio pinned.
+ */
+static inline bool folio_flags_wait(
+	struct folio *folio, uint32_t flags, const struct timespec *until)
 {
 	if (!(flags & FOLIO_WAITERS)) {
 		if (!folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WAITERS))
-			return;
+			return true;
 		flags |= FOLIO_WAITERS;
 	}
-	futex_wait(&folio->flags, flags);
+	return futex_wait_until(&folio->flags, flags, until);
 }
 
 /*
  * Sleep until the folio's contents are good or never will be. The caller has it pinned, so the descriptor is not reused meanwhile.
- * Returns the flags then. acquire: pairs with folio_filled; what the filler wrote is seen.
+ * Returns the flags then, or with neither of the two when the time is up. acquire: pairs with folio_filled; what the filler
+ * wrote is seen.
  */
-static inline uint32_t folio_wait_unlocked(struct folio *folio)
+static inline uint32_t folio_wait_unlocked(struct folio *folio, const struct timespec *until)
 {
 	uint32_t flags;
 
 	while (!((flags = folio_u32_load_acquire(&folio->flags)) & (FOLIO_UPTODATE | FOLIO_ERROR)))
-		folio_flags_wait(folio, flags);
+		if (!folio_flags_wait(folio, flags, until))
+			break;
 	return flags;
 }
 
 /*
  * Lock a pinned folio for writing. Waits for who fills it, who writes it, and for its way to the file to end: under I/O
- * it stays as it is. acquire: pairs with folio_unlocked and folio_written; what was stored under the lock is seen.
+ * it stays as it is. False when the time is up. acquire: pairs with folio_unlocked and folio_written; what was stored under
+ * the lock is seen.
  */
-static inline void folio_lock_wait(struct folio *folio)
+static inline bool folio_lock_wait(struct folio *folio, const struct timespec *until)
 {
 	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
 	for (;;) {
 		if (!(flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))) {
 			if (folio_u32_cas_acquire(&folio->flags, &flags, flags | FOLIO_LOCKED))
-				return;
+				return true;
 			continue;
 		}
-		folio_flags_wait(folio, flags);
+		if (!folio_flags_wait(folio, flags, until))
+			return false;
 		flags = folio_u32_load_relaxed(&folio->flags);
 	}
 }

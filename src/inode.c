@@ -356,8 +356,7 @@ close:
 	return r;
 }
 
-/* Wait until what nobody waits for has ended: it goes through the handle. */
-static void drain(struct inode *inode)
+void inode_drain(struct inode *inode)
 {
 	uint32_t fills;
 
@@ -371,7 +370,7 @@ void inode_io_end(struct inode *inode)
 {
 	/* release: pairs with drain: what was in flight has let go of the inode's pages. */
 	if (folio_u32_fetch_sub_release(&inode->fills, 1) == (INODE_CLOSING | 1))
-		futex_wake(&inode->fills, 1);
+		futex_wake(&inode->fills, INT_MAX);
 }
 
 static void inode_free(struct grace_head *head)
@@ -397,8 +396,8 @@ void inode_put(struct inode *inode, struct stats_shard *shard)
 		at = &(*at)->next;
 	*at = inode->next;
 	if (inode->write_handle)
-		writeback_leave(inode);
-	drain(inode);
+		writeback_leave(inode, true);
+	inode_drain(inode);
 	FOLIO_PAUSE(drop_drained, NULL);
 	inode_discard(inode, 0, UINT64_MAX, shard);
 	cache->io->close(cache->io_context, inode->handle);

@@ -46,17 +46,18 @@ static struct folio *pop(struct folio_cache *cache)
 }
 
 /* Take up to @pages, more than 0, out of use. 0 or -errno. */
-static int take_out(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
+static int take_out(struct folio_cache *cache, uint64_t pages, const struct timespec *until,
+	struct stats_shard *shard)
 {
 	unsigned order = FOLIO_ORDER_MAX;
 	struct folio *folio;
-	int r = 0;
+	int r;
 
 	while (UINT64_C(1) << order > pages)
 		order--;
-	folio = evict_alloc(cache, &order, true, EVICT_WAIT, shard);
-	if (!folio)
-		return -EBUSY;
+	r = evict_alloc(cache, &order, true, EVICT_WAIT, until, shard, &folio);
+	if (r)
+		return r == -ENOMEM ? -EBUSY : r;
 	if (madvise(folio->data, folio_size(folio), MADV_DONTNEED))
 		r = -errno;
 	if (r)
@@ -88,15 +89,18 @@ static void give_back(struct folio_cache *cache, uint64_t pages)
 
 int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
 {
+	struct timespec time;
+	const struct timespec *until = wait_limit(cache, &time);
 	int r = 0;
 
-	pthread_mutex_lock(&cache->resize_lock);
+	if (!lock_until(&cache->resize_lock, until))
+		return -ETIMEDOUT;
 	if (pages > pages_in(cache))
 		give_back(cache, pages - pages_in(cache));
 	/* First: what is wanted for less memory is written and evicted by the limits for less. */
 	set_budget(cache, pages);
 	while (!r && pages_in(cache) > pages)
-		r = take_out(cache, pages_in(cache) - pages, shard);
+		r = take_out(cache, pages_in(cache) - pages, until, shard);
 	if (r)
 		set_budget(cache, pages_in(cache));
 	pthread_mutex_unlock(&cache->resize_lock);

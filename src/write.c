@@ -44,14 +44,15 @@ static bool end_write(struct inode *inode, struct folio *folio, uint64_t size)
 }
 
 /*
- * Steps 2 to 7 for bytes of a pinned folio. Returns the bytes written; 0: begin again.
+ * Steps 2 to 7 for bytes of a pinned folio. Returns the bytes written; 0: begin again; -ETIMEDOUT.
  */
-static size_t write_folio(
-	struct inode *inode, struct folio *folio, const char *buf, size_t len, uint64_t offset)
+static ssize_t write_folio(struct inode *inode, struct folio *folio, const char *buf, size_t len,
+	uint64_t offset, const struct timespec *until)
 {
 	uint64_t start, size, bytes, in_folio, end;
 
-	folio_lock_wait(folio);
+	if (!folio_lock_wait(folio, until))
+		return -ETIMEDOUT;
 	start = folio->index << FOLIO_PAGE_SHIFT;
 	bytes = folio_size(folio);
 	if (folio_ptr_load_relaxed(&folio->owner) != inode ||
@@ -87,19 +88,19 @@ static size_t write_folio(
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
 	version_settle(&folio->version);
-	return end_write(inode, folio, offset + len) ? len : 0;
+	return end_write(inode, folio, offset + len) ? (ssize_t)len : 0;
 }
 
 /* A folio that was not there, for bytes of which it keeps nothing else: whole pages, or up to behind the end. */
 static ssize_t write_new(struct inode *inode, const char *buf, size_t len, uint64_t offset,
-	struct stats_shard *shard)
+	const struct timespec *until, struct stats_shard *shard)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT, in_folio = offset & (FOLIO_PAGE_SIZE - 1);
 	uint64_t end = index + ((in_folio + len) >> FOLIO_PAGE_SHIFT), bytes;
 	struct folio *folio;
 	int r;
 
-	r = fill_new(inode, index, end > index ? end : index + 1, shard, &folio);
+	r = fill_new(inode, index, end > index ? end : index + 1, until, shard, &folio);
 	if (r)
 		return r == -EEXIST ? 0 : r;
 	bytes = folio_size(folio);
@@ -116,20 +117,27 @@ static ssize_t write_new(struct inode *inode, const char *buf, size_t len, uint6
 	return (ssize_t)len;
 }
 
-/* The file is going to have @size bytes, more than it has: what is there of its last folio gets the rest. size_lock is held. */
-static void extend_last(struct folio_file *file, uint64_t size, struct stats_shard *shard)
+/*
+ * The file is going to have @size bytes, more than it has: what is there of its last folio gets the rest. size_lock is held.
+ * 0, or -ETIMEDOUT.
+ */
+static int extend_last(struct folio_file *file, uint64_t size, const struct timespec *until,
+	struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
 	uint64_t had = folio_u64_load_relaxed(&inode->size), start, valid;
 	struct folio *folio;
-	int error;
+	int error, r = 0;
 
 	if (!had)
-		return;
+		return 0;
 	folio = file_find(file, (had - 1) >> FOLIO_PAGE_SHIFT, shard, &error);
 	if (!folio)
-		return;
-	folio_lock_wait(folio);
+		return 0;
+	if (!folio_lock_wait(folio, until)) {
+		r = -ETIMEDOUT;
+		goto put;
+	}
 	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
 		folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE) {
 		start = folio->index << FOLIO_PAGE_SHIFT;
@@ -145,8 +153,10 @@ static void extend_last(struct folio_file *file, uint64_t size, struct stats_sha
 		}
 	}
 	folio_unlocked(folio);
+put:
 	folio_put(folio);
 	evict_busy_end(&inode->cache->evict);
+	return r;
 }
 
 /* What the folio that has byte @size has behind it becomes zeros; where it is a large one, the pages behind it leave it. */
@@ -163,7 +173,7 @@ static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shar
 		folio = file_find(file, index, shard, &error);
 		if (!folio)
 			return;
-		folio_lock_wait(folio);
+		folio_lock_wait(folio, NULL);
 		start = folio->index << FOLIO_PAGE_SHIFT;
 		if (folio_ptr_load_relaxed(&folio->owner) == inode && start < size &&
 			size - start < folio_size(folio)) {
@@ -189,7 +199,7 @@ static void cut(struct folio_file *file, uint64_t size, struct stats_shard *shar
 
 /* write_step, where the file reaches to @offset, or its last folio does by now. */
 static ssize_t write_there(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
-	struct stats_shard *shard)
+	const struct timespec *until, struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT, in_page = offset & (FOLIO_PAGE_SIZE - 1);
@@ -200,7 +210,7 @@ static ssize_t write_there(struct folio_file *file, const char *buf, size_t len,
 
 	folio = file_hit(file, index);
 	if (likely(folio)) {
-		n = (ssize_t)write_folio(inode, folio, buf, len, offset);
+		n = write_folio(inode, folio, buf, len, offset, until);
 		folio_put(folio);
 		return n;
 	}
@@ -212,14 +222,14 @@ static ssize_t write_there(struct folio_file *file, const char *buf, size_t len,
 			/* Whole pages, and what ends behind the file's end. */
 			if (len >= FOLIO_PAGE_SIZE && offset + len < size)
 				len &= ~(size_t)(FOLIO_PAGE_SIZE - 1);
-			return write_new(inode, buf, len, offset, shard);
+			return write_new(inode, buf, len, offset, until, shard);
 		}
 	} else {
-		r = file_get(file, index, 1, shard, &folio);
+		r = file_get(file, index, 1, until, shard, &folio);
 	}
 	if (r)
 		return r == -FILL_ENDED ? 0 : r;
-	n = (ssize_t)write_folio(inode, folio, buf, len, offset);
+	n = write_folio(inode, folio, buf, len, offset, until);
 	folio_put(folio);
 	evict_busy_end(&inode->cache->evict);
 	return n;
@@ -227,15 +237,17 @@ static ssize_t write_there(struct folio_file *file, const char *buf, size_t len,
 
 /* Bytes of one folio. 0: begin again. The caller has map_lock, shared, and size_lock if the file grows by this. */
 static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
-	struct stats_shard *shard)
+	const struct timespec *until, struct stats_shard *shard)
 {
 	uint64_t size = folio_u64_load_acquire(&file->inode->size);
 	ssize_t n;
 
 	if (likely(offset <= size))
-		return write_there(file, buf, len, offset, shard);
-	extend_last(file, offset, shard);
-	n = write_there(file, buf, len, offset, shard);
+		return write_there(file, buf, len, offset, until, shard);
+	n = extend_last(file, offset, until, shard);
+	if (n)
+		return n;
+	n = write_there(file, buf, len, offset, until, shard);
 	/* Nothing came of it: the file ends where it did. */
 	if (n <= 0)
 		cut(file, size, shard);
@@ -244,7 +256,7 @@ static ssize_t write_step(struct folio_file *file, const char *buf, size_t len, 
 
 /* As folio_file_write, of checked arguments; with @keep_size nothing behind the end. */
 static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len, uint64_t offset,
-	bool keep_size, struct stats_shard *shard)
+	bool keep_size, const struct timespec *until, struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
 	size_t done = 0;
@@ -256,10 +268,13 @@ static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len,
 		bool grows;
 
 		/* Before more is dirty, and with no lock held. */
-		n = writeback_throttle(file->cache, shard);
+		n = writeback_throttle(file->cache, until, shard);
 		if (n < 0)
 			break;
-		pthread_rwlock_rdlock(&inode->map_lock);
+		if (!read_lock_until(&inode->map_lock, until)) {
+			n = -ETIMEDOUT;
+			break;
+		}
 		/* It does not become smaller meanwhile. */
 		size = folio_u64_load_acquire(&inode->size);
 		if (keep_size && at + left > size) {
@@ -268,12 +283,16 @@ static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len,
 		}
 		/* Or ends where the file does: then what is not there may be made without reading it. */
 		grows = at + left >= size;
-		if (grows)
-			pthread_mutex_lock(&inode->size_lock);
-		n = left ? write_step(file, buf + done, left, at, shard) : 0;
-		if (grows)
-			pthread_mutex_unlock(&inode->size_lock);
+		if (!grows || lock_until(&inode->size_lock, until)) {
+			n = left ? write_step(file, buf + done, left, at, until, shard) : 0;
+			if (grows)
+				pthread_mutex_unlock(&inode->size_lock);
+		} else {
+			n = -ETIMEDOUT;
+		}
 		pthread_rwlock_unlock(&inode->map_lock);
+		if (!n && left && time_is_up(until))
+			n = -ETIMEDOUT;
 		if (n < 0)
 			break;
 		done += (size_t)n;
@@ -284,6 +303,7 @@ static ssize_t write_bytes(struct folio_file *file, const char *buf, size_t len,
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
 {
 	struct stats_shard *shard;
+	struct timespec until;
 
 	if (!file || (!buf && len) || len > INT64_MAX)
 		return -EINVAL;
@@ -294,7 +314,7 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
 		return thread_error(file->cache);
-	return write_bytes(file, buf, len, offset, false, shard);
+	return write_bytes(file, buf, len, offset, false, wait_limit(file->cache, &until), shard);
 }
 
 /* ---- in place ---- */
@@ -309,13 +329,15 @@ static bool is_ours(const struct folio *folio)
 
 int folio_lock(struct folio *folio)
 {
+	struct timespec until;
 	struct inode *inode;
 
 	if (!folio || folio->type != FOLIO_TYPE_FILE)
 		return -EINVAL;
 	if (!is_ours(folio))
 		return -ESTALE;
-	folio_lock_wait(folio);
+	if (!folio_lock_wait(folio, wait_limit(cache_of(folio), &until)))
+		return -ETIMEDOUT;
 	inode = folio_ptr_load_acquire(&folio->owner);
 	if (!inode) {
 		folio_unlocked(folio);
@@ -375,25 +397,13 @@ static void set_gate(struct inode *inode, uint64_t index)
 	tree_unlock(&inode->tree);
 }
 
-int folio_file_truncate(struct folio_file *file, uint64_t size)
+int file_truncate(struct folio_file *file, uint64_t size, struct stats_shard *shard)
 {
-	struct folio_cache *cache;
-	struct stats_shard *shard;
-	struct inode *inode;
+	struct folio_cache *cache = file->cache;
+	struct inode *inode = file->inode;
 	uint64_t had, first = (size + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT;
 	int r;
 
-	if (!file)
-		return -EINVAL;
-	if (!file->writable)
-		return -EBADF;
-	if (size > INT64_MAX || size >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
-		return -EFBIG;
-	cache = file->cache;
-	shard = thread_enter(cache, file->cache_id);
-	if (!shard)
-		return thread_error(cache);
-	inode = file->inode;
 	pthread_rwlock_wrlock(&inode->map_lock);
 	had = folio_u64_load_relaxed(&inode->size);
 	if (size < had) {
@@ -415,13 +425,37 @@ int folio_file_truncate(struct folio_file *file, uint64_t size)
 		cut(file, size, shard);
 		inode_discard(inode, first, UINT64_MAX, shard);
 	} else if (size > had) {
-		extend_last(file, size, shard);
+		extend_last(file, size, NULL, shard);
 		folio_u64_store_release(&inode->size, size);
 	}
 out:
 	set_gate(inode, UINT64_MAX);
 	pthread_rwlock_unlock(&inode->map_lock);
 	return r;
+}
+
+static int truncate_late(
+	struct folio_file *file, const struct late_args *args, struct stats_shard *shard)
+{
+	return file_truncate(file, args->first, shard);
+}
+
+int folio_file_truncate(struct folio_file *file, uint64_t size)
+{
+	struct late_args args = {.first = size};
+	struct stats_shard *shard;
+	struct timespec until;
+
+	if (!file)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	if (size > INT64_MAX || size >> FOLIO_PAGE_SHIFT > TREE_INDEX_MAX)
+		return -EFBIG;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	return late_call(file, truncate_late, &args, wait_limit(file->cache, &until), shard);
 }
 
 /* Write zeros where a hole cannot be, or need not; the size stays. */
@@ -432,7 +466,7 @@ static int write_zeros(
 
 	while (len) {
 		ssize_t n = write_bytes(file, zeros, len < sizeof(zeros) ? len : sizeof(zeros),
-			offset, true, shard);
+			offset, true, NULL, shard);
 
 		if (n <= 0)
 			return (int)n;
@@ -442,25 +476,17 @@ static int write_zeros(
 	return 0;
 }
 
-int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
+/* As folio_file_punch of bytes args->first up to and without args->last. */
+static int punch_late(
+	struct folio_file *file, const struct late_args *args, struct stats_shard *shard)
 {
-	struct folio_cache *cache;
-	struct stats_shard *shard;
-	struct inode *inode;
-	uint64_t size, end, first, last;
+	struct folio_cache *cache = file->cache;
+	struct inode *inode = file->inode;
+	uint64_t offset = args->first, size, end, first, last;
 	int r;
 
-	if (!file || offset > UINT64_MAX - len)
-		return -EINVAL;
-	if (!file->writable)
-		return -EBADF;
-	cache = file->cache;
-	shard = thread_enter(cache, file->cache_id);
-	if (!shard)
-		return thread_error(cache);
-	inode = file->inode;
 	size = folio_u64_load_acquire(&inode->size);
-	end = offset + len < size ? offset + len : size;
+	end = args->last < size ? args->last : size;
 	if (offset >= end)
 		return 0;
 	FOLIO_PAUSE(punch_measured, NULL);
@@ -500,13 +526,53 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
 				: r;
 }
 
+int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len)
+{
+	struct late_args args = {.first = offset, .last = offset + len};
+	struct stats_shard *shard;
+	struct timespec until;
+
+	if (!file || offset > UINT64_MAX - len)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	return late_call(file, punch_late, &args, wait_limit(file->cache, &until), shard);
+}
+
 /* ---- sync ---- */
+
+/* All of a sync but to tell the handle: that is the caller's, who must not have left. */
+static int sync_late(
+	struct folio_file *file, const struct late_args *args, struct stats_shard *shard)
+{
+	struct folio_cache *cache = file->cache;
+	struct inode *inode = file->inode;
+	int r;
+
+	/* Not beside a truncation, which keeps write-back from what it may have to leave there. */
+	pthread_rwlock_rdlock(&inode->map_lock);
+	writeback_flush(inode, args->first, args->last, shard);
+	pthread_rwlock_unlock(&inode->map_lock);
+	/* The device tells of an error once: who asks next has to find what it said. */
+	pthread_mutex_lock(&inode->sync_lock);
+	r = cache->io->sync(cache->io_context, inode->write_handle, args->flags);
+	if (r)
+		writeback_lose(inode, -r);
+	pthread_mutex_unlock(&inode->sync_lock);
+	return 0;
+}
 
 int folio_file_sync(struct folio_file *file, const struct folio_range *range, unsigned flags)
 {
-	uint64_t first = 0, last = UINT64_MAX;
-	struct folio_cache *cache;
+	struct late_args args = {
+		.last = UINT64_MAX,
+		.flags = flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0,
+	};
 	struct stats_shard *shard;
+	struct timespec until;
 	struct inode *inode;
 	uint32_t begin;
 	int r;
@@ -514,30 +580,21 @@ int folio_file_sync(struct folio_file *file, const struct folio_range *range, un
 	if (!file || flags & ~FOLIO_SYNC_DATA ||
 		(range && range->len != UINT64_MAX && range->len > UINT64_MAX - range->offset))
 		return -EINVAL;
-	cache = file->cache;
-	shard = thread_enter(cache, file->cache_id);
+	shard = thread_enter(file->cache, file->cache_id);
 	if (!shard)
-		return thread_error(cache);
+		return thread_error(file->cache);
 	inode = file->inode;
 	/* Nobody has written. */
 	if (!inode->write_handle || (range && !range->len))
 		return 0;
 	if (range) {
-		first = range->offset >> FOLIO_PAGE_SHIFT;
+		args.first = range->offset >> FOLIO_PAGE_SHIFT;
 		if (range->len != UINT64_MAX)
-			last = (range->offset + range->len - 1) >> FOLIO_PAGE_SHIFT;
+			args.last = (range->offset + range->len - 1) >> FOLIO_PAGE_SHIFT;
 	}
 	begin = writeback_errors(inode);
-	/* Not beside a truncation, which keeps write-back from what it may have to leave there. */
-	pthread_rwlock_rdlock(&inode->map_lock);
-	writeback_flush(inode, first, last, shard);
-	pthread_rwlock_unlock(&inode->map_lock);
-	/* The device tells of an error once: who asks next has to find what it said. */
-	pthread_mutex_lock(&inode->sync_lock);
-	r = cache->io->sync(cache->io_context, inode->write_handle,
-		flags & FOLIO_SYNC_DATA ? FOLIO_IO_DATA_ONLY : 0);
+	r = late_call(file, sync_late, &args, wait_limit(file->cache, &until), shard);
 	if (r)
-		writeback_lose(inode, -r);
-	pthread_mutex_unlock(&inode->sync_lock);
+		return r;
 	return -writeback_tell(inode, begin, &file->told);
 }

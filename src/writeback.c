@@ -218,6 +218,7 @@ static void run_complete(struct folio_io_request *request, ssize_t result)
 
 	if (!shard)
 		shard = cache->shard_spare;
+	room_give(cache);
 	run_end(run, result < 0 ? (int)-result : result < (ssize_t)run->bytes ? EIO : 0, shard);
 }
 
@@ -341,10 +342,12 @@ static void write_range(struct inode *inode, uint64_t first, uint64_t last, bool
 			stats_add(shard, STAT_WRITE_BYTES, run->bytes);
 			if (writeback->before)
 				r = writeback->before(writeback->before_context, run->sequence);
-			if (r)
+			if (r) {
 				run_end(run, -r, shard);
-			else
+			} else {
+				room_take(cache, true, NULL);
 				cache->io->submit(cache->io_context, &request, 1);
+			}
 		} else {
 			run_put(writeback, run);
 		}
@@ -352,7 +355,7 @@ static void write_range(struct inode *inode, uint64_t first, uint64_t last, bool
 			uint32_t flags = folio_u32_load_relaxed(&busy->flags);
 
 			if (flags & FOLIO_LOCKED)
-				folio_flags_wait(busy, flags);
+				folio_flags_wait(busy, flags, NULL);
 			folio_put(busy);
 		}
 	}
@@ -388,7 +391,7 @@ void writeback_wait(struct inode *inode, uint64_t first, uint64_t last)
 		if (!folio)
 			break;
 		while ((flags = folio_u32_load_acquire(&folio->flags)) & FOLIO_WRITEBACK)
-			folio_flags_wait(folio, flags);
+			folio_flags_wait(folio, flags, NULL);
 		index = after(folio);
 		folio_put(folio);
 	}
@@ -538,7 +541,8 @@ static bool is_full(const struct writeback *writeback)
 	       folio_u64_load_relaxed(&writeback->pages_max);
 }
 
-int writeback_throttle(struct folio_cache *cache, struct stats_shard *shard)
+int writeback_throttle(
+	struct folio_cache *cache, const struct timespec *until, struct stats_shard *shard)
 {
 	struct writeback *writeback = &cache->writeback;
 	uint64_t pass;
@@ -558,26 +562,34 @@ int writeback_throttle(struct folio_cache *cache, struct stats_shard *shard)
 		/* Under the lock: what is on its way now and makes this do nothing will tell when it has ended. */
 		writeback_kick(cache);
 		FOLIO_PAUSE(throttle_waits, NULL);
-		pthread_cond_wait(&writeback->change, &writeback->lock);
+		if (!cond_wait_until(&writeback->change, &writeback->lock, until)) {
+			r = ETIMEDOUT;
+			break;
+		}
 	}
 	/* Nothing less, and no error: what is dirty was locked by others. Who goes on is bounded by the budget. */
-	if (is_full(writeback))
+	if (!r && is_full(writeback))
 		r = writeback->pass_error;
 	pthread_mutex_unlock(&writeback->lock);
 	return -r;
 }
 
-void writeback_leave(struct inode *inode)
+bool writeback_leave(struct inode *inode, bool wait)
 {
 	struct writeback *writeback = &inode->cache->writeback;
+	bool left;
 
 	pthread_mutex_lock(&writeback->lock);
-	unlist_locked(writeback, inode);
-	while (writeback->current == inode)
-		pthread_cond_wait(&writeback->change, &writeback->lock);
-	/* The thread may have put it back. */
-	unlist_locked(writeback, inode);
+	left = wait || writeback->current != inode;
+	if (left) {
+		unlist_locked(writeback, inode);
+		while (writeback->current == inode)
+			pthread_cond_wait(&writeback->change, &writeback->lock);
+		/* The thread may have put it back. */
+		unlist_locked(writeback, inode);
+	}
 	pthread_mutex_unlock(&writeback->lock);
+	return left;
 }
 
 void writeback_set_budget(struct folio_cache *cache, uint64_t budget)

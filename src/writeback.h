@@ -93,8 +93,9 @@ bool writeback_forget_locked(struct inode *inode, struct folio *folio);
 /* Pages are wanted and dirty ones stand in the way: let the thread write. The caller may wait for evict's busy then. */
 void writeback_kick(struct folio_cache *cache);
 
-/* After a write: slow the caller down where much is dirty. 0, or the error for which nothing gets less. */
-int writeback_throttle(struct folio_cache *cache, struct stats_shard *shard);
+/* Before a write: slow the caller down where much is dirty. 0, or the error for which nothing gets less, or -ETIMEDOUT. */
+int writeback_throttle(
+	struct folio_cache *cache, const struct timespec *until, struct stats_shard *shard);
 
 /*
  * Write the dirty folios of pages first .. last that are not locked and wait for them, and for those that were on
@@ -123,7 +124,7 @@ void writeback_lose(struct inode *inode, int error);
  */
 int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told);
 
-/* Nobody marks folios of it any more: out of the thread's list. */
-void writeback_leave(struct inode *inode);
+/* Nobody marks folios of it any more: out of the thread's list. Waits for the thread; without @wait false if it would. */
+bool writeback_leave(struct inode *inode, bool wait);
 
 #endif

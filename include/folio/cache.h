@@ -82,7 +82,21 @@ struct folio_cache_params {
 		dirty_bytes; /* writers wait where so much is dirty; 0: a quarter of bytes; at most a half */
 	uint32_t
 		dirty_age_ms; /* what is dirty for longer is written back; 0: 5000; UINT32_MAX: never by age */
-	uint32_t reserved;
+	/*
+	 * Milliseconds that a call waits for the device, or for others who do; 0: for ever. Calls whose time is up return
+	 * -ETIMEDOUT; what they waited for goes on, and may still come:
+	 *
+	 *   read, get, write, lock    nothing of the page in question was read or changed; a read that has begun goes on, and the
+	 *   (and folio_alloc)         next call finds the page, or waits for it
+	 *   sync, truncate, punch     go on by themselves. A truncation or a hole may come about later; of errors the next sync
+	 *                             tells. Until it has ended further ones of the same file wait for it, in their own time
+	 *   close, abandon            the handle stays open: what is in flight needs it; close it again later
+	 *   resize                    as -EBUSY
+	 *
+	 * Not bounded by it: folio_file_open, and the question for the size where a file is read at its end (fstat(2)); a
+	 * program's own functions; and a write behind the end of the file that fails, which takes the zeros back that it has put before it.
+	 */
+	uint32_t timeout_ms;
 	/*
 	 * Called before folios are written back, with the largest sequence number among them
 	 * (folio_mark_dirty): an engine flushes its log up to there. On any thread that writes back, also one

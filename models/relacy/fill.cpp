@@ -97,7 +97,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 
 		if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
 			slept.reached();
-			flags = folio_wait_unlocked(found);
+			flags = folio_wait_unlocked(found, NULL);
 		}
 		if (flags & FOLIO_UPTODATE) {
 			good.reached();

@@ -8,6 +8,7 @@
 #define FOLIO_SRC_FUTEX_H
 
 #include <limits.h>
+#include <time.h>
 
 #include "model.h"
 
@@ -28,6 +29,13 @@ static inline void futex_wait(folio_u32 *word, uint32_t seen)
 
 		folio_u32_cas_relaxed(word, &seen, seen);
 	}
+}
+
+/* Time is not modelled: nobody's is up. */
+static inline bool futex_wait_until(folio_u32 *word, uint32_t seen, const struct timespec *)
+{
+	futex_wait(word, seen);
+	return true;
 }
 
 static inline void futex_wake(folio_u32 *word, int count)
