@@ -532,11 +532,18 @@ static void mend(uint64_t frame)
 	}
 }
 
+static void told(int number)
+{
+	(void)number;
+}
+
 static void setup_poison(struct worker *worker)
 {
+	struct sigaction action = {.sa_handler = told};
+
 	(void)worker;
-	/* Who has the broken page is told, and does not mind. */
-	signal(SIGBUS, SIG_IGN);
+	/* Who has the broken page is told, and may not ignore it. */
+	sigaction(SIGBUS, &action, NULL);
 }
 
 /* A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. It is taken back each time. */

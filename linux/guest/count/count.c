@@ -12,23 +12,23 @@
 #define ROUNDS 100
 
 /* The shortest of many, so that what was cold the first time does not matter. */
-#define COUNT(name, before, what)                                             \
-	do {                                                                  \
-		u64 begin, took, best = U64_MAX;                              \
-		int i;                                                        \
-                                                                              \
-		for (i = 0; i < ROUNDS; i++) {                                \
-			before;                                               \
-			barrier();                                            \
-			begin = rdtsc();                                      \
-			barrier();                                            \
-			what;                                                 \
-			barrier();                                            \
-			took = rdtsc() - begin;                               \
-			if (took < best)                                      \
-				best = took;                                  \
-		}                                                             \
-		pr_info("folio: count %s %llu\n", name, best);                \
+#define COUNT(name, before, what)                              \
+	do {                                                   \
+		u64 begin, took, best = U64_MAX;               \
+		int i;                                         \
+                                                               \
+		for (i = 0; i < ROUNDS; i++) {                 \
+			before;                                \
+			barrier();                             \
+			begin = rdtsc();                       \
+			barrier();                             \
+			what;                                  \
+			barrier();                             \
+			took = rdtsc() - begin;                \
+			if (took < best)                       \
+				best = took;                   \
+		}                                              \
+		pr_info("folio: count %s %llu\n", name, best); \
 	} while (0)
 
 /* As a caller sees it, in a function of its own: the branches on the results are not part of the count. */
