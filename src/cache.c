@@ -191,6 +191,7 @@ int folio_cache_close(struct folio_cache *cache)
 	folio_types_destroy(cache);
 	thread_cache_unregister(cache);
 	folio_ptr_store_relaxed(&cache_table[cache->pool.folios->pool], NULL);
+	pins_destroy(cache);
 	pool_destroy(&cache->pool);
 	pthread_mutex_destroy(&cache->resize_lock);
 	pthread_mutex_destroy(&cache->files_lock);

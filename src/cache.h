@@ -92,6 +92,8 @@ struct folio_cache {
 	/* Guarded by thread.c's lock. */
 	struct stats_shard *shards;
 	uint64_t ended[STATS]; /* counts of threads that ended */
+
+	folio_ptr pins; /* of a program that tells of them (pins.c); NULL until it does */
 };
 
 /* A file, once for all who have it open. Freed after a grace period: eviction finds it through a folio. */
@@ -192,6 +194,9 @@ void folio_types_init(struct folio_cache *cache);
 /* Wait until all that was queued for the reaper is released. */
 void folio_reaper_drain(struct folio_cache *cache);
 void folio_types_destroy(struct folio_cache *cache);
+
+/* pins.c: forget what the program told. */
+void pins_destroy(struct folio_cache *cache);
 
 /* resize.c: as folio_cache_resize, with the number of pages checked. */
 int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);

@@ -129,8 +129,8 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
  * folio_cache_close - give everything back.
  * @cache: not to be used afterwards, if 0 was returned. No other call on it may be running.
  *
- * Returns 0; -EBUSY while a file is open or a folio is pinned or taken (the cache stays as it was); -ESTALE
- * in a child of the process that opened it.
+ * Returns 0; -EBUSY while a file is open or a folio is pinned or taken (the cache stays as it was; folio_cache_pins
+ * says which); -ESTALE in a child of the process that opened it.
  */
 int folio_cache_close(struct folio_cache *cache);
 
@@ -152,7 +152,7 @@ int folio_cache_resize(struct folio_cache *cache, uint64_t bytes);
 
 /*
  * Statistics. Counters count from folio_cache_open; they are exact when nobody is inside a call and
- * may lag by the calls in flight otherwise.
+ * may lag by the calls in flight otherwise. How many pages are pinned nobody counts: folio_cache_pins looks.
  */
 struct folio_cache_stats {
 	size_t size;    /* set by the caller: sizeof(struct folio_cache_stats) */
@@ -523,4 +523,6 @@ static inline void *folio_owner(const struct folio *folio)
 #ifdef __cplusplus
 }
 #endif
+
+#include <folio/pins.h>
 #endif

@@ -130,15 +130,39 @@ static inline void folio_put(struct folio *folio)
 		folio_release(folio);
 }
 
+/*
+ * Of a program that is compiled with FOLIO_REF_DEBUG, for the macros that replace its calls: it took a pin there, it is
+ * about to give one back. For folio_cache_pins (pins.h). The string is not copied.
+ */
+void folio_pin_taken(const struct folio *folio, const char *file, int line);
+void folio_pin_put(const struct folio *folio);
+
 #ifdef FOLIO_REF_AT_PARAMETERS_
+/* The library's own references are no pins of a program. */
+#ifdef FOLIO_LIBRARY
+#define FOLIO_PIN_TAKEN_(folio, file, line) ((void)0)
+#define FOLIO_PIN_PUT_(folio)               ((void)0)
+#else
+#define FOLIO_PIN_TAKEN_(folio, file, line) folio_pin_taken(folio, file, line)
+#define FOLIO_PIN_PUT_(folio)               folio_pin_put(folio)
+#endif
+
 /* With FOLIO_REF_DEBUG misuse is reported with the line of the call, not with one of the lines above. */
+static inline void folio_get_at_(struct folio *folio, const char *file, int line)
+{
+	folio_ref_get_n_at_(&folio->ref, 1, file, line);
+	FOLIO_PIN_TAKEN_(folio, file, line);
+}
+
 static inline void folio_put_at_(struct folio *folio, const char *file, int line)
 {
+	/* First: afterwards the folio may be another's, who tells of a pin of his. */
+	FOLIO_PIN_PUT_(folio);
 	if (__builtin_expect(folio_ref_put_n_at_(&folio->ref, 1, file, line), 0))
 		folio_release(folio);
 }
 
-#define folio_get(folio) folio_ref_get(&(folio)->ref)
+#define folio_get(folio) folio_get_at_(folio, __FILE__, __LINE__)
 #define folio_put(folio) folio_put_at_(folio, __FILE__, __LINE__)
 #endif
 
