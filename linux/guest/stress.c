@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -411,7 +412,26 @@ static void merge(struct worker *worker)
 
 /* --- the allocator's other customers -------------------------------------------------------------------------------- */
 
-static void hugetlb(struct worker *worker)
+static void told(int number)
+{
+	(void)number;
+}
+
+/*
+ * Huge pages of the pool are not handed out while one of them breaks: 6.12 then leaves some that are marked broken and in use, which
+ * kill whoever has them and cannot be taken off line.
+ */
+static void lock_pool(int operation)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/pool-lock", O_RDWR | O_CREAT, 0600);
+	if (flock(fd, operation) < 0)
+		say("folio: stress: flock: %s", strerror(errno));
+}
+
+static void use_pool(struct worker *worker)
 {
 	uint8_t *huge;
 
@@ -428,6 +448,13 @@ static void hugetlb(struct worker *worker)
 		check(worker, huge + offset, 140, offset, LENGTH, false);
 	munmap(huge, HUGE);
 	worker->counts->useful++;
+}
+
+static void hugetlb(struct worker *worker)
+{
+	lock_pool(LOCK_EX);
+	use_pool(worker);
+	lock_pool(LOCK_UN);
 }
 
 /* Memory that comes and goes, with a content of its own, and processes that do. */
@@ -481,14 +508,27 @@ static void compact(struct worker *worker)
 	doze(100);
 }
 
+static void setup_hotplug(struct worker *worker)
+{
+	struct sigaction action = {.sa_handler = told};
+
+	(void)worker;
+	sigaction(SIGALRM, &action, NULL);
+}
+
 /* Blocks of memory go off line, which moves all that is on them, and come back. */
 static void hotplug(struct worker *worker)
 {
 	char path[64];
+	bool did;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%d/state",
 		(int)draw(worker, 8));
-	if (set(path, "offline")) {
+	/* Without a signal it tries for ever. */
+	alarm(5);
+	did = set(path, "offline");
+	alarm(0);
+	if (did) {
 		doze(20);
 		while (!set(path, "online_movable") && !set(path, "online") &&
 			!__atomic_load_n(stop, __ATOMIC_RELAXED))
@@ -532,11 +572,6 @@ static void mend(uint64_t frame)
 	}
 }
 
-static void told(int number)
-{
-	(void)number;
-}
-
 static void setup_poison(struct worker *worker)
 {
 	struct sigaction action = {.sa_handler = told};
@@ -546,54 +581,74 @@ static void setup_poison(struct worker *worker)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-/* A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. It is taken back each time. */
-static void poison(struct worker *worker)
+#define KPF_BUDDY (UINT64_C(1) << 10)
+#define KPF_MMAP  (UINT64_C(1) << 11)
+
+/* Breaks a frame if, looked at once more by the kernel, its flags are still such: it may have become somebody else's. */
+static bool corrupt(uint64_t frame, uint64_t mask, uint64_t flags)
 {
-	size_t length = PAGE;
-	int kind = draw(worker, 5);
+	bool did;
+
+	set("/sys/kernel/debug/hwpoison/corrupt-filter-flags-mask", "%llu",
+		(unsigned long long)mask);
+	set("/sys/kernel/debug/hwpoison/corrupt-filter-flags-value", "%llu",
+		(unsigned long long)flags);
+	set("/sys/kernel/debug/hwpoison/corrupt-filter-enable", "1");
+	did = set("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", (unsigned long long)frame);
+	set("/sys/kernel/debug/hwpoison/corrupt-filter-enable", "0");
+	return did;
+}
+
+/*
+ * A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. Small ones are taken back. Huge ones are
+ * not, as 6.12 unpoisons them under who maps them; they are dissolved, which loses 4 KiB each, and end after some.
+ */
+static void break_frame(struct worker *worker, int kind)
+{
+	size_t length = kind >= 3 ? HUGE : PAGE;
 	uint64_t frame;
 	uint8_t *memory;
 
 	if (!kind) {
 		frame = draw(worker, 1u << 18);
-		/* KPF_BUDDY */
-		if (flags_of(frame) >> 10 & 1 && set("/sys/kernel/debug/hwpoison/corrupt-pfn",
-							 "%llu", (unsigned long long)frame)) {
+		if (flags_of(frame) & KPF_BUDDY && corrupt(frame, KPF_BUDDY, KPF_BUDDY)) {
 			worker->counts->useful++;
 			mend(frame);
 		}
-		doze(20);
 		return;
 	}
-	if (kind >= 3)
-		length = HUGE;
 	memory = map(length, kind >= 3 ? MAP_HUGETLB | MAP_POPULATE : 0);
 	if (!memory)
 		return;
 	fill(memory, 160, 0, PAGE, 1);
 	frame = frame_of(memory);
-	switch (kind) {
-	case 1:
+	if (kind == 1) {
 		/* The page moves elsewhere; its content stays. */
-		if (!madvise(memory, PAGE, MADV_SOFT_OFFLINE))
-			worker->counts->useful++;
+		worker->counts->useful += !madvise(memory, PAGE, MADV_SOFT_OFFLINE);
 		check(worker, memory, 160, 0, PAGE, false);
-		break;
-	case 2:
-	case 3:
-		if (!madvise(memory, PAGE, MADV_HWPOISON))
-			worker->counts->useful++;
-		break;
-	default:
-		break;
+	} else if (kind < 4) {
+		worker->counts->useful += !madvise(memory, PAGE, MADV_HWPOISON);
 	}
 	munmap(memory, length);
-	if (kind == 4 &&
-		set("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", (unsigned long long)frame))
-		worker->counts->useful++;
-	if (frame)
+	if (kind == 4)
+		worker->counts->useful += frame && corrupt(frame, KPF_MMAP, 0);
+	else if (kind < 3 && frame)
 		mend(frame);
+}
+
+static void poison(struct worker *worker)
+{
+	static int huge_left = 64;
+	int kind = draw(worker, huge_left > 0 ? 5 : 3);
+
 	doze(20);
+	if (kind >= 3) {
+		lock_pool(LOCK_EX);
+		huge_left--;
+	}
+	break_frame(worker, kind);
+	if (kind >= 3)
+		lock_pool(LOCK_UN);
 }
 
 /* --- memory of a device: struct pages that are set up when it comes -------------------------------------------------- */
@@ -644,7 +699,7 @@ static const struct actor actors[] = {
 	{"churn", NULL, churn, 1},
 	{"page-idle", NULL, idle, 1},
 	{"compact", NULL, compact, 1},
-	{"hotplug", NULL, hotplug, 1},
+	{"hotplug", setup_hotplug, hotplug, 1},
 	{"hwpoison", setup_poison, poison, 1},
 	{"device", setup_device, use_device, 1},
 };
@@ -713,12 +768,38 @@ static uint64_t total(const struct counts *counts, size_t n, size_t field)
 	return sum;
 }
 
+static const char *name_of(const pid_t *pids, const size_t *first, pid_t pid)
+{
+	for (size_t i = 0; i < ACTORS; i++) {
+		for (size_t process = first[i]; process < first[i + 1]; process++) {
+			if (pids[process] == pid)
+				return actors[i].name;
+		}
+	}
+	return "somebody";
+}
+
+/* Where in the kernel a process is that does not come to its end. */
+static void show_stack(const char *name, pid_t pid)
+{
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stack", (int)pid);
+	file = fopen(path, "r");
+	say("folio: stuck: %s", name);
+	while (file && fgets(line, sizeof(line), file))
+		say("  %.*s", (int)strcspn(line, "\n"), line);
+	if (file)
+		fclose(file);
+}
+
 uint64_t stress(unsigned int seconds, uint64_t seed)
 {
 	struct counts *counts =
 		mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	size_t first[ACTORS + 1], processes = 0;
-	pid_t child;
+	pid_t pids[64], child;
 	int status;
 
 	stop = (bool *)counts + 15 * PAGE;
@@ -726,7 +807,8 @@ uint64_t stress(unsigned int seconds, uint64_t seed)
 	for (size_t i = 0; i < ACTORS; i++) {
 		first[i] = processes;
 		for (int number = 0; number < actors[i].processes; number++, processes++) {
-			if (!fork())
+			pids[processes] = fork();
+			if (!pids[processes])
 				work(&actors[i], &counts[processes], number,
 					(seed + 1) * UINT64_C(0x9e3779b97f4a7c15) ^
 						((processes + 1) << 32));
@@ -743,9 +825,19 @@ uint64_t stress(unsigned int seconds, uint64_t seed)
 					counts, processes, offsetof(struct counts, wrong)));
 	}
 	__atomic_store_n(stop, true, __ATOMIC_RELAXED);
-	while ((child = wait(&status)) > 0) {
-		if (!WIFEXITED(status) || WEXITSTATUS(status))
-			say("folio: died: process %d, status 0x%x", (int)child, status);
+	for (int waited = 0, left = processes; left; waited++) {
+		while ((child = waitpid(-1, &status, WNOHANG)) > 0) {
+			left--;
+			if (!WIFEXITED(status) || WEXITSTATUS(status))
+				say("folio: died: %s, status 0x%x", name_of(pids, first, child),
+					status);
+		}
+		/* A second is much; what takes longer is shown. */
+		for (size_t i = 0; waited == 200 && i < processes; i++) {
+			if (!kill(pids[i], 0))
+				show_stack(name_of(pids, first, pids[i]), pids[i]);
+		}
+		doze(100);
 	}
 	for (size_t i = 0; i < ACTORS; i++) {
 		const struct counts *of = &counts[first[i]];
