@@ -37,24 +37,24 @@ static int check(struct folio_cache_params *params)
 	return 0;
 }
 
-static uint32_t readahead_pages(const struct folio_cache_params *params)
+void cache_set_readahead(struct folio_cache *cache, uint64_t pages)
 {
-	uint64_t bytes = params->readahead;
+	uint64_t wanted = cache->readahead_wanted;
 
-	if (params->flags & FOLIO_CACHE_NO_READAHEAD)
-		return 0;
+	if (cache->flags & FOLIO_CACHE_NO_READAHEAD)
+		return;
 	/*
 	 * Two windows are in memory for each stream, the one being read and the one ahead; they stay well inside
 	 * the small queue, a tenth of the budget.
 	 */
-	if (!bytes) {
-		bytes = params->bytes / 32;
-		if (bytes > READAHEAD_BYTES_MAX)
-			bytes = READAHEAD_BYTES_MAX;
+	if (!wanted) {
+		wanted = pages / 32;
+		if (wanted > READAHEAD_BYTES_MAX >> FOLIO_PAGE_SHIFT)
+			wanted = READAHEAD_BYTES_MAX >> FOLIO_PAGE_SHIFT;
 	}
-	if (bytes > params->bytes / 4)
-		bytes = params->bytes / 4;
-	return (uint32_t)(bytes >> FOLIO_PAGE_SHIFT);
+	if (wanted > pages / 4)
+		wanted = pages / 4;
+	folio_u32_store_relaxed(&cache->readahead_pages, (uint32_t)wanted);
 }
 
 /*
@@ -99,10 +99,18 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 		return -ENOMEM;
 	memset(cache, 0, sizeof(*cache));
 	cache->flags = params->flags;
-	cache->readahead_pages = readahead_pages(params);
+	cache->readahead_wanted =
+		params->readahead ? (params->readahead + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT
+				  : 0;
 	cache->timeout_ms = params->timeout_ms;
 	depth = params->io_depth ? params->io_depth : IO_DEPTH_DEFAULT;
 	folio_u32_store_relaxed(&cache->room, depth);
+	/*
+	 * Room is given back inside of complete, and a backend counts a request until that, or a batch of them, has returned. Twice
+	 * the requests that there may be: nobody finds the backend full for what has completed.
+	 */
+	if (cache->timeout_ms)
+		depth *= 2;
 	budget_init(&cache->tree_budget, params->bytes_max >> FOLIO_PAGE_SHIFT);
 	cache->out = POOL_NONE;
 	pthread_mutex_init(&cache->files_lock, NULL);
@@ -141,7 +149,8 @@ int folio_cache_open(const struct folio_cache_params *given, struct folio_cache 
 	r = evict_create(cache);
 	if (r)
 		goto destroy_writeback;
-	r = resize_pages(cache, params->bytes >> FOLIO_PAGE_SHIFT, cache->shard_spare);
+	folio_u64_store_relaxed(&cache->pages, cache->pool.pages);
+	r = resize_pages(cache, params->bytes >> FOLIO_PAGE_SHIFT, false, cache->shard_spare);
 	if (r)
 		goto destroy_evict;
 	*result = cache;

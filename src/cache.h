@@ -7,6 +7,7 @@
  *   cache->resize_lock      the budget
  *   cache->files_lock       opening and closing of files
  *   file->streams.lock      one handle's read-ahead
+ *   inode->late             the turn of a call that may go on by itself (wait.c)
  *   inode->map_lock         which pages a file has: shared by who writes, alone who truncates or punches
  *   inode->size_lock        who makes the file longer
  *   inode->sync_lock        asking the device to sync
@@ -54,11 +55,13 @@ struct folio_cache {
 	const struct folio_io_ops *io;
 	void *io_context;
 	uint32_t flags;
-	uint32_t readahead_pages; /* largest window */
+	uint64_t readahead_wanted; /* the program's, pages; 0: by the budget */
 	struct tree_budget tree_budget;
 	struct stats_shard *shard_spare; /* of threads for which no memory was left */
 	uint32_t timeout_ms;             /* for which a call waits; 0: for ever */
 	folio_u32 room; /* with timeout_ms: requests that the backend takes without waiting */
+
+	folio_u32 readahead_pages; /* largest window; follows from the budget */
 
 	struct pool pool;
 	struct evict evict;
@@ -71,9 +74,7 @@ struct folio_cache {
 	folio_u64
 		pages; /* the budget: of the pool's, those that are in use; changed under resize_lock */
 	pthread_mutex_t resize_lock;
-	uint64_t
-		pages_out; /* of the pool's, the rest; guarded by resize_lock, as is the list of them */
-	uint32_t out;
+	uint32_t out; /* of the pool's, the rest: a list, guarded by resize_lock */
 
 	/* A program's types: appended under types_lock, then published by types_count. */
 	pthread_mutex_t types_lock;
@@ -198,8 +199,12 @@ void folio_types_destroy(struct folio_cache *cache);
 /* pins.c: forget what the program told. */
 void pins_destroy(struct folio_cache *cache);
 
-/* resize.c: as folio_cache_resize, with the number of pages checked. */
-int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
+/* The budget is @pages from now on: cache->readahead_pages. */
+void cache_set_readahead(struct folio_cache *cache, uint64_t pages);
+
+/* resize.c: as folio_cache_resize, with the number of pages checked. Unless @touched what is taken out never had memory. */
+int resize_pages(
+	struct folio_cache *cache, uint64_t pages, bool touched, struct stats_shard *shard);
 
 /*
  * wait.c: calls that end in time. Where folio_cache_params.timeout_ms is set, a call has a point of time, until (NULL: none; for what that
@@ -247,8 +252,8 @@ void room_give(struct folio_cache *cache);
 int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct stats_shard *shard, struct inode **inode);
 void inode_put(struct inode *inode, struct stats_shard *shard);
-/* Wait until what nobody waits for has ended: it goes through the handle. */
-void inode_drain(struct inode *inode);
+/* Wait until what nobody waits for has ended: it goes through the handle. Or until @until. */
+void inode_drain(struct inode *inode, const struct timespec *until);
 
 /*
  * I/O in flight that the inode has to outlive. The inode may be gone after the end; its address is good enough to wake
@@ -384,6 +389,8 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  */
 #define FILL_ENDED 4096 /* no errno: the file ends before the page, by now */
 #define FILL_AGAIN 4097 /* of file.c: it was changed meanwhile, to be looked up again */
+#define FILL_LATE \
+	4098 /* there was no room for the read in the time of who would have made it: of a folio only */
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
 	struct stats_shard *shard, struct folio **folio);
 

@@ -294,7 +294,8 @@ static __attribute__((noinline)) void read_ahead(
 	struct fill_batch batch = {.cache = file->cache};
 	uint64_t start, end, eof;
 
-	if (!streams_mark(&file->streams, index, file->cache->readahead_pages, &start, &end))
+	if (!streams_mark(&file->streams, index,
+		    folio_u32_load_relaxed(&file->cache->readahead_pages), &start, &end))
 		return;
 	eof = size_pages(folio_u64_load_acquire(&inode->size));
 	if (end > eof)
@@ -336,7 +337,8 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	uint64_t sync_end;
 	int r = -EAGAIN;
 
-	window = streams_miss(&file->streams, index, pages, cache->readahead_pages);
+	window = streams_miss(
+		&file->streams, index, pages, folio_u32_load_relaxed(&cache->readahead_pages));
 	if (window.end > eof)
 		window.end = eof;
 	if (window.demand_end > eof)
@@ -389,7 +391,9 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 	struct folio *folio;
 	uint32_t flags;
 	int r = -EEXIST;
+	bool late;
 
+again:
 	for (;;) {
 		uint32_t seen = evict_progress(evict);
 		bool held;
@@ -426,12 +430,17 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 		*result = folio;
 		return 0;
 	}
-	/* It failed while we had it: its error is ours. Or it is still locked. */
+	/* It failed while we had it: its error is ours, unless that was another's time. Or it is still locked. */
+	late = flags & FOLIO_ERROR && folio->error == FILL_LATE;
 	r = nowait ? -EAGAIN : -ETIMEDOUT;
-	if (flags & FOLIO_ERROR)
+	if (flags & FOLIO_ERROR && !late)
 		r = -(int)folio->error;
 	folio_put(folio);
 	evict_busy_end(evict);
+	if (late && !nowait && !time_is_up(until)) {
+		r = -EEXIST;
+		goto again;
+	}
 miss:
 	stats_add(shard, STAT_MISSES, 1);
 	return r == -EEXIST ? -ETIMEDOUT : r;
@@ -492,6 +501,12 @@ struct folio *file_hit(struct folio_file *file, uint64_t index)
 
 /* ---- the public face ---- */
 
+static void free_file(struct folio_file *file)
+{
+	streams_destroy(&file->streams);
+	free(file);
+}
+
 int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct folio_file **result)
 {
@@ -534,7 +549,11 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 		/* Waited for, as open(2) would: nobody has the handle yet who could close it when it goes on. */
 		r = file_truncate(file, 0, shard);
 		if (r) {
-			folio_file_close(file);
+			pthread_mutex_lock(&cache->files_lock);
+			inode_put(file->inode, shard);
+			cache->files_open--;
+			pthread_mutex_unlock(&cache->files_lock);
+			free_file(file);
 			return r;
 		}
 	}
@@ -542,36 +561,30 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	return 0;
 }
 
-static void free_file(struct folio_file *file)
-{
-	streams_destroy(&file->streams);
-	free(file);
-}
-
-/* Write all of a file, and wait for what is in flight. */
-static int settle_late(
+static int clean_late(
 	struct folio_file *file, const struct late_args *args, struct stats_shard *shard)
 {
-	struct inode *inode = file->inode;
-	int r = inode->write_handle ? writeback_clean(inode, shard) : 0;
-
-	inode_drain(inode);
-	return r;
+	return writeback_clean(file->inode, shard);
 }
 
-/*
- * Is there nothing to wait for in a file that only the caller has open, and no call goes on by itself? Then there will be nothing: the
- * thread of write-back, who alone could begin something, has left it. files_lock is held.
- */
-static bool is_settled(struct inode *inode, bool abandon)
+static bool is_dirty(struct inode *inode)
 {
 	bool dirty;
 
 	tree_lock(&inode->tree);
 	dirty = inode->pages_dirty > 0;
 	tree_unlock(&inode->tree);
+	return dirty;
+}
+
+/*
+ * Is nothing in flight in a file that only the caller has open, and no call goes on by itself? Then nothing will be: the thread of
+ * write-back, who alone could begin something, has left it. files_lock is held.
+ */
+static bool is_settled(struct inode *inode)
+{
 	/* acquire: pairs with inode_io_end. */
-	return (!dirty || abandon) && !(folio_u32_load_acquire(&inode->fills) & ~INODE_CLOSING) &&
+	return !(folio_u32_load_acquire(&inode->fills) & ~INODE_CLOSING) &&
 	       (!inode->write_handle || writeback_leave(inode, false));
 }
 
@@ -582,29 +595,39 @@ static int close_in_time(struct folio_file *file, bool abandon, const struct tim
 	const struct late_args args = {.flags = 0};
 	struct folio_cache *cache = file->cache;
 	struct inode *inode = file->inode;
+	bool tried = false;
 	int r = 0;
 
 	while (lock_until(&cache->files_lock, until)) {
 		/* acquire: pairs with the end of a call that went on by itself, with this very handle perhaps. */
-		bool late = folio_u32_load_acquire(&inode->late);
-		bool settled = !late && (inode->opens > 1 || is_settled(inode, abandon));
+		bool late = folio_u32_load_acquire(&inode->late), last = inode->opens == 1;
+		bool dirty = last && is_dirty(inode), drop = abandon && tried;
+		bool closed = !late && (!last || ((!dirty || drop) && is_settled(inode)));
 
-		if (settled) {
+		if (closed) {
 			inode_put(inode, shard);
 			cache->files_open--;
 		}
 		pthread_mutex_unlock(&cache->files_lock);
-		if (settled) {
+		if (closed) {
 			free_file(file);
-			return r;
+			/* What was dropped could not be written. The handle is gone: that the device was not in time says another word. */
+			if (!dirty)
+				return 0;
+			return r == -ETIMEDOUT ? -EIO : r;
 		}
-		if (late)
+		if (late) {
 			futex_wait_until(&inode->late, 1, until);
-		else
-			r = late_call(file, settle_late, &args, until, shard);
+		} else if (dirty && !drop) {
+			r = late_call(file, clean_late, &args, until, shard);
+			tried = true;
+		} else {
+			inode_drain(inode, until);
+			writeback_pass(inode, until);
+		}
 		if (time_is_up(until))
 			break;
-		if (r && !abandon)
+		if (r && (!abandon || r == -ENOMEM))
 			return r;
 	}
 	return -ETIMEDOUT;

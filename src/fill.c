@@ -178,6 +178,13 @@ static void fill_ask(struct fill *fill)
 	fill->disk_size = folio_u64_load_acquire(&fill->inode->disk_size);
 }
 
+/* It is about to be handed to the backend. */
+static void fill_count(const struct fill *fill, struct stats_shard *shard)
+{
+	stats_add(shard, STAT_FILLS, 1);
+	stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
+}
+
 /* Where the folio's pages are, for those who copy. */
 static void give_hints(const struct inode *inode, const struct folio *folio)
 {
@@ -329,7 +336,7 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 		else
 			r = fill_end_folio(inode, folio, done, size, fill->disk_size);
 		done -= done < bytes ? done : bytes;
-		failed = failed || (r && r != -FILL_ENDED);
+		failed = failed || (r && r != -FILL_ENDED && r != -FILL_LATE);
 		if (i == 0)
 			first = r;
 		if (i > 0 || !keep || r) {
@@ -357,9 +364,9 @@ static void fill_complete(struct folio_io_request *request, ssize_t result)
 	shard = thread_enter(cache, cache->id);
 	if (!shard)
 		shard = cache->shard_spare;
+	room_give(cache);
 	fill_end(fill, result, false, shard);
 	free(fill);
-	room_give(cache);
 	inode_io_end(inode);
 }
 
@@ -407,8 +414,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 		}
 		fill_ask(fill);
 		inode_io_begin(inode);
-		stats_add(shard, STAT_FILLS, 1);
-		stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
+		fill_count(fill, shard);
 		index += fill->pages;
 		added += fill->pages;
 		batch->request[batch->count++] = &fill->request;
@@ -438,8 +444,6 @@ static void fill_rest(struct fill *fill, uint64_t end, struct stats_shard *shard
 {
 	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
 	fill_ask(fill);
-	stats_add(shard, STAT_FILLS, 1);
-	stats_add(shard, STAT_FILL_BYTES, fill->pages << FOLIO_PAGE_SHIFT);
 }
 
 /* As fill_sync, but the backend does it, and the caller waits for the folio as any other reader would, or leaves it. */
@@ -462,10 +466,11 @@ static int fill_late(struct inode *inode, uint64_t index, uint64_t end,
 	fill_rest(fill, end, shard);
 	/* Room after memory: who waits for memory has nothing that write-back waits for. */
 	if (!room_take(cache, true, until)) {
-		fill_end(fill, -ETIMEDOUT, false, shard);
+		fill_end(fill, -FILL_LATE, false, shard);
 		free(fill);
 		return -ETIMEDOUT;
 	}
+	fill_count(fill, shard);
 	/* The filler's own goes when the read has ended. */
 	*folio = fill->folio[0];
 	folio_ref_get(&(*folio)->ref);
@@ -493,6 +498,7 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct ti
 	if (r)
 		return r;
 	fill_rest(&fill, end, shard);
+	fill_count(&fill, shard);
 	result = cache->io->read(
 		cache->io_context, inode->handle, fill.iov, fill.count, fill.request.offset);
 	r = fill_end(&fill, result, true, shard);

@@ -356,14 +356,15 @@ close:
 	return r;
 }
 
-void inode_drain(struct inode *inode)
+void inode_drain(struct inode *inode, const struct timespec *until)
 {
 	uint32_t fills;
 
 	folio_u32_fetch_or_relaxed(&inode->fills, INODE_CLOSING);
 	/* acquire: pairs with inode_io_end, also where nothing was in flight any more: the bit continues what it released. */
 	while ((fills = folio_u32_load_acquire(&inode->fills)) != INODE_CLOSING)
-		futex_wait(&inode->fills, fills);
+		if (!futex_wait_until(&inode->fills, fills, until))
+			break;
 }
 
 void inode_io_end(struct inode *inode)
@@ -397,7 +398,7 @@ void inode_put(struct inode *inode, struct stats_shard *shard)
 	*at = inode->next;
 	if (inode->write_handle)
 		writeback_leave(inode, true);
-	inode_drain(inode);
+	inode_drain(inode, NULL);
 	FOLIO_PAUSE(drop_drained, NULL);
 	inode_discard(inode, 0, UINT64_MAX, shard);
 	cache->io->close(cache->io_context, inode->handle);

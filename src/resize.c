@@ -15,25 +15,25 @@
 
 #include "cache.h"
 
-/* What depends on the budget. */
-static void set_budget(struct folio_cache *cache, uint64_t pages)
-{
-	folio_u64_store_relaxed(&cache->pages, pages);
-	evict_set_budget(cache, pages);
-	writeback_set_budget(cache, pages);
-}
-
-/* resize_lock is held. */
+/* resize_lock is held, here and below. */
 static uint64_t pages_in(const struct folio_cache *cache)
 {
-	return cache->pool.pages - cache->pages_out;
+	return folio_u64_load_relaxed(&cache->pages);
+}
+
+/* What depends on the budget. */
+static void set_limits(struct folio_cache *cache, uint64_t pages)
+{
+	evict_set_budget(cache, pages);
+	writeback_set_budget(cache, pages);
+	cache_set_readahead(cache, pages);
 }
 
 static void push(struct folio_cache *cache, struct folio *folio)
 {
 	folio->next = cache->out;
 	cache->out = pool_page(&cache->pool, folio);
-	cache->pages_out += UINT64_C(1) << folio->order;
+	folio_u64_store_relaxed(&cache->pages, pages_in(cache) - (UINT64_C(1) << folio->order));
 }
 
 static struct folio *pop(struct folio_cache *cache)
@@ -41,24 +41,42 @@ static struct folio *pop(struct folio_cache *cache)
 	struct folio *folio = pool_folio(&cache->pool, cache->out);
 
 	cache->out = folio->next;
-	cache->pages_out -= UINT64_C(1) << folio->order;
+	folio_u64_store_relaxed(&cache->pages, pages_in(cache) + (UINT64_C(1) << folio->order));
 	return folio;
 }
 
-/* Take up to @pages, more than 0, out of use. 0 or -errno. */
-static int take_out(struct folio_cache *cache, uint64_t pages, const struct timespec *until,
-	struct stats_shard *shard)
+/*
+ * Pages to take out, @pages at most: free ones, as large as they lie; else such as can be made free, one or a few at a time, which
+ * are never larger than a smaller budget bears.
+ */
+static int find(struct folio_cache *cache, uint64_t pages, const struct timespec *until,
+	struct stats_shard *shard, struct folio **folio)
 {
-	unsigned order = FOLIO_ORDER_MAX;
-	struct folio *folio;
+	unsigned order = FOLIO_ORDER_MAX, at;
 	int r;
 
 	while (UINT64_C(1) << order > pages)
 		order--;
-	r = evict_alloc(cache, &order, true, EVICT_WAIT, until, shard, &folio);
+	for (at = order + 1; at-- > 0;) {
+		unsigned wanted = at;
+
+		if (!evict_alloc(cache, &wanted, false, EVICT_NOTHING, NULL, shard, folio))
+			return 0;
+	}
+	r = evict_alloc(cache, &order, true, EVICT_WAIT, until, shard, folio);
+	return r == -ENOMEM ? -EBUSY : r;
+}
+
+/* Take up to @pages, more than 0, out of use. 0 or -errno. */
+static int take_out(struct folio_cache *cache, uint64_t pages, bool touched,
+	const struct timespec *until, struct stats_shard *shard)
+{
+	struct folio *folio;
+	int r = find(cache, pages, until, shard, &folio);
+
 	if (r)
-		return r == -ENOMEM ? -EBUSY : r;
-	if (madvise(folio->data, folio_size(folio), MADV_DONTNEED))
+		return r;
+	if (touched && madvise(folio->data, folio_size(folio), MADV_DONTNEED))
 		r = -errno;
 	if (r)
 		pool_free(&cache->pool, folio);
@@ -87,7 +105,7 @@ static void give_back(struct folio_cache *cache, uint64_t pages)
 	}
 }
 
-int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
+int resize_pages(struct folio_cache *cache, uint64_t pages, bool touched, struct stats_shard *shard)
 {
 	struct timespec time;
 	const struct timespec *until = wait_limit(cache, &time);
@@ -98,11 +116,13 @@ int resize_pages(struct folio_cache *cache, uint64_t pages, struct stats_shard *
 	if (pages > pages_in(cache))
 		give_back(cache, pages - pages_in(cache));
 	/* First: what is wanted for less memory is written and evicted by the limits for less. */
-	set_budget(cache, pages);
+	set_limits(cache, pages);
 	while (!r && pages_in(cache) > pages)
-		r = take_out(cache, pages_in(cache) - pages, until, shard);
+		r = time_is_up(until)
+			    ? -ETIMEDOUT
+			    : take_out(cache, pages_in(cache) - pages, touched, until, shard);
 	if (r)
-		set_budget(cache, pages_in(cache));
+		set_limits(cache, pages_in(cache));
 	pthread_mutex_unlock(&cache->resize_lock);
 	return r;
 }
@@ -118,5 +138,5 @@ int folio_cache_resize(struct folio_cache *cache, uint64_t bytes)
 		return thread_error(cache);
 	if (bytes >> FOLIO_PAGE_SHIFT > cache->pool.pages)
 		return -EINVAL;
-	return resize_pages(cache, bytes >> FOLIO_PAGE_SHIFT, shard);
+	return resize_pages(cache, bytes >> FOLIO_PAGE_SHIFT, true, shard);
 }

@@ -109,6 +109,9 @@ bool room_take(struct folio_cache *cache, bool wait, const struct timespec *unti
 			if (folio_u32_cas_relaxed(&cache->room, &room, room - 1))
 				return true;
 		} else if (!wait || !futex_wait_until(&cache->room, 0, until)) {
+			/* The wake may have been for somebody who waits still. */
+			if (wait && folio_u32_load_relaxed(&cache->room))
+				futex_wake(&cache->room, 1);
 			return false;
 		} else {
 			room = folio_u32_load_relaxed(&cache->room);

@@ -592,6 +592,17 @@ bool writeback_leave(struct inode *inode, bool wait)
 	return left;
 }
 
+void writeback_pass(struct inode *inode, const struct timespec *until)
+{
+	struct writeback *writeback = &inode->cache->writeback;
+
+	pthread_mutex_lock(&writeback->lock);
+	while (writeback->current == inode)
+		if (!cond_wait_until(&writeback->change, &writeback->lock, until))
+			break;
+	pthread_mutex_unlock(&writeback->lock);
+}
+
 void writeback_set_budget(struct folio_cache *cache, uint64_t budget)
 {
 	struct writeback *writeback = &cache->writeback;

@@ -126,5 +126,7 @@ int writeback_tell(struct inode *inode, uint32_t begin, uint32_t *told);
 
 /* Nobody marks folios of it any more: out of the thread's list. Waits for the thread; without @wait false if it would. */
 bool writeback_leave(struct inode *inode, bool wait);
+/* Wait until the thread is not at the inode, or until @until. */
+void writeback_pass(struct inode *inode, const struct timespec *until);
 
 #endif

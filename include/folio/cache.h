@@ -91,10 +91,12 @@ struct folio_cache_params {
 	 *   sync, truncate, punch     go on by themselves. A truncation or a hole may come about later; of errors the next sync
 	 *                             tells. Until it has ended further ones of the same file wait for it, in their own time
 	 *   close, abandon            the handle stays open: what is in flight needs it; close it again later
-	 *   resize                    as -EBUSY
+	 *   resize                    the budget is as small as it could be made
 	 *
-	 * Not bounded by it: folio_file_open, and the question for the size where a file is read at its end (fstat(2)); a
-	 * program's own functions; and a write behind the end of the file that fails, which takes the zeros back that it has put before it.
+	 * Not bounded by it: what is asked of the system on the calling thread (folio_file_open, folio_file_revalidate, the question
+	 * for the size where a file is read at its end: open(2), fstat(2); close(2) of what nobody has open any more); a program's own
+	 * functions; folio_cache_close; and a write behind the end of the file that fails, which takes the zeros back that it has put
+	 * before it.
 	 */
 	uint32_t timeout_ms;
 	/*
@@ -145,7 +147,7 @@ int folio_cache_close(struct folio_cache *cache);
  * it needs memory, and khugepaged may fill one up again (its max_ptes_none); FOLIO_CACHE_NO_HUGE_PAGES keeps both away.
  *
  * Returns 0; -EINVAL; -EBUSY when what is left is pinned, or dirty and cannot be written: the budget is then as small as it could
- * be made (folio_cache_stats.pages), try again; -ESTALE; -ENOMEM when the thread cannot be made known; or the errno of madvise(2), which
+ * be made (folio_cache_stats.pages), try again; -ETIMEDOUT, likewise; -ESTALE; -ENOMEM when the thread cannot be made known; or the errno of madvise(2), which
  * gives nothing back of memory that the program has locked (mlockall(2)).
  */
 int folio_cache_resize(struct folio_cache *cache, uint64_t bytes);
@@ -270,8 +272,8 @@ ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t
 /**
  * folio_file_read_nowait - as folio_file_read, without waiting for the device.
  *
- * Stops before the first page that is not there, having started to read it. Returns -EAGAIN when nothing
- * could be copied.
+ * Stops before the first page that is not there, having started to read it (with folio_cache_params.timeout_ms: if there is room for one
+ * more request). Returns -EAGAIN when nothing could be copied.
  */
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 
@@ -319,7 +321,7 @@ struct folio_range {
  * @count: how many.
  *
  * All reads are handed to the system together where it can. Does not wait for them, but may wait for room
- * when more than io_depth are in flight. Memory that cannot be had ends it early without an error: prefetch
+ * when more than io_depth are in flight (with folio_cache_params.timeout_ms it ends there). Memory that cannot be had ends it early without an error: prefetch
  * is a hint. One call starts half of the cache's page frames at most, and stops there: of more, the last pages
  * would push out the first before they are read.
  *

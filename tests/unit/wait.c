@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "cache-test.h"
+#include "io.h"
 
 #define TIMEOUT_MS 20
 
@@ -16,6 +17,7 @@ struct device {
 	pthread_cond_t change;
 	bool stopped;
 	bool refuses; /* to write */
+	bool uncut;   /* refuses to truncate */
 	unsigned held;
 	struct folio_io_request *first, **last;
 };
@@ -87,6 +89,8 @@ static int device_sync(void *context, void *handle, unsigned flags)
 static int device_truncate(void *context, void *handle, uint64_t size)
 {
 	answer(context);
+	if (((struct device *)context)->uncut)
+		return -EIO;
 	return folio_io_threads.truncate(NULL, handle, size);
 }
 
@@ -202,7 +206,8 @@ static void world_end(struct world *world)
 
 	UNTIL_IN_TIME(folio_file_close(world->file));
 	assert_int_equal(r, 0);
-	assert_int_equal(cache_stats(world->cache).pages_free, pages);
+	/* The evictor may hold a page for a moment that its file has let go of. */
+	wait_until(cache_stats(world->cache).pages_free == pages);
 	assert_int_equal(folio_cache_close(world->cache), 0);
 	close(world->fd);
 	unlink(world->path);
@@ -437,6 +442,131 @@ static void test_close(void **state)
 	world_end(&world);
 }
 
+/* Who gives a file up has its pages written, or is told why not. */
+static void test_abandon(void **state)
+{
+	struct folio_file *other;
+	struct world world;
+	int r;
+
+	(void)state;
+	world_begin(&world, 128, 128);
+	write_page(&world, 3, 1003);
+	UNTIL_IN_TIME(folio_file_abandon(world.file));
+	assert_int_equal(r, 0);
+	check_file(&world, 3, 1003);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &world.file), 0);
+	write_page(&world, 3, 1004);
+	world.device.refuses = true;
+	/* Others have it open. */
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &other), 0);
+	UNTIL_IN_TIME(folio_file_abandon(other));
+	assert_int_equal(r, 0);
+	UNTIL_IN_TIME(folio_file_abandon(world.file));
+	assert_int_equal(r, -EIO);
+	check_file(&world, 3, 1003);
+	world.device.refuses = false;
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &world.file), 0);
+	world_end(&world);
+}
+
+/* An open that fails leaves nothing open, also beside a call that goes on. */
+static void test_open_fails(void **state)
+{
+	struct folio_file *other;
+	struct world world;
+
+	(void)state;
+	world_begin(&world, 128, 128);
+	write_page(&world, 3, 1003);
+	device_stop(&world.device);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), -ETIMEDOUT);
+	wait_held(&world.device, 1);
+	world.device.uncut = true;
+	device_go(&world.device);
+	assert_int_equal(
+		folio_file_open(world.cache, world.path, O_RDWR | O_TRUNC, 0, &other), -EIO);
+	assert_int_equal(world.cache->files_open, 1);
+	world.device.uncut = false;
+	world_end(&world);
+}
+
+/* The library's own backend, with a pipe in the place of the file: it answers when something is written. */
+#define SLOW_DEPTH 16
+
+struct slow {
+	struct folio_file *file;
+	folio_u32 next, back;
+};
+
+static void *slow_reader(void *arg)
+{
+	struct slow *slow = arg;
+	uint64_t index = 4001 + 2 * folio_u32_fetch_add_relaxed(&slow->next, 1);
+	char buf[100];
+	ssize_t r = folio_file_read(slow->file, buf, sizeof(buf), index * PAGE);
+
+	assert_true(r == -ETIMEDOUT || r == sizeof(buf));
+	folio_u32_fetch_add_relaxed(&slow->back, 1);
+	return NULL;
+}
+
+static void test_room(void **state)
+{
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = 2048 * PAGE,
+		.flags = FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD,
+		.io_depth = SLOW_DEPTH,
+		.io = &folio_io_uring,
+		.timeout_ms = TIMEOUT_MS,
+	};
+	char path[] = "folio-wait-XXXXXX", buf[100], *answers = calloc(SLOW_DEPTH, PAGE);
+	int fd = mkstemp(path), end[2], r, held;
+	struct folio_cache *cache;
+	struct slow slow = {NULL};
+	pthread_t thread[4];
+	unsigned round, i;
+
+	(void)state;
+	assert_true(answers && fd >= 0 && ftruncate(fd, (off_t)(20000 * PAGE)) == 0);
+	r = folio_cache_open(&params, &cache);
+	if (r) {
+		printf("# no io_uring here: %d\n", r);
+		goto out;
+	}
+	assert_int_equal(folio_file_open(cache, path, O_RDONLY, 0, &slow.file), 0);
+	assert_int_equal(pipe(end), 0);
+	/* The descriptor stays the backend's; what it leads to is ours. */
+	held = ((struct io_file *)slow.file->inode->handle)->fd;
+	assert_int_equal(dup2(end[0], held), held);
+	for (i = 0; i < SLOW_DEPTH; i++)
+		assert_int_equal(
+			folio_file_read_nowait(slow.file, buf, sizeof(buf), 2 * i * PAGE), -EAGAIN);
+	for (round = 0; round < scaled(40); round++) {
+		folio_u32_store_relaxed(&slow.back, 0);
+		for (i = 0; i < 4; i++)
+			assert_int_equal(pthread_create(&thread[i], NULL, slow_reader, &slow), 0);
+		assert_int_equal(
+			write(end[1], answers, (round % 4 + 1) * PAGE), (round % 4 + 1) * PAGE);
+		for (i = 0; i < 4; i++)
+			pthread_join(thread[i], NULL);
+		assert_int_equal(folio_u32_load_relaxed(&slow.back), 4);
+	}
+	close(end[1]); /* The end of the file for all that wait. */
+	do
+		r = folio_file_close(slow.file);
+	while (r == -ETIMEDOUT);
+	assert_int_equal(r, 0);
+	close(end[0]);
+	wait_until(cache_stats(cache).pages_free == 2048);
+	assert_int_equal(folio_cache_close(cache), 0);
+out:
+	close(fd);
+	unlink(path);
+	free(answers);
+}
+
 /* Nobody was there any more when a sync failed: the next one tells, once. */
 static void test_error_is_told(void **state)
 {
@@ -595,6 +725,9 @@ int main(void)
 		cmocka_unit_test(test_write),
 		cmocka_unit_test(test_truncate),
 		cmocka_unit_test(test_close),
+		cmocka_unit_test(test_abandon),
+		cmocka_unit_test(test_open_fails),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_error_is_told),
 		cmocka_unit_test(test_stop_and_go),
 	};
