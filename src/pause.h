@@ -39,6 +39,7 @@ enum folio_pause {
 	/* Writing (inode.c, file.c, write.c, writeback.c). */
 	FOLIO_PAUSE_split_stored,   /* the pieces of a large folio in the tree, the queue */
 	FOLIO_PAUSE_copy_measured,  /* how much of a pinned folio is good, the copy */
+	FOLIO_PAUSE_write_copied,   /* 4: new bytes in a folio of the file, how many are good */
 	FOLIO_PAUSE_punch_measured, /* the size, the zeros and the hole */
 	FOLIO_PAUSE_collect_seen, /* a dirty folio that is not locked, its flag; the tree's lock is held */
 	FOLIO_PAUSE_run_failed,     /* the error is counted, the folios dirty again */

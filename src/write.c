@@ -85,6 +85,7 @@ static ssize_t write_folio(struct inode *inode, struct folio *folio, const char 
 	version_break(&folio->version);
 	folio_reach(folio, in_folio > end ? in_folio : end);
 	memcpy((char *)folio->data + in_folio, buf, len);
+	FOLIO_PAUSE(write_copied, folio);
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
 	version_settle(&folio->version);

@@ -433,6 +433,32 @@ static void test_copy_beside_truncation(void **state)
 	world_end(&w);
 }
 
+/*
+ *	writer                                          reader
+ *	has put new bytes into a page
+ *	                                                copies nothing of it: neither old nor new as a whole
+ *	ends                                            copies all of it
+ */
+static void test_copy_beside_write(void **state)
+{
+	struct world w = world_begin(64, 0, 2 * PAGE);
+	struct task writer = {.byte = 'n', .len = PAGE};
+	char page[FOLIO_PAGE_SIZE], buf[64];
+
+	(void)state;
+	assert_int_equal(folio_file_read(w.file, page, PAGE, 0), PAGE);
+	assert_int_equal(folio_file_read_nowait(w.file, buf, sizeof(buf), 0), sizeof(buf));
+	task_begin(&writer, &w, write_run, FOLIO_PAUSE_write_copied);
+	assert_int_equal(folio_file_read_nowait(w.file, buf, sizeof(buf), 0), -EAGAIN);
+	assert_int_equal(folio_file_read_nowait(w.file, page, PAGE, 0), -EAGAIN);
+	assert_int_equal(task_end(&writer), PAGE);
+	assert_int_equal(folio_file_read_nowait(w.file, buf, sizeof(buf), 0), sizeof(buf));
+	assert_int_equal(folio_file_read_nowait(w.file, page, PAGE, 0), PAGE);
+	assert_int_equal(buf[63], 'n');
+	assert_int_equal(page[PAGE - 1], 'n');
+	world_end(&w);
+}
+
 /* A write behind the end gives the last page its zeros; when it comes to nothing, the file ends where it did. */
 static void test_growth_that_fails(void **state)
 {
@@ -945,6 +971,7 @@ static void test_walk_is_no_pass(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_copy_beside_write),
 		cmocka_unit_test(test_piece_dropped_before_it_is_queued),
 		cmocka_unit_test(test_append_beside_whole_last_page),
 		cmocka_unit_test(test_append_beside_collecting),
