@@ -417,17 +417,32 @@ static void told(int number)
 	(void)number;
 }
 
-/*
- * Huge pages of the pool are not handed out while one of them breaks: 6.12 then leaves some that are marked broken and in use, which
- * kill whoever has them and cannot be taken off line.
- */
-static void lock_pool(int operation)
-{
-	static int fd = -1;
+/* What 6.12 by itself does not survive side by side. */
+enum lock {
+	/*
+	 * Huge pages of the pool are handed out, or one of them breaks: else some are left that are marked broken and in use, which
+	 * kill whoever has them and cannot be taken off line.
+	 */
+	POOL,
+	/*
+	 * A zone is compacted, or shrinks: else compaction marks a block that is not the zone's any more, "kernel BUG at
+	 * mm/page_alloc.c", VM_BUG_ON_PAGE(!zone_spans_pfn) in set_pfnblock_flags_mask().
+	 */
+	ZONES,
+	LOCKS
+};
 
-	if (fd < 0)
-		fd = open("/pool-lock", O_RDWR | O_CREAT, 0600);
-	if (flock(fd, operation) < 0)
+static void lock(enum lock which, int operation)
+{
+	static int fds[LOCKS] = {-1, -1};
+
+	if (fds[which] < 0) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "/lock-%d", which);
+		fds[which] = open(path, O_RDWR | O_CREAT, 0600);
+	}
+	if (flock(fds[which], operation) < 0)
 		say("folio: stress: flock: %s", strerror(errno));
 }
 
@@ -452,9 +467,9 @@ static void use_pool(struct worker *worker)
 
 static void hugetlb(struct worker *worker)
 {
-	lock_pool(LOCK_EX);
+	lock(POOL, LOCK_EX);
 	use_pool(worker);
-	lock_pool(LOCK_UN);
+	lock(POOL, LOCK_UN);
 }
 
 /* Memory that comes and goes, with a content of its own, and processes that do. */
@@ -502,7 +517,9 @@ static void idle(struct worker *worker)
 
 static void compact(struct worker *worker)
 {
+	lock(ZONES, LOCK_EX);
 	worker->counts->useful += set("/proc/sys/vm/compact_memory", "1");
+	lock(ZONES, LOCK_UN);
 	if (!draw(worker, 4))
 		set("/proc/sys/vm/drop_caches", "3");
 	doze(100);
@@ -524,10 +541,12 @@ static void hotplug(struct worker *worker)
 
 	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%d/state",
 		(int)draw(worker, 8));
+	lock(ZONES, LOCK_EX);
 	/* Without a signal it tries for ever. */
 	alarm(5);
 	did = set(path, "offline");
 	alarm(0);
+	lock(ZONES, LOCK_UN);
 	if (did) {
 		doze(20);
 		while (!set(path, "online_movable") && !set(path, "online") &&
@@ -643,12 +662,12 @@ static void poison(struct worker *worker)
 
 	doze(20);
 	if (kind >= 3) {
-		lock_pool(LOCK_EX);
+		lock(POOL, LOCK_EX);
 		huge_left--;
 	}
 	break_frame(worker, kind);
 	if (kind >= 3)
-		lock_pool(LOCK_UN);
+		lock(POOL, LOCK_UN);
 }
 
 /* --- memory of a device: struct pages that are set up when it comes -------------------------------------------------- */
