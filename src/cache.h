@@ -18,6 +18,7 @@
  *   cache->evict.lock       the queues
  *   cache->writeback.lock   inodes with dirty folios, runs, errors
  *   pool: stock, lists      free pages (pool.c)
+ *   cache->pins->lock       what the program told of its pins (pins.c)
  *   thread.c's lock         shards of statistics; taken with none of the above
  *
  * A release (folio_release) takes the pool's locks only.

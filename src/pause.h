@@ -45,6 +45,8 @@ enum folio_pause {
 	FOLIO_PAUSE_run_failed,     /* the error is counted, the folios dirty again */
 	FOLIO_PAUSE_thread_woken,   /* is all to be written? the walk */
 	FOLIO_PAUSE_throttle_waits, /* which pass to wait for, the wait; writeback's lock is held */
+	/* The walk over pins (pins.c). */
+	FOLIO_PAUSE_pins_owner, /* 3 and 5: the owner, the lock of his tree; in a grace section */
 	FOLIO_PAUSES,
 };
 

@@ -9,7 +9,9 @@
  *                       would have gone, and erase takes the owner away before (the put's release, the fence here); and a
  *                       folio of the program's own is odd all its life, from before unfreeze (release) on.
  *   3  try_get          From here on type, order and index stay as they are.
- *   4  UPTODATE         A program gets no other. (Also from an earlier life? Flags are set before unfreeze.)
+ *   4  even, or UPTODATE A program gets no other: by the hint it gets what is even, and that is so a little before UPTODATE
+ *                       (fill.c, 5); locked it is odd, and that is so after it. Hence in this order. (From an earlier life?
+ *                       Both are set before unfreeze.)
  *   5  the tree's lock  Under it the owner says whether the tree's reference is there, and the flags whether the dirty
  *                       state's is: both are given back only after the owner, or the flag, has been taken away.
  *
@@ -26,6 +28,7 @@
 #include <unistd.h>
 
 #include "cache.h"
+#include "pause.h"
 
 /* ---- what the program tells ---- */
 
@@ -42,7 +45,7 @@ struct holder {
 struct pins {
 	pthread_mutex_t lock; /* guards all; nothing is taken under it */
 	uint32_t head[HEADS]; /* the latest first */
-	uint32_t lost[HEADS]; /* pins of these for which there was no room */
+	uint32_t *lost;       /* by page frame: pins for which there was no room */
 	uint32_t free, used;  /* of holder: a list; from used on they never were */
 	struct holder holder[HOLDERS];
 };
@@ -66,6 +69,13 @@ static struct pins *pins_of(struct folio_cache *cache)
 	return folio_ptr_load_acquire(&cache->pins);
 }
 
+static void pins_free(struct pins *pins)
+{
+	pthread_mutex_destroy(&pins->lock);
+	free(pins->lost);
+	free(pins);
+}
+
 static struct pins *pins_make(struct folio_cache *cache)
 {
 	struct pins *pins = pins_of(cache);
@@ -77,18 +87,20 @@ static struct pins *pins_make(struct folio_cache *cache)
 	pins = malloc(sizeof(*pins));
 	if (!pins)
 		return NULL;
-	pthread_mutex_init(&pins->lock, NULL);
-	for (i = 0; i < HEADS; i++) {
-		pins->head[i] = NONE;
-		pins->lost[i] = 0;
+	pins->lost = calloc(cache->pool.pages, sizeof(*pins->lost));
+	if (!pins->lost) {
+		free(pins);
+		return NULL;
 	}
+	pthread_mutex_init(&pins->lock, NULL);
+	for (i = 0; i < HEADS; i++)
+		pins->head[i] = NONE;
 	pins->free = NONE;
 	pins->used = 0;
 	/* release: pairs with pins_of. */
 	if (folio_ptr_cas_release(&cache->pins, &none, pins))
 		return pins;
-	pthread_mutex_destroy(&pins->lock);
-	free(pins);
+	pins_free(pins);
 	return pins_of(cache);
 }
 
@@ -96,10 +108,8 @@ void pins_destroy(struct folio_cache *cache)
 {
 	struct pins *pins = pins_of(cache);
 
-	if (!pins)
-		return;
-	pthread_mutex_destroy(&pins->lock);
-	free(pins);
+	if (pins)
+		pins_free(pins);
 }
 
 static uint32_t holder_new(struct pins *pins)
@@ -158,7 +168,7 @@ void folio_pin_taken(const struct folio *folio, const char *file, int line)
 		pins->holder[n].next = pins->head[head];
 		pins->head[head] = n;
 	} else {
-		pins->lost[head]++;
+		pins->lost[pool_page(&cache->pool, folio)]++;
 	}
 	pthread_mutex_unlock(&pins->lock);
 }
@@ -167,16 +177,17 @@ void folio_pin_put(const struct folio *folio)
 {
 	struct folio_cache *cache = cache_in_use(folio);
 	struct pins *pins = cache ? pins_of(cache) : NULL;
+	uint32_t *at, *lost;
 	unsigned head;
-	uint32_t *at;
 
 	if (!pins)
 		return;
 	head = head_of(cache, folio);
+	lost = &pins->lost[pool_page(&cache->pool, folio)];
 	pthread_mutex_lock(&pins->lock);
 	at = find(pins, head, folio, gettid(), NULL, 0);
-	if (!at && pins->lost[head])
-		pins->lost[head]--;
+	if (!at && *lost)
+		--*lost;
 	else if (!at)
 		at = find(pins, head, folio, 0, NULL, 0);
 	if (at && --pins->holder[*at].told.count == 0) {
@@ -237,6 +248,7 @@ static void describe_file(struct folio *folio, uint32_t references, struct folio
 	grace_read_lock();
 	/* acquire: pairs with the tree's publication, as in evict.c. */
 	inode = folio_ptr_load_acquire(&folio->owner);
+	FOLIO_PAUSE(pins_owner, folio);
 	if (inode) {
 		tree_lock(&inode->tree);
 		if (folio_ptr_load_relaxed(&folio->owner) == inode) {
@@ -257,9 +269,10 @@ static void describe_file(struct folio *folio, uint32_t references, struct folio
 }
 
 /* Steps 3 to 5. False: nobody holds it. */
-static bool look(struct folio_cache *cache, struct folio *folio, struct folio_pinned *pinned)
+static bool look(struct folio_cache *cache, struct folio *folio, struct folio_pinned *pinned,
+	struct folio_holder holder[FOLIO_HOLDERS_MAX])
 {
-	bool got;
+	bool got, even;
 
 	evict_busy_begin(&cache->evict);
 	got = folio_ref_try_get(&folio->ref);
@@ -274,8 +287,10 @@ static bool look(struct folio_cache *cache, struct folio *folio, struct folio_pi
 		.index = folio_u64_load_relaxed(&folio->index),
 		.order = folio->order,
 	};
+	/* acquire: the version before the flags. */
+	even = !(folio_u64_load_acquire(&folio->version) & 1);
 	/* acquire: pairs with folio_filled. */
-	if (folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE) {
+	if (folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE || even) {
 		uint32_t references = folio_ref_count(&folio->ref) - 1;
 
 		if (folio->type == FOLIO_TYPE_FILE) {
@@ -286,6 +301,9 @@ static bool look(struct folio_cache *cache, struct folio *folio, struct folio_pi
 			pinned->references = references;
 		}
 	}
+	/* While it has this life. */
+	if (pinned->references && holder)
+		add_holders(cache, pinned, holder);
 	folio_put(folio);
 	evict_busy_end(&cache->evict);
 	return pinned->references > 0;
@@ -305,13 +323,10 @@ ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *tell, void 
 		struct folio_holder holder[FOLIO_HOLDERS_MAX];
 		struct folio_pinned pinned;
 
-		if (!may_be_pinned(folio) || !look(cache, folio, &pinned))
+		if (!may_be_pinned(folio) || !look(cache, folio, &pinned, tell ? holder : NULL))
 			continue;
 		told++;
-		if (!tell)
-			continue;
-		add_holders(cache, &pinned, holder);
-		if (!tell(&pinned, context))
+		if (tell && !tell(&pinned, context))
 			break;
 	}
 	return told;

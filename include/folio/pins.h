@@ -5,7 +5,11 @@
  * Which folios are pinned, and how often, every build says. By whom, down to file, line and thread, is known of pins that were
  * taken where FOLIO_REF_DEBUG is defined: there folio_file_get_page, folio_file_get, folio_alloc, folio_get and
  * folio_put are macros that tell the cache, whatever the library was built with. All of the program has to be
- * compiled so, else a pin that is taken here and put there stays in the list. Included by cache.h.
+ * compiled so, else a pin that is taken here and put there stays in the list. A cache remembers 4096 of them, those of one folio,
+ * thread and line counted once; of what comes when it is full, or when there is no memory for the list (168 KiB, and 4
+ * bytes for each page frame), only the number of references is known. A put does not say which pin it gives back: the latest
+ * of its thread on that folio is taken out of the list, or else one of which nothing is known, or else the latest of another
+ * thread. Included by cache.h.
  */
 #ifndef FOLIO_PINS_H
 #define FOLIO_PINS_H
@@ -63,12 +67,14 @@ typedef bool folio_pinned_fn(const struct folio_pinned *pinned, void *context);
  *
  * A pin that was there before the call and is there after it is told. One that comes or goes meanwhile may be. Not told
  * are the references of the cache, which every folio of a file has one of, and a dirty one two. Those of calls in flight
- * cannot be told from pins: a look-up, an evictor, the end of a write hold a folio for a moment each; they are
- * counted, also where there is no pin, and are gone at the next call. A folio with 2^30 references, to which gets say
+ * cannot be told from pins: a look-up, an evictor, the end of a read or a write hold a folio for a moment each, a call that
+ * waits for somebody's lock or for the device (folio_file_write, folio_file_sync, folio_file_truncate) as long as it waits; they are
+ * counted, also where there is no pin, and are gone when the call has ended. A folio with 2^30 references, to which gets say
  * -EOVERFLOW, is left out.
  *
- * Looks at every descriptor: about a millisecond for each GiB of the budget, ten where all of it is pinned or dirty. Beside
- * it everything goes on.
+ * Looks at every descriptor: about a millisecond for each GiB of folio_cache_params.bytes_max, ten where all of it is pinned or
+ * dirty. Beside it everything goes on, but that who is out of memory because all is pinned hears of it later: a folio that
+ * was looked at may have become free, so he looks again. What @tell is given is its own until it returns.
  *
  * Returns the number of folios that were told; -EINVAL; -ENOMEM when the thread cannot be made known; -ESTALE.
  */

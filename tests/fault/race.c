@@ -968,6 +968,128 @@ static void test_walk_is_no_pass(void **state)
 	world_end(&w);
 }
 
+/* ---- who holds pins ---- */
+
+static bool remember_references(const struct folio_pinned *told, void *context)
+{
+	*(uint32_t *)context = told->references;
+	return true;
+}
+
+/* Of the one folio that is pinned; 0: none is told. */
+static ssize_t pins_run(struct task *task)
+{
+	uint32_t references = 0;
+
+	folio_cache_pins(task->w->cache, remember_references, &references);
+	return references;
+}
+
+/*
+ *	reader                                          other
+ *	fills a page: the version is even
+ *	                                                finds it by the hint of an earlier life, and pins it
+ *	                                                asks who holds pins
+ *	says UPTODATE
+ */
+static void test_pin_before_the_page_is_uptodate(void **state)
+{
+	struct world w = world_begin(1024, 0, 16 * PAGE);
+	struct inode *inode = w.file->inode;
+	struct task reader = {.len = 1, .offset = 5 * PAGE}, asker = {.w = &w};
+	struct folio *folio;
+
+	(void)state;
+	task_begin(&reader, &w, read_run, FOLIO_PAUSE_fill_replaced);
+	tree_lock(&inode->tree);
+	folio = entry_folio(tree_load(&inode->tree, 5));
+	tree_unlock(&inode->tree);
+	folio_u32_store_relaxed(&w.cache->pool.hint[hint_at(inode, inode->hint_start, 5 * PAGE) &
+						    w.cache->pool.hint_mask],
+		hint_make(pool_page(&w.cache->pool, folio), folio->order));
+	assert_int_equal(folio_file_get(w.file, 5, FOLIO_GET_NOWAIT, &folio), 0);
+	assert_true(pins_run(&asker) >= 1);
+	assert_int_equal(task_end(&reader), 1);
+	assert_int_equal(pins_run(&asker), 1);
+	folio_put(folio);
+	world_end(&w);
+}
+
+/*
+ *	asker                                           other, who has a pin
+ *	finds the folio in a file
+ *	                                                drops it from there
+ *	counts: there is no reference of the file's
+ */
+static void test_pin_dropped_while_it_is_looked_at(void **state)
+{
+	struct world w = world_begin(1024, 0, 16 * PAGE);
+	struct task asker = {.offset = 0};
+	struct folio *folio;
+
+	(void)state;
+	assert_int_equal(folio_file_get(w.file, 5, 0, &folio), 0);
+	task_begin(&asker, &w, pins_run, FOLIO_PAUSE_pins_owner);
+	assert_int_equal(folio_file_invalidate(w.file, 0, UINT64_MAX), 0);
+	assert_true(task_end(&asker) >= 1);
+	folio_put(folio);
+	world_end(&w);
+}
+
+/*
+ *	asker                                           other, who has a pin
+ *	finds the folio clean
+ *	                                                makes it dirty: there is one reference more
+ *	counts
+ */
+static void test_pin_dirtied_while_it_is_looked_at(void **state)
+{
+	struct world w = world_begin(1024, 0, 16 * PAGE);
+	struct task asker = {.offset = 0};
+	struct folio *folio;
+
+	(void)state;
+	assert_int_equal(folio_file_get(w.file, 5, 0, &folio), 0);
+	task_begin(&asker, &w, pins_run, FOLIO_PAUSE_pins_owner);
+	assert_int_equal(folio_lock(folio), 0);
+	assert_int_equal(folio_mark_dirty(folio, 0), 0);
+	folio_unlock(folio);
+	assert_int_equal(task_end(&asker), 1);
+	folio_put(folio);
+	world_end(&w);
+}
+
+/*
+ *	asker                                           other
+ *	looks at a folio, with a reference
+ *	                                                puts the pin that was on it
+ *	                                                wants a page; all but that folio are pinned: waits for it
+ *	goes on
+ */
+static void test_page_held_by_who_asks(void **state)
+{
+	struct world w = world_begin(64, 0, 100 * PAGE);
+	struct task asker = {.offset = 0}, reader = {.len = 1, .offset = 99 * PAGE};
+	struct folio *pin[64], *held;
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(folio_file_advise(w.file, FOLIO_ADVICE_RANDOM), 0);
+	assert_int_equal(folio_file_get(w.file, 0, 0, &held), 0);
+	assert_int_equal(folio_order(held), 0);
+	while (!folio_alloc(w.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &pin[n]))
+		assert_true(++n < 64);
+	task_begin(&asker, &w, pins_run, FOLIO_PAUSE_pins_owner);
+	folio_put(held);
+	task_begin(&reader, &w, read_run, NOWHERE);
+	wait_until(folio_u32_load_acquire(&w.cache->evict.waiters) || task_done(&reader));
+	task_end(&asker);
+	assert_int_equal(task_end(&reader), 1);
+	while (n > 0)
+		folio_put(pin[--n]);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -991,6 +1113,10 @@ int main(void)
 		cmocka_unit_test(test_sync_of_what_is_locked),
 		cmocka_unit_test(test_failed_sync_of_two),
 		cmocka_unit_test(test_told_before_it_is_dirty_again),
+		cmocka_unit_test(test_pin_before_the_page_is_uptodate),
+		cmocka_unit_test(test_pin_dropped_while_it_is_looked_at),
+		cmocka_unit_test(test_pin_dirtied_while_it_is_looked_at),
+		cmocka_unit_test(test_page_held_by_who_asks),
 	};
 
 	return cmocka_run_group_tests_name("race", tests, NULL, NULL);

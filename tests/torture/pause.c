@@ -277,6 +277,7 @@ static const struct {
 	[FOLIO_PAUSE_run_failed] = {.yield = 4},
 	[FOLIO_PAUSE_thread_woken] = {.yield = 4},
 	[FOLIO_PAUSE_throttle_waits] = {.yield = 4},
+	[FOLIO_PAUSE_pins_owner] = {.yield = 4},
 };
 
 void folio_torture_pause(enum folio_pause point, const void *folio)

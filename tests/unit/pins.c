@@ -312,7 +312,10 @@ static void test_writeback(void **state)
 	static struct world world;
 	const struct folio_pinned *pinned;
 	struct folio *folio;
+	char *text = NULL;
 	pthread_t thread;
+	size_t size = 0;
+	FILE *stream;
 	void *result;
 
 	(void)state;
@@ -326,6 +329,12 @@ static void test_writeback(void **state)
 	pinned = the_one(&world, folio);
 	assert_true(pinned->writeback && !pinned->dirty);
 	assert_int_equal(pinned->references, 1);
+	stream = open_memstream(&text, &size);
+	assert_non_null(stream);
+	assert_int_equal(folio_cache_pins_print(world.cache, stream), 1);
+	fclose(stream);
+	assert_non_null(strstr(text, "page 5, order 0: 1 references, being written\n"));
+	free(text);
 	pthread_mutex_unlock(&world.gate);
 	assert_int_equal(pthread_join(thread, &result), 0);
 	assert_ptr_equal(result, NULL);
@@ -562,6 +571,39 @@ static void test_holders(void **state)
 	assert_int_equal(folio_alloc(world.cache, 1, FOLIO_TYPE_PRIVATE, NULL, &folio), 0);
 	check_holder(the_one(&world, folio), 0, line[0], gettid(), 1);
 	folio_put(folio);
+	/* Taken again at a place of before, which is the latest then; of two sources the same line. */
+	line[0] = __LINE__ + 1;
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(folio_file_get(world.file[0], 3, 0, &folio), 0);
+		if (i == 0) {
+			line[1] = __LINE__ + 1;
+			folio_get(folio);
+		}
+	}
+	check_holder(the_one(&world, folio), 0, line[0] + 1, gettid(), 2);
+	check_holder(the_one(&world, folio), 1, line[1], gettid(), 1);
+	for (i = 0; i < 2; i++) {
+		folio_ref_get(&folio->ref);
+		folio_pin_taken(folio, i ? "b.c" : "a.c", 7);
+	}
+	pinned = the_one(&world, folio);
+	assert_int_equal(pinned->holders, 4);
+	assert_string_equal(pinned->holder[0].file, "b.c");
+	assert_string_equal(pinned->holder[1].file, "a.c");
+	for (i = 0; i < 5; i++)
+		folio_put(folio);
+	/* Of more than there are nothing is unknown. (Who puts does not tell.) */
+	for (i = 0; i < 3; i++)
+		assert_int_equal(folio_file_get(world.file[0], 3, 0, &folio), 0);
+	(folio_put)(folio);
+	(folio_put)(folio);
+	pinned = the_one(&world, folio);
+	assert_int_equal(pinned->references, 1);
+	assert_int_equal(pinned->holder[0].count, 3);
+	assert_int_equal(pinned->unknown, 0);
+	for (i = 0; i < 3; i++)
+		folio_pin_put(folio);
+	(folio_put)(folio);
 	/* Failed calls took nothing. */
 	assert_int_equal(folio_file_get(world.file[0], FILE_PAGES, 0, &folio), -ENODATA);
 	assert_int_equal(folio_alloc(world.cache, 99, FOLIO_TYPE_PRIVATE, NULL, &folio), -EINVAL);
@@ -638,6 +680,118 @@ static void test_room(void **state)
 	world_end(&world);
 }
 
+/* Put by another thread than took them, with more of them than there is room for: none stays behind. */
+static void *put_many(void *arg)
+{
+	struct folio **page = arg;
+	unsigned i, k;
+
+	for (i = 0; i < FILE_PAGES; i++)
+		for (k = 0; k < 5; k++)
+			folio_put(page[i]);
+	return NULL;
+}
+
+static void pin_many(struct world *world, struct folio *page[2 * FILE_PAGES])
+{
+	unsigned i;
+
+	for (i = 0; i < 2 * FILE_PAGES; i++)
+		assert_int_equal((folio_file_get)(world->file[i & 1], i / 2, 0, &page[i]), 0);
+}
+
+static void check_unknown(struct world *world)
+{
+	const struct told *told = look(world);
+	unsigned i;
+
+	assert_int_equal(told->count, 2 * FILE_PAGES);
+	for (i = 0; i < told->count; i++) {
+		assert_int_equal(told->one[i].pinned.references, 1);
+		assert_int_equal(told->one[i].pinned.holders, 0);
+	}
+}
+
+static void test_passed_on(void **state)
+{
+	static struct world world;
+	static struct folio *page[2 * FILE_PAGES];
+	pthread_t thread;
+	unsigned i, k;
+
+	(void)state;
+	world_begin(&world);
+	pin_many(&world, page);
+	for (i = 0; i < 2 * FILE_PAGES; i++)
+		for (k = 0; k < 5; k++) {
+			folio_ref_get(&page[i]->ref);
+			folio_pin_taken(page[i], __FILE__, (int)k);
+		}
+	assert_int_equal(pthread_create(&thread, NULL, put_many, page), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (i = FILE_PAGES; i < 2 * FILE_PAGES; i++)
+		for (k = 0; k < 5; k++)
+			folio_put(page[i]);
+	check_unknown(&world);
+	/* What found no room is forgotten, too: who puts what another took takes it away. */
+	for (i = 0; i < 2 * FILE_PAGES; i++)
+		folio_get(page[i]);
+	for (i = 0; i < 2 * FILE_PAGES; i++) {
+		struct hand hand = {.folio = page[i]};
+
+		if (i % 20 == 0)
+			run(put_one, &hand);
+		else
+			folio_put(page[i]);
+	}
+	check_unknown(&world);
+	for (i = 0; i < 2 * FILE_PAGES; i++)
+		(folio_put)(page[i]);
+	world_end(&world);
+}
+
+/* In a smaller budget, also where the larger one had them. */
+static void test_resized(void **state)
+{
+	static struct folio *taken[CACHE_PAGES];
+	static struct world world;
+	unsigned i, n = 0;
+
+	(void)state;
+	world_begin(&world);
+	while (n < CACHE_PAGES - 64 &&
+		!folio_alloc(world.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &taken[n]))
+		n++;
+	assert_int_equal(n, CACHE_PAGES - 64);
+	for (i = 0; i < n - 20; i++)
+		folio_put(taken[i]);
+	assert_int_equal(folio_cache_resize(world.cache, 128 * PAGE), 0);
+	assert_int_equal(look(&world)->count, 20);
+	for (i = n - 20; i < n; i++) {
+		assert_non_null(of(look(&world), taken[i]));
+		folio_put(taken[i]);
+	}
+	world_end(&world);
+}
+
+/* One that has all the references that there may be is left out, and nobody waits for the look. */
+static void test_refused(void **state)
+{
+	static struct world world;
+	struct folio *folio;
+
+	(void)state;
+	world_begin(&world);
+	assert_int_equal(folio_file_get(world.file[0], 3, 0, &folio), 0);
+	folio_u32_fetch_add_relaxed(&folio->ref.word, FOLIO_REF_MAX - 2);
+	assert_int_equal(folio_cache_pins(world.cache, NULL, NULL), 0);
+	assert_int_equal(folio_u32_load_relaxed(&world.cache->evict.busy), 0);
+	folio_u32_fetch_sub_relaxed(&folio->ref.word, FOLIO_REF_MAX - 2);
+	the_one(&world, folio);
+	folio_put(folio);
+	world_end(&world);
+}
+
 static bool put_it(const struct folio_pinned *pinned, void *context)
 {
 	unsigned *left = context;
@@ -702,6 +856,9 @@ static void test_print(void **state)
 	assert_non_null(strstr(text, "dropped from its file, page 9, order 0: 2 references\n"));
 	assert_non_null(strstr(text, "  1 of which nothing is known\n"));
 	assert_non_null(strstr(text, "3 folios of 6 pages are held, by 4 references\n"));
+	/* Of the large one, which nobody told of, nothing is said. */
+	snprintf(expected, sizeof(expected), "2: 1 references\n  ");
+	assert_null(strstr(text, expected));
 	free(text);
 	folio_put(folio);
 	(folio_put)(large);
@@ -883,6 +1040,9 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_holders),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_passed_on),
+		cmocka_unit_test(test_resized),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_put_when_told),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_fork),
