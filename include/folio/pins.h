@@ -87,7 +87,7 @@ ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *tell, void 
  *
  * A line for each folio, below it one for each holder that is known, and a line with the sums.
  *
- * Returns as folio_cache_pins.
+ * Returns as folio_cache_pins; whether @stream took it, ferror says.
  */
 ssize_t folio_cache_pins_print(struct folio_cache *cache, FILE *stream);
 
