@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * count.c - how many instructions a read takes. Under QEMU with -icount shift=N each instruction is 2^N ns of the guest's time, and
- * so of its time stamp counter: differences are exact. The shortest of many is the one that no interrupt has met.
+ * count.c - how many instructions a read takes. Under QEMU with -icount shift=N each instruction is 2^N ns of the guest's time,
+ * and so of its time stamp counter: differences are exact. The shortest of many is the one that no interrupt has met.
  */
 #include <fcntl.h>
 #include <stdio.h>

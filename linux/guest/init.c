@@ -26,9 +26,13 @@
 
 void say(const char *format, ...)
 {
+	static int kmsg = -1;
 	char line[512];
 	va_list arguments;
 	int length;
+
+	if (kmsg < 0)
+		kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
 	va_start(arguments, format);
 	length = vsnprintf(line, sizeof(line) - 1, format, arguments);
@@ -36,8 +40,8 @@ void say(const char *format, ...)
 	if (length > (int)sizeof(line) - 2)
 		length = sizeof(line) - 2;
 	line[length++] = '\n';
-	/* One write, so that lines of several processes do not mix. */
-	if (write(STDOUT_FILENO, line, length) != length)
+	/* One record of the kernel's log, so that neither lines of several processes mix nor the kernel's with them. */
+	if (write(kmsg, line, length) != length)
 		_exit(1);
 }
 

@@ -5,7 +5,8 @@
  * Each actor is a process, or several, that does its rounds until the time is over. Every byte that anybody reads is
  * checked: what is at an offset says in five bits which file and offset it belongs to, and in three which generation it
  * is of (1 .. 7), so that a reader beside a writer can tell any state of the right page from any other page, byte by
- * byte. 0 is right only where a file may have a hole. A page that was freed under a reader has the kernel's poison, or
+ * byte. 0 is right only where a file may have a hole. One file of each place has none and is never shortened: there a
+ * read that fails or comes back short is wrong, too. A page that was freed under a reader has the kernel's poison, or
  * belongs to somebody else.
  *
  * Each actor counts its rounds and those that did what the actor is there for; one that never did is reported, since it
@@ -38,13 +39,20 @@
 
 #define PAGE     4096u
 #define HUGE     (2u << 20)
-#define LENGTH   64u /* of one read */
-#define REPORTED 4   /* wrong reads that are printed, for each process */
+#define LENGTH   64u          /* of one read */
+#define SWAP     (256u << 20) /* Much more than is used, so that whole huge pages find a place. */
+#define REPORTED 4            /* wrong reads that are printed, for each process */
+#define FILES    5u           /* in a place, at most */
+#define KEPT     0u           /* the file that is only written anew, never shortened or punched */
+
+/* How memory breaks. */
+enum kind { FREE, SOFT, MAPPED, MAPPED_HUGE, POOLED_HUGE, KINDS };
 
 struct counts {
 	uint64_t rounds;
 	uint64_t useful;
 	uint64_t wrong;
+	uint64_t broke[KINDS];
 };
 
 struct worker {
@@ -67,13 +75,13 @@ struct place {
 	const char *name, *type, *options;
 	unsigned int files, size;
 	bool punch;
-	int fds[4];
+	int fds[FILES];
 };
 
 static struct place places[] = {
-	{"ramfs", "ramfs", "", 4, 16 * PAGE, false, {0}},
-	{"tmpfs", "tmpfs", "", 4, 16 * PAGE, true, {0}},
-	{"huge", "tmpfs", "huge=always", 2, 2 * HUGE, true, {0}},
+	{"ramfs", "ramfs", "", FILES, 16 * PAGE, false, {0}},
+	{"tmpfs", "tmpfs", "", FILES, 16 * PAGE, true, {0}},
+	{"huge", "tmpfs", "huge=always", 3, 2 * HUGE, true, {0}},
 };
 
 static bool *stop; /* shared by all processes */
@@ -157,18 +165,32 @@ static uint64_t key_of(const struct place *place, unsigned int file)
 
 /* --- files: readers, and a writer that truncates, punches and writes anew ------------------------------------------ */
 
+/* What a read of a file gave, which tells errors as read() does. */
+static void judge(struct worker *worker, const struct place *place, unsigned int file, off_t offset,
+	const void *data, ssize_t got)
+{
+	int error = errno;
+
+	if (got < 0 || (file == KEPT && got != LENGTH)) {
+		worker->counts->wrong++;
+		if (worker->reported++ < REPORTED)
+			say("folio: wrong read: %s/%u offset %llu: %zd, %s", place->name, file,
+				(unsigned long long)offset, got,
+				got < 0 ? strerror(error) : "too short");
+	} else if (check(worker, data, key_of(place, file), offset, got, file != KEPT) && got) {
+		worker->counts->useful++;
+	}
+}
+
 static void read_place(struct worker *worker, struct place *place)
 {
 	for (int i = 0; i < 256; i++) {
 		unsigned int file = draw(worker, place->files);
 		off_t offset = draw(worker, place->size - LENGTH);
 		char data[LENGTH];
-		ssize_t got = pread(place->fds[file], data, LENGTH, offset);
 
-		if (got <= 0)
-			continue;
-		if (check(worker, data, key_of(place, file), offset, got, true))
-			worker->counts->useful++;
+		judge(worker, place, file, offset, data,
+			pread(place->fds[file], data, LENGTH, offset));
 	}
 }
 
@@ -182,7 +204,7 @@ static void change_place(struct worker *worker, struct place *place)
 
 	if (offset + length > size)
 		length = size - offset;
-	switch (draw(worker, 4)) {
+	switch (file == KEPT ? 2 : draw(worker, 4)) {
 	case 0:
 		did = !ftruncate(place->fds[file], draw(worker, size));
 		break;
@@ -232,7 +254,7 @@ static void change_huge(struct worker *worker)
 
 /* --- references through page tables: get_user_pages, slow and fast -------------------------------------------------- */
 
-static uint8_t *mapped[3][4];
+static uint8_t *mapped[3][FILES];
 
 static void map_places(struct worker *worker)
 {
@@ -253,8 +275,8 @@ static void pin(struct worker *worker)
 	struct iovec to = {data, LENGTH}, from = {mapped[i][file] + offset, LENGTH};
 	ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 
-	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, true))
-		worker->counts->useful++;
+	if (got > 0 || file == KEPT)
+		judge(worker, &places[i], file, offset, data, got);
 }
 
 /* A pipe holds references that get_user_pages_fast() took. */
@@ -272,9 +294,9 @@ static void splice_pages(struct worker *worker)
 	if (vmsplice(ends[1], &from, 1, SPLICE_F_NONBLOCK) <= 0)
 		return;
 	got = read(ends[0], data, LENGTH);
-	/* The rest, where the range went over the end of a page. */
-	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, true))
+	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, file != KEPT))
 		worker->counts->useful++;
+	/* The rest, where the range went over the end of a page. */
 	while (read(ends[0], data, LENGTH) > 0)
 		;
 }
@@ -327,9 +349,10 @@ static void migrate(struct worker *worker)
 			pages[i] = area + draw(worker, area_size / PAGE) * PAGE;
 		} else {
 			unsigned int place = 1 + draw(worker, 2);
+			unsigned int file = draw(worker, places[place].files);
 
 			/* Only pages that this process has in its tables move. */
-			pages[i] = mapped[place][0] + draw(worker, 16) * PAGE;
+			pages[i] = mapped[place][file] + draw(worker, 16) * PAGE;
 			madvise(pages[i], PAGE, MADV_POPULATE_READ);
 		}
 		status[i] = -1;
@@ -342,16 +365,51 @@ static void migrate(struct worker *worker)
 		worker->counts->useful++;
 }
 
+/* One of the kernel's numbers of events. */
+static uint64_t events(const char *name)
+{
+	char line[128];
+	uint64_t number = 0;
+	size_t length = strlen(name);
+	FILE *file = fopen("/proc/vmstat", "r");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, name, length) && line[length] == ' ')
+			number = strtoull(line + length, NULL, 10);
+	}
+	if (file)
+		fclose(file);
+	return number;
+}
+
 static void setup_split(struct worker *worker)
 {
 	fill_area(2 * HUGE, 110 + worker->number, true);
 }
 
+/* Huge pages that cannot be written to swap stay in its cache, and once somebody has read them they can be split there. */
+static void enter_swap_cache(struct worker *worker)
+{
+	madvise(area, area_size, MADV_DONTNEED);
+	fill(area, area_key, 0, area_size, draw(worker, 7));
+	set("/sys/block/zram0/mem_limit", "4K");
+	madvise(area, area_size, MADV_PAGEOUT);
+	set("/sys/block/zram0/mem_limit", "0");
+	for (size_t offset = 0; offset < area_size; offset += HUGE)
+		check(worker, area + offset, area_key, offset, PAGE, false);
+}
+
 /* The file in debugfs takes a speculative reference to every page of the machine, and splits what is huge. */
 static void split(struct worker *worker)
 {
-	if (!draw(worker, 8) && set("/sys/kernel/debug/split_huge_pages", "1"))
-		worker->counts->useful++;
+	if (!draw(worker, 4)) {
+		uint64_t before = events("thp_split_page");
+
+		if (draw(worker, 4))
+			enter_swap_cache(worker);
+		set("/sys/kernel/debug/split_huge_pages", "1");
+		worker->counts->useful += events("thp_split_page") > before;
+	}
 	if (!draw(worker, 4)) {
 		/* A new huge page, or what is to be had. */
 		madvise(area, area_size, MADV_DONTNEED);
@@ -506,8 +564,11 @@ static void idle(struct worker *worker)
 	while (pwrite(fd, bits, sizeof(bits), offset) > 0) {
 		uint64_t seen[512];
 
-		if (pread(fd, seen, sizeof(seen), offset) > 0)
-			worker->counts->useful++;
+		/* A bit that is set is a page that was got twice, and not used meanwhile. */
+		if (pread(fd, seen, sizeof(seen), offset) == sizeof(seen)) {
+			for (int i = 0; i < 512; i++)
+				worker->counts->useful += __builtin_popcountll(seen[i]);
+		}
 		offset += sizeof(bits);
 		if (__atomic_load_n(stop, __ATOMIC_RELAXED))
 			break;
@@ -517,8 +578,13 @@ static void idle(struct worker *worker)
 
 static void compact(struct worker *worker)
 {
+	uint64_t before;
+
 	lock(ZONES, LOCK_EX);
-	worker->counts->useful += set("/proc/sys/vm/compact_memory", "1");
+	/* Pages that it got and took off their list: pgmigrate_success has those of everybody else, too. */
+	before = events("compact_isolated");
+	set("/proc/sys/vm/compact_memory", "1");
+	worker->counts->useful += events("compact_isolated") > before;
 	lock(ZONES, LOCK_UN);
 	if (!draw(worker, 4))
 		set("/proc/sys/vm/drop_caches", "3");
@@ -582,9 +648,13 @@ static uint64_t flags_of(uint64_t frame)
 	return flags;
 }
 
+#define KPF_BUDDY    (UINT64_C(1) << 10)
+#define KPF_MMAP     (UINT64_C(1) << 11)
+#define KPF_HWPOISON (UINT64_C(1) << 19)
+
 static void mend(uint64_t frame)
 {
-	for (int i = 0; i < 20 && flags_of(frame) >> 19 & 1; i++) {
+	for (int i = 0; i < 20 && flags_of(frame) & KPF_HWPOISON; i++) {
 		set("/sys/kernel/debug/hwpoison/unpoison-pfn", "%llu", (unsigned long long)frame);
 		if (i)
 			doze(5);
@@ -600,21 +670,30 @@ static void setup_poison(struct worker *worker)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-#define KPF_BUDDY (UINT64_C(1) << 10)
-#define KPF_MMAP  (UINT64_C(1) << 11)
-
-/* Breaks a frame if, looked at once more by the kernel, its flags are still such: it may have become somebody else's. */
+/*
+ * Breaks a frame if, looked at once more by the kernel, its flags are still such: it may have become somebody else's. If they are
+ * not, the kernel says nothing; so the frame is asked.
+ */
 static bool corrupt(uint64_t frame, uint64_t mask, uint64_t flags)
 {
-	bool did;
-
 	set("/sys/kernel/debug/hwpoison/corrupt-filter-flags-mask", "%llu",
 		(unsigned long long)mask);
 	set("/sys/kernel/debug/hwpoison/corrupt-filter-flags-value", "%llu",
 		(unsigned long long)flags);
 	set("/sys/kernel/debug/hwpoison/corrupt-filter-enable", "1");
-	did = set("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", (unsigned long long)frame);
+	set("/sys/kernel/debug/hwpoison/corrupt-pfn", "%llu", (unsigned long long)frame);
 	set("/sys/kernel/debug/hwpoison/corrupt-filter-enable", "0");
+	return flags_of(frame) & KPF_HWPOISON;
+}
+
+static bool break_free(struct worker *worker)
+{
+	uint64_t frame = draw(worker, 1u << 18);
+	bool did = (flags_of(frame) & (KPF_BUDDY | KPF_HWPOISON)) == KPF_BUDDY &&
+		   corrupt(frame, KPF_BUDDY, KPF_BUDDY);
+
+	if (did)
+		mend(frame);
 	return did;
 }
 
@@ -622,51 +701,50 @@ static bool corrupt(uint64_t frame, uint64_t mask, uint64_t flags)
  * A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. Small ones are taken back. Huge ones are
  * not, as 6.12 unpoisons them under who maps them; they are dissolved, which loses 4 KiB each, and end after some.
  */
-static void break_frame(struct worker *worker, int kind)
+static bool break_frame(struct worker *worker, enum kind kind)
 {
-	size_t length = kind >= 3 ? HUGE : PAGE;
+	size_t length = kind >= MAPPED_HUGE ? HUGE : PAGE;
 	uint64_t frame;
 	uint8_t *memory;
+	bool did = false;
 
-	if (!kind) {
-		frame = draw(worker, 1u << 18);
-		if (flags_of(frame) & KPF_BUDDY && corrupt(frame, KPF_BUDDY, KPF_BUDDY)) {
-			worker->counts->useful++;
-			mend(frame);
-		}
-		return;
-	}
-	memory = map(length, kind >= 3 ? MAP_HUGETLB | MAP_POPULATE : 0);
+	if (kind == FREE)
+		return break_free(worker);
+	memory = map(length, kind >= MAPPED_HUGE ? MAP_HUGETLB | MAP_POPULATE : 0);
 	if (!memory)
-		return;
+		return false;
 	fill(memory, 160, 0, PAGE, 1);
 	frame = frame_of(memory);
-	if (kind == 1) {
+	if (kind == SOFT) {
 		/* The page moves elsewhere; its content stays. */
-		worker->counts->useful += !madvise(memory, PAGE, MADV_SOFT_OFFLINE);
+		did = !madvise(memory, PAGE, MADV_SOFT_OFFLINE);
 		check(worker, memory, 160, 0, PAGE, false);
-	} else if (kind < 4) {
-		worker->counts->useful += !madvise(memory, PAGE, MADV_HWPOISON);
+	} else if (kind != POOLED_HUGE) {
+		did = !madvise(memory, PAGE, MADV_HWPOISON);
 	}
 	munmap(memory, length);
-	if (kind == 4)
-		worker->counts->useful += frame && corrupt(frame, KPF_MMAP, 0);
-	else if (kind < 3 && frame)
+	if (kind == POOLED_HUGE)
+		did = frame && corrupt(frame, KPF_MMAP, 0);
+	else if (kind != MAPPED_HUGE && frame)
 		mend(frame);
+	return did;
 }
 
 static void poison(struct worker *worker)
 {
 	static int huge_left = 64;
-	int kind = draw(worker, huge_left > 0 ? 5 : 3);
+	enum kind kind = draw(worker, huge_left > 0 ? KINDS : MAPPED_HUGE);
 
 	doze(20);
-	if (kind >= 3) {
+	if (kind >= MAPPED_HUGE) {
 		lock(POOL, LOCK_EX);
 		huge_left--;
 	}
-	break_frame(worker, kind);
-	if (kind >= 3)
+	if (break_frame(worker, kind)) {
+		worker->counts->useful++;
+		worker->counts->broke[kind]++;
+	}
+	if (kind >= MAPPED_HUGE)
 		lock(POOL, LOCK_UN);
 }
 
@@ -725,6 +803,17 @@ static const struct actor actors[] = {
 
 #define ACTORS (sizeof(actors) / sizeof(actors[0]))
 
+static void fill_kept(const struct place *place)
+{
+	static uint8_t data[16 * PAGE];
+
+	for (unsigned int offset = 0; offset < place->size; offset += sizeof(data)) {
+		fill(data, key_of(place, KEPT), offset, sizeof(data), 0);
+		if (pwrite(place->fds[KEPT], data, sizeof(data), offset) != sizeof(data))
+			say("folio: stress: cannot fill %s: %s", place->name, strerror(errno));
+	}
+}
+
 static void prepare(void)
 {
 	for (unsigned int i = 0; i < 3; i++) {
@@ -741,15 +830,16 @@ static void prepare(void)
 			if (place->fds[file] < 0 || ftruncate(place->fds[file], place->size) < 0)
 				say("folio: stress: cannot create %s: %s", path, strerror(errno));
 		}
+		fill_kept(place);
 	}
-	if (!set("/sys/block/zram0/disksize", "64M"))
+	if (!set("/sys/block/zram0/disksize", "%u", SWAP))
 		say("folio: stress: no zram");
 	/* The swap area's header, as mkswap writes it. */
 	int fd = open("/dev/zram0", O_RDWR);
 	uint32_t header[PAGE / 4] = {0};
 
 	header[256] = 1;
-	header[257] = (64u << 20) / PAGE - 1;
+	header[257] = SWAP / PAGE - 1;
 	memcpy((char *)header + PAGE - 10, "SWAPSPACE2", 10);
 	if (write(fd, header, PAGE) != PAGE || close(fd) < 0 || swapon("/dev/zram0", 0) < 0)
 		say("folio: stress: no swap: %s", strerror(errno));
@@ -808,13 +898,27 @@ static void show_stack(const char *name, pid_t pid)
 	file = fopen(path, "r");
 	say("folio: stuck: %s", name);
 	while (file && fgets(line, sizeof(line), file))
-		say("  %.*s", (int)strcspn(line, "\n"), line);
+		say("folio:   %.*s", (int)strcspn(line, "\n"), line);
 	if (file)
 		fclose(file);
 }
 
+/* What the kernel has against itself by now, in bits: also what no line told. */
+static void say_tainted(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/kernel/tainted", O_RDONLY);
+
+	if (read(fd, text, sizeof(text) - 1) <= 0)
+		say("folio: stress: tainted: %s", strerror(errno));
+	close(fd);
+	say("folio: tainted %d", atoi(text));
+}
+
 uint64_t stress(unsigned int seconds, uint64_t seed)
 {
+	static const char *const kinds[KINDS] = {
+		"free", "soft", "mapped", "mapped-huge", "pooled-huge"};
 	struct counts *counts =
 		mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	size_t first[ACTORS + 1], processes = 0;
@@ -867,5 +971,10 @@ uint64_t stress(unsigned int seconds, uint64_t seed)
 			(unsigned long long)total(of, n, offsetof(struct counts, useful)),
 			(unsigned long long)total(of, n, offsetof(struct counts, wrong)));
 	}
+	for (size_t kind = 0; kind < KINDS; kind++)
+		say("folio: broke %s %llu", kinds[kind],
+			(unsigned long long)total(counts, processes,
+				offsetof(struct counts, broke) + kind * sizeof(uint64_t)));
+	say_tainted();
 	return total(counts, processes, offsetof(struct counts, wrong));
 }
