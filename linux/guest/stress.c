@@ -484,7 +484,8 @@ enum lock {
 	POOL,
 	/*
 	 * A zone is compacted, or shrinks: else compaction marks a block that is not the zone's any more, "kernel BUG at
-	 * mm/page_alloc.c", VM_BUG_ON_PAGE(!zone_spans_pfn) in set_pfnblock_flags_mask().
+	 * mm/page_alloc.c", VM_BUG_ON_PAGE(!zone_spans_pfn) in set_pfnblock_flags_mask(). Or a broken page is mended, which frees it
+	 * to its zone, whether it is in it or not: VM_BUG_ON_PAGE(bad_range(zone, page)) in __free_one_page().
 	 */
 	ZONES,
 	LOCKS
@@ -734,18 +735,17 @@ static void poison(struct worker *worker)
 {
 	static int huge_left = 64;
 	enum kind kind = draw(worker, huge_left > 0 ? KINDS : MAPPED_HUGE);
+	/* Those that are not huge are mended. */
+	enum lock beside = kind >= MAPPED_HUGE ? POOL : ZONES;
 
 	doze(20);
-	if (kind >= MAPPED_HUGE) {
-		lock(POOL, LOCK_EX);
-		huge_left--;
-	}
+	lock(beside, LOCK_EX);
+	huge_left -= kind >= MAPPED_HUGE;
 	if (break_frame(worker, kind)) {
 		worker->counts->useful++;
 		worker->counts->broke[kind]++;
 	}
-	if (kind >= MAPPED_HUGE)
-		lock(POOL, LOCK_UN);
+	lock(beside, LOCK_UN);
 }
 
 /* --- memory of a device: struct pages that are set up when it comes -------------------------------------------------- */
