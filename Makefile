@@ -3,7 +3,7 @@
 #
 #   make run [FILE=file] [ARGS="--cache 1G"]    build, then measure: folio bench
 #   make check                                  build, then run the tests
-#   make linux-check                            the counter in Linux: linux/README.md; 40 minutes
+#   make linux-check                            the counter in Linux: linux/README.md; half an hour
 
 BUILD    ?= build
 FILE     ?= $(BUILD)/bench.data
