@@ -9,7 +9,7 @@
  * thread and line counted once; of what comes when it is full, or when there is no memory for the list (168 KiB, and 4
  * bytes for each page frame), only the number of references is known. A put does not say which pin it gives back: the latest
  * of its thread on that folio is taken out of the list, or else one of which nothing is known, or else the latest of another
- * thread. Included by cache.h.
+ * thread; the last also where the pin was taken while there was no memory for the list. Included by cache.h.
  */
 #ifndef FOLIO_PINS_H
 #define FOLIO_PINS_H

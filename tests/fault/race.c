@@ -1015,6 +1015,16 @@ static void test_pin_before_the_page_is_uptodate(void **state)
 	world_end(&w);
 }
 
+/* Pins a page, and has somebody ask who holds pins, who stops between its owner and the lock of his tree. */
+static struct folio *pin_looked_at(struct world *w, struct task *asker)
+{
+	struct folio *folio;
+
+	assert_int_equal(folio_file_get(w->file, 5, 0, &folio), 0);
+	task_begin(asker, w, pins_run, FOLIO_PAUSE_pins_owner);
+	return folio;
+}
+
 /*
  *	asker                                           other, who has a pin
  *	finds the folio in a file
@@ -1025,11 +1035,9 @@ static void test_pin_dropped_while_it_is_looked_at(void **state)
 {
 	struct world w = world_begin(1024, 0, 16 * PAGE);
 	struct task asker = {.offset = 0};
-	struct folio *folio;
+	struct folio *folio = pin_looked_at(&w, &asker);
 
 	(void)state;
-	assert_int_equal(folio_file_get(w.file, 5, 0, &folio), 0);
-	task_begin(&asker, &w, pins_run, FOLIO_PAUSE_pins_owner);
 	assert_int_equal(folio_file_invalidate(w.file, 0, UINT64_MAX), 0);
 	assert_true(task_end(&asker) >= 1);
 	folio_put(folio);
@@ -1046,11 +1054,9 @@ static void test_pin_dirtied_while_it_is_looked_at(void **state)
 {
 	struct world w = world_begin(1024, 0, 16 * PAGE);
 	struct task asker = {.offset = 0};
-	struct folio *folio;
+	struct folio *folio = pin_looked_at(&w, &asker);
 
 	(void)state;
-	assert_int_equal(folio_file_get(w.file, 5, 0, &folio), 0);
-	task_begin(&asker, &w, pins_run, FOLIO_PAUSE_pins_owner);
 	assert_int_equal(folio_lock(folio), 0);
 	assert_int_equal(folio_mark_dirty(folio, 0), 0);
 	folio_unlock(folio);
