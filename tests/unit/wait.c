@@ -18,7 +18,7 @@ struct device {
 	bool stopped;
 	bool refuses; /* to write */
 	bool uncut;   /* refuses to truncate */
-	unsigned held;
+	unsigned depth, held;
 	struct folio_io_request *first, **last;
 };
 
@@ -26,6 +26,7 @@ static int device_create(void **context, unsigned depth)
 {
 	struct device *device = *context;
 
+	device->depth = depth;
 	return folio_io_threads.create(&device->inner, depth);
 }
 
@@ -491,6 +492,51 @@ static void test_open_fails(void **state)
 	world_end(&world);
 }
 
+/*
+ * A backend whose thread completes all that it holds, and counts it as in flight until the last is complete: who takes the room
+ * that a completion gives is not made to wait for the others.
+ */
+static void test_room(void **state)
+{
+	unsigned char page[FOLIO_PAGE_SIZE];
+	struct folio_io_request *request;
+	struct world world;
+	unsigned batch = 0;
+	uint64_t i;
+
+	(void)state;
+	world_begin(&world, 128, 16);
+	device_stop(&world.device);
+	for (i = 0; i < 17; i++)
+		assert_int_equal(
+			folio_file_read_nowait(world.file, page, PAGE, i * 3 * PAGE), -EAGAIN);
+	/* All the room is given out; for the last there was none. */
+	assert_int_equal(world.device.held, 16);
+	request = world.device.first;
+	world.device.first = NULL;
+	world.device.last = &world.device.first;
+	world.device.held = 0;
+	while (request) {
+		struct folio_io_request *next = request->next;
+
+		batch++;
+		request->complete(
+			request, folio_io_threads.read(NULL, request->handle, request->iov,
+					 request->iov_count, request->offset));
+		request = next;
+		assert_int_equal(
+			folio_file_read_nowait(world.file, page, PAGE, (200 + batch * 3) * PAGE),
+			-EAGAIN);
+		assert_int_equal(world.device.held, batch);
+		assert_in_range(16 + world.device.held, 16, world.device.depth);
+	}
+	assert_int_equal(batch, 16);
+	device_go(&world.device);
+	for (i = 0; i < FILE_PAGES; i++)
+		check_page(&world, i);
+	world_end(&world);
+}
+
 /* The library's own backend, with a pipe in the place of the file: it answers when something is written. */
 #define SLOW_DEPTH 16
 
@@ -511,7 +557,7 @@ static void *slow_reader(void *arg)
 	return NULL;
 }
 
-static void test_room(void **state)
+static void test_room_uring(void **state)
 {
 	struct folio_cache_params params = {
 		.size = sizeof(params),
@@ -728,6 +774,7 @@ int main(void)
 		cmocka_unit_test(test_abandon),
 		cmocka_unit_test(test_open_fails),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_room_uring),
 		cmocka_unit_test(test_error_is_told),
 		cmocka_unit_test(test_stop_and_go),
 	};
