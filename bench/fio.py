@@ -27,6 +27,9 @@ READS = [
     ("known", "known 32", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
     # Pages are wanted in order, and come in another: who looks twice as far ahead has as many in flight as fio.
     ("known-64", "known 64", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
+    # A call for so many pages; the next one when all have come.
+    ("batch", "batch 32", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
+    ("batch-128", "batch 128", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
     ("sequential", "sequential", "--rw=read --bs=1M --ioengine=psync", 1 << 20),
     ("sequential-deep", "sequential", "--rw=read --bs=1M --ioengine=io_uring --iodepth=4", 1 << 20),
 ]

@@ -7,6 +7,7 @@
  *
  *   random THREADS SECONDS     4 KiB reads of pages that are not cached, each thread waits for its own
  *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
+ *   batch DEPTH SECONDS        the same by one thread that reads DEPTH pages a call
  *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
  *
  * and where the file may be overwritten:
@@ -143,6 +144,33 @@ static uint64_t known_phase(unsigned depth, double seconds)
 	return bytes;
 }
 
+/* So many pages a call, and the next ones when all have come. */
+static uint64_t batch_phase(unsigned depth, double seconds)
+{
+	static struct folio_read read[DEPTH_MAX];
+	static char buffer[DEPTH_MAX][FOLIO_PAGE_SIZE];
+	double end = now() + seconds;
+	uint64_t next = folio_u64_load_relaxed(&next_page), bytes = 0;
+	unsigned i;
+	int r;
+
+	while (now() < end) {
+		for (i = 0; i < depth; i++)
+			read[i] = (struct folio_read){
+				buffer[i], FOLIO_PAGE_SIZE, page_offset(next++), 0};
+		r = folio_file_read_batch(file, read, depth, 0);
+		if (r)
+			fail("batch", r);
+		for (i = 0; i < depth; i++) {
+			if (read[i].result != FOLIO_PAGE_SIZE)
+				fail("batch", read[i].result);
+		}
+		bytes += (uint64_t)depth * FOLIO_PAGE_SIZE;
+	}
+	folio_u64_store_relaxed(&next_page, next);
+	return bytes;
+}
+
 static uint64_t sequential_phase(double seconds)
 {
 	static char buffer[BLOCK] __attribute__((aligned(4096)));
@@ -266,6 +294,8 @@ int main(int argc, char **argv)
 			bytes = random_phase(n, seconds);
 		else if (sscanf(line, "known %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
 			bytes = known_phase(n, seconds);
+		else if (sscanf(line, "batch %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
+			bytes = batch_phase(n, seconds);
 		else if (sscanf(line, "sequential %lf", &seconds) == 1)
 			bytes = sequential_phase(seconds);
 		else if (write && sscanf(line, "write-random %u %lf", &n, &seconds) == 2)

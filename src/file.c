@@ -28,7 +28,7 @@
  * A hit asks the tree nothing. A hint (pool.h) leads to a descriptor, and where the protocols look at the slot again it looks
  * at the descriptor's owner, index and valid: erase takes the owner away under the tree's lock, with the slot, so that
  * who has the folio, by a reference or between two looks at an even version, and finds the owner, has found the
- * folio in the tree. See read_any and folio_file_get_page.
+ * folio in the tree. See read_hit and folio_file_get_page.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -833,21 +833,13 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	return n;
 }
 
-static __attribute__((noinline)) ssize_t read_slow(
-	struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
+/* A read, whole, by the tree. The arguments are good, the thread is known. */
+static ssize_t read_by_tree(struct folio_file *file, char *buf, size_t len, uint64_t offset,
+	bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
-	const struct timespec *until;
-	struct stats_shard *shard;
-	struct timespec time;
 	size_t done = 0;
 	bool asked = false;
 
-	if (!file || (!buf && len) || len > INT64_MAX || offset > INT64_MAX - len)
-		return -EINVAL;
-	shard = thread_enter(file->cache, file->cache_id);
-	if (!shard)
-		return thread_error(file->cache);
-	until = wait_limit(file->cache, &time);
 	while (done < len) {
 		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
 		size_t want = len - done;
@@ -887,6 +879,25 @@ static __attribute__((noinline)) ssize_t read_slow(
 	return (ssize_t)done;
 }
 
+static bool read_is_valid(const void *buf, size_t len, uint64_t offset)
+{
+	return (buf || !len) && len <= INT64_MAX && offset <= INT64_MAX - len;
+}
+
+static __attribute__((noinline)) ssize_t read_slow(
+	struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
+{
+	struct stats_shard *shard;
+	struct timespec until;
+
+	if (!file || !read_is_valid(buf, len, offset))
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	return read_by_tree(file, buf, len, offset, nowait, wait_limit(file->cache, &until), shard);
+}
+
 /* The rare end of a hit, where something is left to do. */
 static __attribute__((noinline)) ssize_t read_touch(
 	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
@@ -911,20 +922,19 @@ static __attribute__((noinline)) ssize_t read_touch(
  *   4  copy
  *   5, 6  version still the same?
  *
- * Everything else, also a useless hint, is read_slow's, which gives a better one.
+ * False: everything else, also a useless hint, is for read_by_tree, which gives a better one. *cold: the folio, where
+ * eviction has to be told (read_touch), or NULL. The caller has looked whether the thread is known (thread_hit).
  */
-static inline __attribute__((always_inline)) ssize_t read_any(
-	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+static inline __attribute__((always_inline)) bool read_hit(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, struct folio **cold)
 {
 	uint64_t version, first, in_folio;
 	struct inode *inode;
 	struct folio *folio;
 	uint32_t hint, page;
 
-	if (unlikely(len - 1 >= SHORT_MAX || !file || !buf))
-		goto slow;
-	if (unlikely(!thread_hit(file->cache_id)))
-		goto slow;
+	if (unlikely(len - 1 >= SHORT_MAX || !buf))
+		return false;
 	inode = file->inode;
 	hint = folio_u32_load_relaxed(hint_of(file, inode, offset));
 	page = hint_page(hint);
@@ -932,24 +942,34 @@ static inline __attribute__((always_inline)) ssize_t read_any(
 	in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << hint_order(hint)) - 1);
 	FOLIO_PAUSE(copy_before_version, folio);
 	if (unlikely(!version_load_begin(&folio->version, &version)))
-		goto slow;
+		return false;
 	FOLIO_PAUSE(copy_before_slot, folio);
 	if (unlikely(folio_ptr_load_relaxed(&folio->owner) != inode))
-		goto slow;
+		return false;
 	first = folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT;
 	if (unlikely(first + in_folio != offset ||
 		     in_folio + len > folio_u32_load_relaxed(&folio->valid)))
-		goto slow;
+		return false;
 	FOLIO_PAUSE(copy_before_copy, folio);
 	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
 	if (unlikely(!version_recheck(&folio->version, version)))
-		goto slow;
+		return false;
 	stats_add(thread_last.shard, STAT_HITS, 1);
-	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
-		return read_touch(file, folio, len, offset);
+	*cold = unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT) ? folio : NULL;
+	return true;
+}
+
+static inline __attribute__((always_inline)) ssize_t read_any(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+{
+	struct folio *cold;
+
+	if (unlikely(!file || !thread_hit(file->cache_id)) ||
+		unlikely(!read_hit(file, buf, len, offset, &cold)))
+		return read_slow(file, buf, len, offset, nowait);
+	if (unlikely(cold))
+		return read_touch(file, cold, len, offset);
 	return (ssize_t)len;
-slow:
-	return read_slow(file, buf, len, offset, nowait);
 }
 
 ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset)
@@ -1028,7 +1048,7 @@ static __attribute__((noinline)) int get_touch(
 }
 
 /*
- * A pinned hit, whole, a leaf function and by the hint, like read_any. Where it was found (R3) is here what the descriptor
+ * A pinned hit, whole, a leaf function and by the hint, like read_hit. Where it was found (R3) is here what the descriptor
  * says: owner, index and valid are stored before the version of a life is settled, and stay as they are while there is a
  * reference, but for the owner, which erase takes away before it drops the tree's. So, in the places of steps 1 to 4:
  *
@@ -1067,15 +1087,52 @@ int folio_file_get_page(
 	return 0;
 }
 
+/* What one call starts to read at most: the end of what is wanted must not push its beginning out before anybody has read it. */
+static uint64_t start_most(const struct folio_cache *cache)
+{
+	return folio_u64_load_relaxed(&cache->pages) / 2;
+}
+
 /* Memory for so many pages is made free before they are asked for. */
-#define PREFETCH_PART 1024
+#define START_PART 1024
+
+/* Start to read those of the pages that @range touches that are not there, up to @most. Returns how many. */
+static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
+	const struct folio_range *range, uint64_t most, struct stats_shard *shard)
+{
+	uint64_t first = range->offset >> FOLIO_PAGE_SHIFT, started = 0;
+	uint64_t end = size_pages(folio_u64_load_acquire(&file->inode->size));
+
+	if (!range->len || first >= end)
+		return 0;
+	if (range->len - 1 < (UINT64_MAX >> 1) - range->offset) {
+		uint64_t last = (range->offset + range->len - 1) >> FOLIO_PAGE_SHIFT;
+
+		if (end > last + 1)
+			end = last + 1;
+	}
+	while (first < end && started < most) {
+		uint64_t part = end - first < START_PART ? end - first : START_PART, missing;
+
+		if (part > most - started)
+			part = most - started;
+		missing = fill_missing(file->inode, first, first + part);
+		if (missing) {
+			evict_reserve(file->cache, missing, shard);
+			started += fill_add(
+				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
+		}
+		first += part;
+	}
+	return started;
+}
 
 ssize_t folio_file_prefetch(
 	struct folio_file *file, const struct folio_range *range, unsigned count)
 {
 	struct fill_batch batch;
 	struct stats_shard *shard;
-	uint64_t eof, most, started = 0;
+	uint64_t most, started = 0;
 	unsigned i;
 
 	if (!file || (!range && count))
@@ -1084,33 +1141,121 @@ ssize_t folio_file_prefetch(
 	if (!shard)
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
-	eof = size_pages(folio_u64_load_acquire(&file->inode->size));
-	/* The end of what is wanted must not push its beginning out before anybody has read it. */
-	most = folio_u64_load_relaxed(&file->cache->pages) / 2;
-	for (i = 0; i < count && started < most; i++) {
-		uint64_t first = range[i].offset >> FOLIO_PAGE_SHIFT, end = eof;
-
-		if (!range[i].len || first >= eof)
-			continue;
-		if (range[i].len - 1 < (UINT64_MAX >> 1) - range[i].offset)
-			end = ((range[i].offset + range[i].len - 1) >> FOLIO_PAGE_SHIFT) + 1;
-		if (end > eof)
-			end = eof;
-		while (first < end && started < most) {
-			uint64_t part = end - first < PREFETCH_PART ? end - first : PREFETCH_PART;
-
-			if (part > most - started)
-				part = most - started;
-			evict_reserve(
-				file->cache, fill_missing(file->inode, first, first + part), shard);
-			started += fill_add(
-				&batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
-			first += part;
-		}
-	}
+	most = start_most(file->cache);
+	for (i = 0; i < count && started < most; i++)
+		started += start_range(&batch, file, &range[i], most - started, shard);
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return (ssize_t)started;
+}
+
+/* ---- reads of one call ---- */
+
+/*
+ * Reads that are looked up together. Their lines are on their way to the CPU at the same time then, as many as it can wait for;
+ * in reads one after the other it finds the next one's only as far ahead as it executes, which is a few reads.
+ */
+#define BATCH_GROUP  32
+
+/* What folio_read.result says meanwhile of a read that was no hit; no result of a read. */
+#define READ_PENDING (-(ssize_t)EINPROGRESS)
+
+/* Ask for the lines that read_hit would look at. A useless hint leads to lines that nobody wants, and no further. */
+static inline __attribute__((always_inline)) void read_peek(
+	const struct folio_file *file, size_t len, uint64_t offset)
+{
+	uint32_t hint = folio_u32_load_relaxed(hint_of(file, file->inode, offset));
+	uint64_t in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << hint_order(hint)) - 1);
+	const char *data = file->data + ((uint64_t)hint_page(hint) << FOLIO_PAGE_SHIFT) + in_folio;
+
+	__builtin_prefetch(&file->folios[hint_page(hint)].version);
+	__builtin_prefetch(data);
+	__builtin_prefetch(data + len - 1);
+}
+
+/* The hits among the reads; the rest is marked READ_PENDING. Returns how many those are. */
+static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, unsigned count)
+{
+	unsigned i, pending = 0;
+
+	for (i = 0; i < count; i++)
+		read_peek(file, reads[i].len, reads[i].offset);
+	for (i = 0; i < count; i++) {
+		struct folio_read *read = &reads[i];
+		struct folio *cold;
+
+		/* Asked each time: who reads ahead calls the backend, which may be a program's, and use other caches. */
+		if (thread_hit(file->cache_id) &&
+			read_hit(file, read->buf, read->len, read->offset, &cold)) {
+			read->result = (ssize_t)read->len;
+			if (unlikely(cold))
+				read_touch(file, cold, read->len, read->offset);
+		} else {
+			read->result = READ_PENDING;
+			pending++;
+		}
+	}
+	return pending;
+}
+
+/*
+ * The rest: what is not there is asked for together, as much as one call may start, and read in turn; then the next. One
+ * read that is alone goes as any does, with what is read ahead.
+ */
+static void batch_misses(struct folio_file *file, struct folio_read *reads, unsigned count,
+	unsigned pending, bool nowait, struct stats_shard *shard)
+{
+	uint64_t most = start_most(file->cache);
+	const struct timespec *until;
+	struct timespec time;
+	unsigned i = 0, end;
+
+	until = wait_limit(file->cache, &time);
+	while (i < count) {
+		struct fill_batch batch = {.cache = file->cache};
+		uint64_t started = 0;
+
+		for (end = i; end < count && (pending == 1 || started < most); end++) {
+			const struct folio_read *read = &reads[end];
+			const struct folio_range range = {read->offset, read->len};
+
+			if (pending > 1 && read->result == READ_PENDING &&
+				read_is_valid(read->buf, read->len, read->offset))
+				started += start_range(&batch, file, &range, most - started, shard);
+		}
+		fill_submit(&batch);
+		stats_add(shard, STAT_PREFETCH_PAGES, started);
+		for (; i < end; i++) {
+			struct folio_read *read = &reads[i];
+
+			if (read->result != READ_PENDING)
+				continue;
+			read->result = -EINVAL;
+			if (read_is_valid(read->buf, read->len, read->offset))
+				read->result = read_by_tree(file, read->buf, read->len,
+					read->offset, nowait, until, shard);
+		}
+	}
+}
+
+int folio_file_read_batch(
+	struct folio_file *file, struct folio_read *reads, unsigned count, unsigned flags)
+{
+	struct stats_shard *shard;
+	unsigned i, n, pending = 0;
+
+	if (!file || (!reads && count) || flags & ~FOLIO_READ_NOWAIT)
+		return -EINVAL;
+	shard = thread_enter(file->cache, file->cache_id);
+	if (!shard)
+		return thread_error(file->cache);
+	for (i = 0; i < count; i += n) {
+		n = count - i < BATCH_GROUP ? count - i : BATCH_GROUP;
+		pending += batch_hits(file, &reads[i], n);
+	}
+	if (pending)
+		batch_misses(file, reads, count, pending, flags & FOLIO_READ_NOWAIT, shard);
+	return 0;
 }
 
 int folio_file_advise(struct folio_file *file, enum folio_advice advice)

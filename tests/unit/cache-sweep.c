@@ -81,6 +81,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	struct folio_range range[] = {
 		{100 * PAGE, 20 * PAGE}, {200 * PAGE, PAGE}, {250 * PAGE, 60 * PAGE}};
 	struct second second = {.run = run, .own = *run, .file = file};
+	struct folio_read reads[40];
 	struct folio *folio, *private;
 	struct folio_file *again;
 	unsigned type = FOLIO_TYPE_PRIVATE;
@@ -109,6 +110,14 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	}
 	judge(run, "read at the end", folio_file_read(file, buf, 100, FILE_PAGES * PAGE));
 	judge(run, "prefetch", folio_file_prefetch(file, range, 3));
+	for (i = 0; i < 40; i++)
+		reads[i] = (struct folio_read){buf + i * 64, 64, i * 53 % FILE_PAGES * PAGE + i, 0};
+	r = folio_file_read_batch(file, reads, 40, 0);
+	judge(run, "batch", r);
+	for (i = 0; i < 40 && !r; i++) {
+		judge(run, "read of a batch", reads[i].result);
+		judge_bytes(run, reads[i].buf, reads[i].result, reads[i].offset);
+	}
 	for (i = 0; i < 20; i++) {
 		n = folio_file_read_nowait(file, buf, 64, (100 + i) * PAGE);
 		if (n != -EAGAIN)

@@ -1078,6 +1078,191 @@ static void test_prefetch(void **state)
 	world_end(&world);
 }
 
+/* ---- read of one call ---- */
+
+static char batch_buf[200][FOLIO_PAGE_SIZE];
+
+/* @count read of a page each, @step pages apart. */
+static void batch_pages(struct folio_read *read, unsigned count, uint64_t first, uint64_t step)
+{
+	unsigned i;
+
+	for (i = 0; i < count; i++)
+		read[i] = (struct folio_read){batch_buf[i], PAGE, (first + i * step) * PAGE, 12345};
+}
+
+static void expect_batch(const struct world *world, const struct folio_read *read, unsigned count)
+{
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		assert_int_equal(read[i].result, read[i].len);
+		assert_true(io_fault_check(
+			world->contents, read[i].offset, read[i].buf, read[i].len, NULL, NULL));
+	}
+}
+
+struct batch {
+	struct world *world;
+	struct folio_read *read;
+	unsigned count, flags;
+	int result;
+};
+
+static void *run_batch(void *arg)
+{
+	struct batch *batch = arg;
+
+	batch->result =
+		folio_file_read_batch(batch->world->file, batch->read, batch->count, batch->flags);
+	return NULL;
+}
+
+static void test_batch(void **state)
+{
+	struct folio_read read[200];
+	struct folio_cache_stats before, after;
+	struct world world;
+	struct batch batch = {.world = &world, .read = read, .count = 50};
+	pthread_t thread;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, 400 * PAGE + 100);
+	batch_pages(read, 2, 0, 1);
+	assert_int_equal(folio_file_read_batch(NULL, read, 2, 0), -EINVAL);
+	assert_int_equal(folio_file_read_batch(world.file, NULL, 1, 0), -EINVAL);
+	assert_int_equal(folio_file_read_batch(world.file, read, 2, 2), -EINVAL);
+	assert_int_equal(read[0].result, 12345);
+	assert_int_equal(folio_file_read_batch(world.file, NULL, 0, 0), 0);
+	assert_int_equal(reads(&world), 0);
+
+	/* What is not there goes to the device together, before any of it is waited for. */
+	batch_pages(read, 50, 1, 3);
+	io_fault_hold(world.io);
+	assert_int_equal(pthread_create(&thread, NULL, run_batch, &batch), 0);
+	io_fault_wait_held(world.io, 50);
+	io_fault_release(world.io, UINT64_MAX);
+	pthread_join(thread, NULL);
+	assert_int_equal(batch.result, 0);
+	expect_batch(&world, read, 50);
+	assert_int_equal(cache_stats(world.cache).prefetch_pages, 50);
+
+	/* Hits and misses, each as a read of its own would be: at the end of the file, of nothing, wrong ones. */
+	batch_pages(read, 40, 0, 3);
+	for (i = 0; i < 40; i++)
+		read[i].len = i + 1;
+	read[3].offset += PAGE;
+	read[10].len = 0;
+	read[11].buf = NULL;
+	read[12].offset = 400 * PAGE + 60;
+	read[12].len = 100;
+	read[13].offset = 400 * PAGE + 100;
+	read[14].offset = UINT64_MAX;
+	read[15].len = SIZE_MAX;
+	read[16].offset = (uint64_t)INT64_MAX - 3;
+	before = cache_stats(world.cache);
+	assert_int_equal(folio_file_read_batch(world.file, read, 40, 0), 0);
+	after = cache_stats(world.cache);
+	assert_int_equal(read[10].result, 0);
+	assert_int_equal(read[11].result, -EINVAL);
+	assert_int_equal(read[12].result, 40);
+	assert_int_equal(read[13].result, 0);
+	assert_int_equal(read[14].result, -EINVAL);
+	assert_int_equal(read[15].result, -EINVAL);
+	assert_int_equal(read[16].result, -EINVAL);
+	assert_true(io_fault_check(world.contents, read[12].offset, read[12].buf, 40, NULL, NULL));
+	for (i = 0; i < 40; i++)
+		if (i < 10 || i > 16)
+			expect_batch(&world, &read[i], 1);
+	/* All of it is there: one hit for each read that has a page. */
+	before = cache_stats(world.cache);
+	assert_int_equal(folio_file_read_batch(world.file, read, 10, 0), 0);
+	expect_batch(&world, read, 10);
+	after = cache_stats(world.cache);
+	assert_int_equal(after.hits - before.hits, 10);
+	assert_int_equal(after.misses, before.misses);
+	assert_int_equal(after.prefetch_pages, before.prefetch_pages);
+
+	/* The error of a read is its own. */
+	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	io_fault_fail_range(world.contents, 30 * PAGE, 1, EIO);
+	batch_pages(read, 40, 0, 3);
+	assert_int_equal(folio_file_read_batch(world.file, read, 40, 0), 0);
+	assert_int_equal(read[10].result, -EIO);
+	expect_batch(&world, read, 10);
+	expect_batch(&world, &read[11], 29);
+	io_fault_fail_range(world.contents, 0, 0, 0);
+	assert_int_equal(folio_file_read_batch(world.file, read, 40, 0), 0);
+	expect_batch(&world, read, 40);
+	world_end(&world);
+}
+
+/* Without waiting: all is asked for, and comes with a later call. */
+static void test_batch_nowait(void **state)
+{
+	struct folio_read read[60];
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, 400 * PAGE);
+	expect_read(&world, 5 * 3 * PAGE, PAGE, 1);
+	batch_pages(read, 60, 0, 3);
+	io_fault_hold(world.io);
+	assert_int_equal(folio_file_read_batch(world.file, read, 60, FOLIO_READ_NOWAIT), 0);
+	for (i = 0; i < 60; i++) {
+		if (i == 5)
+			expect_batch(&world, &read[i], 1);
+		else
+			assert_int_equal(read[i].result, -EAGAIN);
+	}
+	io_fault_wait_held(world.io, 59);
+	assert_int_equal(folio_file_read_batch(world.file, read, 60, FOLIO_READ_NOWAIT), 0);
+	assert_int_equal(read[4].result, -EAGAIN);
+	io_fault_release(world.io, UINT64_MAX);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(reads(&world), 60);
+	assert_int_equal(folio_file_read_batch(world.file, read, 60, FOLIO_READ_NOWAIT), 0);
+	expect_batch(&world, read, 60);
+	world_end(&world);
+}
+
+/* More than there is memory for: no page is pushed out before it is read, so each is read once. */
+static void test_batch_larger_than_cache(void **state)
+{
+	struct folio_read read[200];
+	struct world world;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 1000 * PAGE);
+	batch_pages(read, 200, 0, 5);
+	assert_int_equal(folio_file_read_batch(world.file, read, 200, 0), 0);
+	expect_batch(&world, read, 200);
+	assert_int_equal(io_fault_bytes(world.io), 200 * PAGE);
+	world_end(&world);
+}
+
+/* A program that read in sequence is found out, whichever call it uses. */
+static void test_batch_of_one(void **state)
+{
+	struct folio_read read;
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	world_begin(&world, 256, 0, 200 * PAGE);
+	for (i = 0; i < 100; i++) {
+		batch_pages(&read, 1, i, 1);
+		assert_int_equal(folio_file_read_batch(world.file, &read, 1, 0), 0);
+		expect_batch(&world, &read, 1);
+	}
+	assert_true(cache_stats(world.cache).readahead_pages > 0);
+	assert_int_equal(cache_stats(world.cache).prefetch_pages, 0);
+	assert_true(reads(&world) < 50);
+	world_end(&world);
+}
+
 /* More requests than may be in flight: prefetch waits for room, and no more than the depth are at the device. */
 static void test_depth(void **state)
 {
@@ -1270,39 +1455,39 @@ static uint64_t clip(uint64_t size, uint64_t offset, uint64_t len)
 	return offset >= size ? 0 : size - offset < len ? size - offset : len;
 }
 
-static void model_read(struct model *model, struct model_handle *handle)
+/* Where a read begins and how long it is, @most bytes at most. */
+static void model_place(
+	struct model *model, uint64_t known, uint64_t most, uint64_t *offset, size_t *len)
 {
-	static char buf[120 * FOLIO_PAGE_SIZE + 8];
-	uint64_t *random = &model->random, known = known_size(model, handle),
-		 size = handle->of->size;
-	uint64_t offset = random_below(random, MODEL_PAGES * PAGE), len = 0, low, high, now;
-	bool nowait = random_below(random, 6) == 0;
-	ssize_t n;
+	uint64_t *random = &model->random;
 
+	*offset = random_below(random, MODEL_PAGES * PAGE);
 	if (random_below(random, 8) == 0)
-		offset = (known > 100 ? known - 100 : 0) + random_below(random, 200);
+		*offset = (known > 100 ? known - 100 : 0) + random_below(random, 200);
 	switch (random_below(random, 6)) {
 	case 0:
-		len = random_below(random, 120 * PAGE);
+		*len = random_below(random, most);
 		break;
 	case 1:
 	case 2:
-		offset &= ~(PAGE - 1);
-		len = PAGE << random_below(random, 3);
+		*offset &= ~(PAGE - 1);
+		*len = PAGE << random_below(random, 3);
 		break;
 	default:
-		len = random_below(random, 300);
+		*len = random_below(random, 300);
 	}
-	buf[len] = 'x';
-	n = nowait ? folio_file_read_nowait(handle->file, buf, len, offset)
-		   : folio_file_read(handle->file, buf, len, offset);
-	now = folio_file_size(handle->file);
-	assert_true(now == known || now == size);
+}
+
+/* A read that gave @n. @known: the size that the handle knew before the call, @size: the file's. */
+static void model_judge(struct model *model, struct model_handle *handle, const char *buf,
+	size_t len, uint64_t offset, bool nowait, ssize_t n, uint64_t known, uint64_t size)
+{
+	uint64_t low, high;
+
 	assert_int_equal(buf[len], 'x');
 	if (n < 0) {
 		if (!(n == -EIO && model->failing) && !(n == -EAGAIN && nowait))
 			fail_msg("read: %zd", n);
-		note_size(model, handle, known);
 		return;
 	}
 	/* By the size that was known when it began, or the one that it found out; past that one's end stale pages may be. */
@@ -1314,7 +1499,50 @@ static void model_read(struct model *model, struct model_handle *handle)
 	if ((uint64_t)n < low)
 		assert_true((nowait || model->failing) && (offset + (uint64_t)n) % PAGE == 0);
 	check_bytes(handle->of, offset, buf, (uint64_t)n);
+}
+
+static void model_read(struct model *model, struct model_handle *handle)
+{
+	static char buf[120 * FOLIO_PAGE_SIZE + 8];
+	uint64_t known = known_size(model, handle), size = handle->of->size, offset, now;
+	bool nowait = random_below(&model->random, 6) == 0;
+	size_t len;
+	ssize_t n;
+
+	model_place(model, known, 120 * PAGE, &offset, &len);
+	buf[len] = 'x';
+	n = nowait ? folio_file_read_nowait(handle->file, buf, len, offset)
+		   : folio_file_read(handle->file, buf, len, offset);
+	now = folio_file_size(handle->file);
+	assert_true(now == known || now == size);
+	model_judge(model, handle, buf, len, offset, nowait, n, known, size);
 	/* From here on: what came before it found out may be what was cached. */
+	note_size(model, handle, known);
+}
+
+#define MODEL_BATCH 80
+
+static void model_batch(struct model *model, struct model_handle *handle)
+{
+	static char buf[MODEL_BATCH][6 * FOLIO_PAGE_SIZE + 8];
+	uint64_t known = known_size(model, handle), size = handle->of->size, now;
+	struct folio_read reads[MODEL_BATCH];
+	unsigned i, count = (unsigned)random_below(&model->random, MODEL_BATCH);
+	bool nowait = random_below(&model->random, 6) == 0;
+
+	for (i = 0; i < count; i++) {
+		reads[i].buf = buf[i];
+		model_place(model, known, 6 * PAGE, &reads[i].offset, &reads[i].len);
+		buf[i][reads[i].len] = 'x';
+	}
+	assert_int_equal(
+		folio_file_read_batch(handle->file, reads, count, nowait ? FOLIO_READ_NOWAIT : 0),
+		0);
+	now = folio_file_size(handle->file);
+	assert_true(now == known || now == size);
+	for (i = 0; i < count; i++)
+		model_judge(model, handle, buf[i], reads[i].len, reads[i].offset, nowait,
+			reads[i].result, known, size);
 	note_size(model, handle, known);
 }
 
@@ -1463,6 +1691,9 @@ static void model_step(struct model *model)
 		break;
 	case 27 ... 28:
 		model_close(handle);
+		break;
+	case 31 ... 32:
+		model_batch(model, handle);
 		break;
 	case 29:
 		model->failing = random_below(random, 4) == 0;
@@ -1904,6 +2135,7 @@ static void child(struct world *world, struct folio *pinned, bool own)
 	struct folio_cache_params params = {.size = sizeof(params), .bytes = 64 * PAGE};
 	struct folio_cache_stats stats = {.size = sizeof(stats)};
 	struct folio_range range = {0, PAGE};
+	struct folio_read read = {.buf = &range, .len = 1};
 	struct folio_cache *cache = NULL;
 	struct io_fault *io;
 	struct io_fault_file *contents;
@@ -1922,6 +2154,7 @@ static void child(struct world *world, struct folio *pinned, bool own)
 		EXPECT(folio_file_get(world->file, 3, 0, &folio) == -ESTALE);
 		EXPECT(folio_file_get(world->file, 3, FOLIO_GET_NOWAIT, &folio) == -ESTALE);
 		EXPECT(folio_file_prefetch(world->file, &range, 1) == -ESTALE);
+		EXPECT(folio_file_read_batch(world->file, &read, 1, 0) == -ESTALE);
 		EXPECT(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM) == -ESTALE);
 		EXPECT(folio_file_invalidate(world->file, 0, 1) == -ESTALE);
 		EXPECT(folio_file_revalidate(world->file) == -ESTALE);
@@ -2219,6 +2452,10 @@ int main(void)
 		cmocka_unit_test(test_invalidate_during_read),
 		cmocka_unit_test(test_close_during_prefetch),
 		cmocka_unit_test(test_prefetch),
+		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_batch_nowait),
+		cmocka_unit_test(test_batch_larger_than_cache),
+		cmocka_unit_test(test_batch_of_one),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_statistics),
 		cmocka_unit_test(test_statistics_size),

@@ -92,7 +92,10 @@ static void hits(struct job *job, uint64_t i)
 {
 	uint64_t offset = i * 4160 % (PAGES * 4096 - 64);
 	unsigned char buf[64];
+	struct folio_read reads[40];
+	unsigned char lines[40][64];
 	struct folio *folio;
+	unsigned j;
 
 	if (offset % 4096 > 4096 - 64)
 		offset -= 64;
@@ -100,6 +103,14 @@ static void hits(struct job *job, uint64_t i)
 		job->wrong++;
 	if (folio_file_read_nowait(job->file, buf, 5, offset) != 5 || buf[4] != byte_at(offset + 4))
 		job->wrong++;
+	for (j = 0; j < 40; j++)
+		reads[j] = (struct folio_read){
+			lines[j], 64, (i + j * 7) % PAGES * 4096 + (i + j) % 64 * 64, 0};
+	if (folio_file_read_batch(job->file, reads, 40, 0))
+		job->wrong++;
+	for (j = 0; j < 40; j++)
+		if (reads[j].result != 64 || lines[j][9] != byte_at(reads[j].offset + 9))
+			job->wrong++;
 	if (folio_file_get(job->file, offset / 4096, 0, &folio)) {
 		job->wrong++;
 		return;

@@ -50,7 +50,7 @@ struct view {
  * Each copies the line at offset. 0, or an errno, or SHORT.
  */
 
-#define SHORT (-1)
+#define SHORT (-4096) /* no errno */
 
 static inline int copy_line(
 	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
@@ -73,6 +73,20 @@ static inline int pin_line(
 	memcpy(line, (char *)page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
 	folio_put(folio);
 	return 0;
+}
+
+/* As many reads as are worth a call of their own. */
+#define BATCH 32
+
+static int batch_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
+{
+	struct folio_read read = {.buf = line, .len = LINE_SIZE, .offset = offset};
+	int result = folio_file_read_batch(view->file, &read, 1, 0);
+
+	if (result)
+		return -result;
+	return read.result == LINE_SIZE ? 0 : read.result < 0 ? (int)-read.result : SHORT;
 }
 
 static inline int pread_line(
@@ -148,6 +162,39 @@ LOOPS(pread)
 LOOPS(mmap)
 LOOPS(array)
 
+/* A call for so many lines, which are looked at when all have come. */
+static uint64_t batch_independent(struct worker *worker, uint64_t n)
+{
+	const struct view *view = worker->context;
+	uint64_t position = worker->position, sum = worker->sum, done;
+	struct folio_read reads[BATCH];
+	union line lines[BATCH];
+	unsigned i, count;
+	int result;
+
+	for (done = 0; done < n; done += count) {
+		count = n - done < BATCH ? (unsigned)(n - done) : BATCH;
+		for (i = 0; i < count; i++)
+			reads[i] = (struct folio_read){.buf = &lines[i],
+				.len = LINE_SIZE,
+				.offset = (uint64_t)view->places[position++ & view->mask] *
+					  LINE_SIZE};
+		result = folio_file_read_batch(view->file, reads, count, 0);
+		for (i = 0; i < count && !result; i++) {
+			if (reads[i].result != LINE_SIZE)
+				result = reads[i].result < 0 ? (int)reads[i].result : SHORT;
+			sum += lines[i].word[0];
+		}
+		if (result) {
+			worker->error = result == SHORT ? 0 : -result;
+			return 0;
+		}
+	}
+	worker->position = position;
+	worker->sum = sum;
+	return n;
+}
+
 /* The least that a pin can cost: one add and one subtraction on the same line, and nothing else. */
 static uint64_t count_pairs(struct worker *worker, uint64_t n)
 {
@@ -165,12 +212,13 @@ static uint64_t count_pairs(struct worker *worker, uint64_t n)
 struct contender {
 	const char *name;
 	enum report_role role;
-	team_batch *independent, *chained;
-	read_line *one; /* NULL: reads nothing */
+	team_batch *independent, *chained; /* NULL: does not apply */
+	read_line *one;                    /* NULL: reads nothing */
 };
 
 static const struct contender contenders[] = {
 	{"folio copy", ROLE_OWN, copy_independent, copy_chained, copy_line},
+	{"folio batch", ROLE_OWN, batch_independent, NULL, batch_line},
 	{"folio pin", ROLE_OWN, pin_independent, pin_chained, pin_line},
 	{"pread", ROLE_PEER, pread_independent, pread_chained, pread_line},
 	{"mmap", ROLE_PEER, mmap_independent, mmap_chained, mmap_line},
@@ -294,6 +342,8 @@ static unsigned add_cells(const struct bench *bench, unsigned workload, bool cha
 			if (contenders[contender].one == array_line && !view->array)
 				continue;
 			if (!contenders[contender].one && !hot)
+				continue;
+			if (chained && !contenders[contender].chained)
 				continue;
 			cells[found++] = (struct cell){
 				.workload = workload,

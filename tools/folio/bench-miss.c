@@ -140,7 +140,7 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 {
 	struct misses *misses = worker->context;
 	unsigned depth = misses->bench->depth, group = (depth + 3) / 4, i;
-	struct folio_range ranges[(1024 + 3) / 4];
+	struct folio_range ranges[(DEPTH_MAX + 3) / 4];
 	uint64_t done, page;
 	ssize_t got;
 
@@ -169,6 +169,44 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 			return 0;
 		}
 		worker->sum += *(uint64_t *)misses->buffers;
+	}
+	count_reads(misses, n);
+	return n;
+}
+
+/* As many as the depth in one call, and the next when all of them have come. */
+static uint64_t read_pages_batch(struct worker *worker, uint64_t n)
+{
+	struct misses *misses = worker->context;
+	struct folio_read reads[DEPTH_MAX];
+	unsigned depth = misses->bench->depth, count, i;
+	uint64_t done;
+	int result;
+
+	if (misses->next < misses->ahead)
+		misses->next = misses->ahead;
+	for (done = 0; done < n; done += count) {
+		count = n - done < depth ? (unsigned)(n - done) : depth;
+		for (i = 0; i < count; i++)
+			reads[i] = (struct folio_read){
+				.buf = misses->buffers + (size_t)i * FOLIO_PAGE_SIZE,
+				.len = FOLIO_PAGE_SIZE,
+				.offset =
+					page_at(misses, misses->next + i, true) * FOLIO_PAGE_SIZE};
+		result = folio_file_read_batch(misses->bench->file, reads, count, 0);
+		if (result) {
+			worker->error = -result;
+			return 0;
+		}
+		for (i = 0; i < count; i++) {
+			if (reads[i].result != FOLIO_PAGE_SIZE ||
+				!good_page(misses, i, reads[i].offset / FOLIO_PAGE_SIZE)) {
+				worker->error = error_of(reads[i].result);
+				return 0;
+			}
+			worker->sum += *(uint64_t *)reads[i].buf;
+		}
+		misses->next += count;
 	}
 	count_reads(misses, n);
 	return n;
@@ -447,6 +485,11 @@ static bool measure(struct misses *misses, double seconds)
 		.contender = "folio prefetch",
 		.threads = 1,
 		.batch = read_pages_prefetch,
+		.record = record_own};
+	cells[count++] = (struct cell){.workload = first + KNOWN,
+		.contender = "folio batch",
+		.threads = 1,
+		.batch = read_pages_batch,
 		.record = record_own};
 	if (misses->direct >= 0 && misses->ring_works)
 		cells[count++] = (struct cell){.workload = first + KNOWN,

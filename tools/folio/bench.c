@@ -23,7 +23,6 @@
 
 #define OWN_FILE_BYTES (UINT64_C(256) << 20)
 #define VERIFY_BLOCK   (UINT64_C(1) << 20)
-#define DEPTH_MAX      1024
 
 static const char help[] =
 	"usage: folio bench [FILE] [--cache SIZE] [--threads N] [--seconds S] [--depth N]\n"

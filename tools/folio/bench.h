@@ -16,6 +16,7 @@
 
 #define LINE_SIZE   64 /* what a hit reads, or writes */
 #define THREADS_MAX 512
+#define DEPTH_MAX   1024
 
 /* How the results are given. Shared by all benchmarks. */
 struct output {
