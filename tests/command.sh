@@ -600,7 +600,7 @@ table() {
 	got=$?
 	cat out err
 	[ $got -eq 0 ] && [ ! -s err ] && grep -q '^Verified: all 1048583 bytes' out || return 1
-	for word in "^hot:" "^uniform:" "^zipf:" "folio copy" "folio pin" "pread" "mmap" "x 1 thr"; do
+	for word in "^hot:" "^uniform:" "^zipf:" "folio copy" "folio batch" "folio pin" "pread" "mmap" "x 1 thr"; do
 		grep -q "$word" out || return 1
 	done
 }

@@ -6,11 +6,12 @@
  * begin with their size, so that they can grow. Every call may come from any thread; no thread has to
  * register. Calls on the same object may run beside each other, unless a comment says otherwise.
  *
- * Three ways to read, from cheapest:
+ * Ways to read, from cheapest:
  *
  *   folio_file_read      copies. Of a cached page it takes no reference: it copies and checks that the
  *                        folio's version did not change meanwhile. It writes nothing shared (but a hint and the page's
- *                        heat, a word each, when they change), so it scales with the cores.
+ *                        heat, a word each, when they change), so it scales with the cores. Of many places in
+ *                        one call: folio_file_read_batch.
  *   folio_file_get       pins: the memory stays as it is until folio_put. One add, one subtract.
  *   a miss               one reader fills the page, others that want it wait for that page alone.
  *                        Misses of different pages are in flight together.

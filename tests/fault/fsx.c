@@ -801,6 +801,40 @@ static void fill_buffer(struct world *w, uint64_t len)
 	below(w, 2);
 }
 
+#define PIECES 40
+
+/* A read in pieces of one call, each of which is as a read of its own. What comes of them together is what one read gives. */
+static ssize_t read_in_pieces(
+	struct world *w, struct folio_file *file, uint64_t len, uint64_t offset, bool nowait)
+{
+	struct folio_read reads[PIECES];
+	unsigned i, count = 1 + (unsigned)below(w, PIECES);
+	uint64_t done = 0;
+	int r;
+
+	for (i = 0; i < count; i++) {
+		uint64_t from = len * i / count, to = len * (i + 1) / count;
+
+		reads[i] = (struct folio_read){w->buffer + from, to - from, offset + from, 0};
+	}
+	r = folio_file_read_batch(file, reads, count, nowait ? FOLIO_READ_NOWAIT : 0);
+	if (r)
+		return r;
+	for (i = 0; i < count; i++) {
+		if (reads[i].result > 0)
+			compare(w, "a read of several", reads[i].buf, reads[i].offset,
+				(size_t)reads[i].result);
+	}
+	for (i = 0; i < count; i++) {
+		if (reads[i].result < 0)
+			return done ? (ssize_t)done : reads[i].result;
+		done += (uint64_t)reads[i].result;
+		if ((uint64_t)reads[i].result < reads[i].len)
+			break;
+	}
+	return (ssize_t)done;
+}
+
 static void do_read(struct world *w, bool nowait)
 {
 	struct handle *handle = any_handle(w, false);
@@ -813,8 +847,11 @@ static void do_read(struct world *w, bool nowait)
 	expected = offset >= w->size ? 0 : w->size - offset < len ? w->size - offset : len;
 	/* Anything but what is to be read. */
 	memset(w->buffer, 0x5a, len < 64 ? len : 64);
-	n = (nowait ? folio_file_read_nowait : folio_file_read)(
-		handle->file, w->buffer, len, offset);
+	if (below(w, 4))
+		n = (nowait ? folio_file_read_nowait : folio_file_read)(
+			handle->file, w->buffer, len, offset);
+	else
+		n = read_in_pieces(w, handle->file, len, offset, nowait);
 	w->now->result = n;
 	if (n < 0) {
 		if (!(nowait && n == -EAGAIN))

@@ -336,21 +336,15 @@ static uint64_t any_page(struct worker *worker, const struct file *of)
 	return rng_below(&worker->rng, pages);
 }
 
-static ssize_t read_checked(
-	struct worker *worker, struct handle *handle, uint64_t offset, size_t len, bool nowait)
+/* A read of @len bytes at @offset that gave @r. @seen: from before it began. Returns @r. */
+static ssize_t read_judged(struct worker *worker, const struct handle *handle,
+	const struct view *seen, const char *buffer, uint64_t offset, size_t len, bool nowait,
+	ssize_t r)
 {
-	struct own *own = worker->own;
 	const struct file *of = handle->of;
 	size_t expected, done, at;
-	struct view seen;
-	ssize_t r;
-	bool strict;
+	bool strict = size_stands(seen);
 
-	view(&seen, of, offset / FOLIO_PAGE_SIZE, (offset + len) / FOLIO_PAGE_SIZE);
-	memset(own->buffer, 0xcc, len);
-	r = nowait ? folio_file_read_nowait(handle->file, own->buffer, len, offset)
-		   : folio_file_read(handle->file, own->buffer, len, offset);
-	strict = size_stands(&seen);
 	worker_add(worker, COUNT_READS, 1);
 	if (r < 0) {
 		if (!error_allowed(worker, r, nowait))
@@ -365,7 +359,7 @@ static ssize_t read_checked(
 			of->number, done);
 		return r;
 	}
-	expected = offset >= seen.size ? 0 : len < seen.size - offset ? len : seen.size - offset;
+	expected = offset >= seen->size ? 0 : len < seen->size - offset ? len : seen->size - offset;
 	/* Some bytes and then an error are fewer bytes. */
 	if (strict && done != expected &&
 		(done > expected || done == 0 || (offset + done) % FOLIO_PAGE_SIZE != 0))
@@ -377,14 +371,61 @@ static ssize_t read_checked(
 
 		if (n > done - at)
 			n = done - at;
-		generation =
-			check_page("copy", &seen, index, own->buffer + at, in_page, n, n, strict);
+		generation = check_page("copy", seen, index, buffer + at, in_page, n, n, strict);
 		if (generation != UINT64_MAX)
 			histogram_add(
 				&worker->histogram[HISTOGRAM_COPY], now_of(of, index) - generation);
 		at += n;
 	}
 	return r;
+}
+
+static ssize_t read_checked(
+	struct worker *worker, struct handle *handle, uint64_t offset, size_t len, bool nowait)
+{
+	struct own *own = worker->own;
+	struct view seen;
+	ssize_t r;
+
+	view(&seen, handle->of, offset / FOLIO_PAGE_SIZE, (offset + len) / FOLIO_PAGE_SIZE);
+	memset(own->buffer, 0xcc, len);
+	r = nowait ? folio_file_read_nowait(handle->file, own->buffer, len, offset)
+		   : folio_file_read(handle->file, own->buffer, len, offset);
+	return read_judged(worker, handle, &seen, own->buffer, offset, len, nowait, r);
+}
+
+#define BATCH_READS 48
+#define BATCH_BYTES 256
+
+/* Short reads, most of them, of any places, so that some are hits and some are not. */
+static void op_read_batch(struct worker *worker)
+{
+	struct handle *handle = any_handle(worker);
+	struct own *own = worker->own;
+	struct folio_read reads[BATCH_READS];
+	struct view seen[BATCH_READS];
+	unsigned i, count = 1 + (unsigned)rng_below(&worker->rng, BATCH_READS);
+	bool nowait = rng_one_in(&worker->rng, 8);
+	int r;
+
+	for (i = 0; i < count; i++) {
+		reads[i].buf = own->buffer + i * BATCH_BYTES;
+		reads[i].offset = any_page(worker, handle->of) * FOLIO_PAGE_SIZE +
+				  rng_below(&worker->rng, FOLIO_PAGE_SIZE);
+		reads[i].len =
+			rng_one_in(&worker->rng, 2) ? 64 : 1 + rng_below(&worker->rng, BATCH_BYTES);
+		view(&seen[i], handle->of, reads[i].offset / FOLIO_PAGE_SIZE,
+			(reads[i].offset + reads[i].len) / FOLIO_PAGE_SIZE);
+	}
+	memset(own->buffer, 0xcc, (size_t)count * BATCH_BYTES);
+	r = folio_file_read_batch(handle->file, reads, count, nowait ? FOLIO_READ_NOWAIT : 0);
+	if (r) {
+		violation(VIOLATION_RESULT, "a batch of file %u gave %d", handle->of->number, r);
+		return;
+	}
+	for (i = 0; i < count; i++)
+		read_judged(worker, handle, &seen[i], reads[i].buf, reads[i].offset, reads[i].len,
+			nowait, reads[i].result);
 }
 
 static void op_read_short(struct worker *worker)
@@ -927,8 +968,10 @@ static void cache_operation(struct worker *worker)
 {
 	uint64_t choice = rng_below(&worker->rng, 1024);
 
-	if (choice < 400)
+	if (choice < 384)
 		op_read_short(worker);
+	else if (choice < 400)
+		op_read_batch(worker);
 	else if (choice < 480)
 		op_read_long(worker);
 	else if (choice < 488)

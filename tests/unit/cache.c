@@ -1123,8 +1123,6 @@ static void test_batch(void **state)
 	struct folio_read read[200];
 	struct folio_cache_stats before, after;
 	struct world world;
-	struct batch batch = {.world = &world, .read = read, .count = 50};
-	pthread_t thread;
 	unsigned i;
 
 	(void)state;
@@ -1137,14 +1135,8 @@ static void test_batch(void **state)
 	assert_int_equal(folio_file_read_batch(world.file, NULL, 0, 0), 0);
 	assert_int_equal(reads(&world), 0);
 
-	/* What is not there goes to the device together, before any of it is waited for. */
 	batch_pages(read, 50, 1, 3);
-	io_fault_hold(world.io);
-	assert_int_equal(pthread_create(&thread, NULL, run_batch, &batch), 0);
-	io_fault_wait_held(world.io, 50);
-	io_fault_release(world.io, UINT64_MAX);
-	pthread_join(thread, NULL);
-	assert_int_equal(batch.result, 0);
+	assert_int_equal(folio_file_read_batch(world.file, read, 50, 0), 0);
 	expect_batch(&world, read, 50);
 	assert_int_equal(cache_stats(world.cache).prefetch_pages, 50);
 
@@ -1195,6 +1187,27 @@ static void test_batch(void **state)
 	io_fault_fail_range(world.contents, 0, 0, 0);
 	assert_int_equal(folio_file_read_batch(world.file, read, 40, 0), 0);
 	expect_batch(&world, read, 40);
+	world_end(&world);
+}
+
+/* What is not there goes to the device together, before any of it is waited for. */
+static void test_batch_together(void **state)
+{
+	struct folio_read read[50];
+	struct world world;
+	struct batch batch = {.world = &world, .read = read, .count = 50};
+	pthread_t thread;
+
+	(void)state;
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, 400 * PAGE);
+	batch_pages(read, 50, 1, 3);
+	io_fault_hold(world.io);
+	assert_int_equal(pthread_create(&thread, NULL, run_batch, &batch), 0);
+	io_fault_wait_held(world.io, 50);
+	io_fault_release(world.io, UINT64_MAX);
+	pthread_join(thread, NULL);
+	assert_int_equal(batch.result, 0);
+	expect_batch(&world, read, 50);
 	world_end(&world);
 }
 
@@ -2453,6 +2466,7 @@ int main(void)
 		cmocka_unit_test(test_close_during_prefetch),
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_batch_together),
 		cmocka_unit_test(test_batch_nowait),
 		cmocka_unit_test(test_batch_larger_than_cache),
 		cmocka_unit_test(test_batch_of_one),
