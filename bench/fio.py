@@ -24,6 +24,8 @@ import time
 # Name, what the library does, fio's part, bytes of a block.
 READS = [
     ("random", "random 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
+    # The same by no cache: into memory of its size, and a copy. Beside fio, which reads into the same pages again and again.
+    ("frames", "frames 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
     ("known", "known 32", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
     # Pages are wanted in order, and come in another: who looks twice as far ahead has as many in flight as fio.
     ("known-64", "known 64", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
@@ -121,8 +123,7 @@ def main():
         full = 0.0
         while full < 1.25 * args.cache * 2**20:
             full += phases.phase("sequential" if own == "sequential" else "random 32", 1)["rate"]
-        if args.write:
-            phases.phase(own, 1)
+        phases.phase(own, 1)
         run_fio(command)
         rounds = []
         for number in range(args.rounds):

@@ -9,6 +9,8 @@
  *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
  *   batch DEPTH SECONDS        the same by one thread that reads DEPTH pages a call
  *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
+ *   frames THREADS SECONDS     no cache: as random, each page read directly into a place in memory of the cache's size, and
+ *                              copied from there. What a cache that keeps what it reads cannot do without
  *
  * and where the file may be overwritten:
  *
@@ -26,8 +28,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <folio/atomic.h>
 #include <folio/cache.h>
@@ -98,7 +102,51 @@ static void *read_random(void *arg)
 	return NULL;
 }
 
-static uint64_t random_phase(unsigned threads, double seconds)
+static const char *path;
+static char *frames;
+static uint64_t frames_bytes;
+static int direct;
+static folio_u64 frames_read; /* bytes */
+
+static void *read_frames(void *arg)
+{
+	static _Thread_local char buffer[FOLIO_PAGE_SIZE];
+	struct reader *reader = arg;
+
+	while (now() < reader->end) {
+		uint64_t number = folio_u64_fetch_add_relaxed(&next_page, 1);
+		uint64_t count = frames_bytes / FOLIO_PAGE_SIZE;
+		char *frame = frames + random_permute(number % count, count, key) * FOLIO_PAGE_SIZE;
+		ssize_t n = pread(direct, frame, FOLIO_PAGE_SIZE, (off_t)page_offset(number));
+
+		if (n != FOLIO_PAGE_SIZE)
+			fail("direct read", n < 0 ? -errno : n);
+		memcpy(buffer, frame, FOLIO_PAGE_SIZE);
+		/* All of it is wanted. */
+		__asm__ volatile("" : : "r"(buffer) : "memory");
+		reader->bytes += FOLIO_PAGE_SIZE;
+	}
+	folio_u64_fetch_add_relaxed(&frames_read, reader->bytes);
+	return NULL;
+}
+
+/* Pages as large as the cache's, and all in place. */
+static void frames_begin(void)
+{
+	if (frames)
+		return;
+	direct = open(path, O_RDONLY | O_DIRECT);
+	if (direct < 0)
+		fail(path, -errno);
+	frames = mmap(
+		NULL, frames_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (frames == MAP_FAILED)
+		fail("memory", -errno);
+	madvise(frames, frames_bytes, MADV_HUGEPAGE);
+	memset(frames, 1, frames_bytes);
+}
+
+static uint64_t threads_phase(unsigned threads, double seconds, void *(*read)(void *))
 {
 	static struct reader reader[THREADS_MAX];
 	double end = now() + seconds;
@@ -107,7 +155,7 @@ static uint64_t random_phase(unsigned threads, double seconds)
 
 	for (i = 0; i < threads; i++) {
 		reader[i] = (struct reader){.end = end};
-		if (pthread_create(&reader[i].thread, NULL, read_random, &reader[i]))
+		if (pthread_create(&reader[i].thread, NULL, read, &reader[i]))
 			fail("thread", -EAGAIN);
 	}
 	for (i = 0; i < threads; i++) {
@@ -260,7 +308,7 @@ static uint64_t moved(void)
 
 	if (folio_cache_stats(cache, &stats))
 		fail("statistics", -EINVAL);
-	return stats.fill_bytes + stats.write_bytes;
+	return stats.fill_bytes + stats.write_bytes + folio_u64_load_relaxed(&frames_read);
 }
 
 int main(int argc, char **argv)
@@ -274,7 +322,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: phases FILE CACHE_MIB [write]\n");
 		return 2;
 	}
-	params.bytes = strtoull(argv[2], NULL, 10) << 20;
+	path = argv[1];
+	frames_bytes = params.bytes = strtoull(argv[2], NULL, 10) << 20;
 	r = folio_cache_open(&params, &cache);
 	if (r)
 		fail("cache", r);
@@ -291,8 +340,12 @@ int main(int argc, char **argv)
 		unsigned n;
 
 		if (sscanf(line, "random %u %lf", &n, &seconds) == 2 && n && n <= THREADS_MAX)
-			bytes = random_phase(n, seconds);
-		else if (sscanf(line, "known %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
+			bytes = threads_phase(n, seconds, read_random);
+		else if (sscanf(line, "frames %u %lf", &n, &seconds) == 2 && n &&
+			 n <= THREADS_MAX) {
+			frames_begin();
+			bytes = threads_phase(n, seconds, read_frames);
+		} else if (sscanf(line, "known %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
 			bytes = known_phase(n, seconds);
 		else if (sscanf(line, "batch %u %lf", &n, &seconds) == 2 && n && n <= DEPTH_MAX)
 			bytes = batch_phase(n, seconds);
