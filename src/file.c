@@ -378,6 +378,19 @@ static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pa
 }
 
 /*
+ * Was a good folio dropped, perhaps while it was being read, and is the file written? Then somebody else may have given its
+ * page new contents meanwhile, and the read have found half of them on the device. Who wants the page looks again.
+ *
+ * relaxed: what the read may have found was written back from another folio, which came into the tree after this one had
+ * left it (both under the tree's lock), and it was over before the flags said UPTODATE (acquire).
+ */
+static bool is_overtaken(struct inode *inode, struct folio *folio)
+{
+	return folio_ptr_load_relaxed(&folio->owner) != inode &&
+	       folio_u64_load_relaxed(&inode->disk_size) != UINT64_MAX;
+}
+
+/*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
  * -EOVERFLOW, -EAGAIN with @nowait, -ETIMEDOUT with @until, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
  * counted as busy.
@@ -424,6 +437,12 @@ again:
 		missed = true;
 		if (!nowait)
 			flags = folio_wait_unlocked(folio, until);
+	}
+	if (flags & FOLIO_UPTODATE && unlikely(is_overtaken(inode, folio))) {
+		folio_put(folio);
+		evict_busy_end(evict);
+		r = -EEXIST;
+		goto again;
 	}
 	if (flags & FOLIO_UPTODATE) {
 		stats_add(shard, missed ? STAT_MISSES : STAT_HITS, pages_had(folio, index, pages));

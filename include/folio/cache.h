@@ -379,7 +379,8 @@ int folio_file_advise(struct folio_file *file, enum folio_advice advice);
  * @len: bytes; UINT64_MAX for all from @offset on.
  *
  * A read that begins after it returns sees the file as it is then. Pins taken before keep the old
- * contents. A fill in flight is not waited for; its page is dropped and read again by the next reader.
+ * contents. A fill in flight is not waited for; its page is dropped and read again by the next reader, and, where somebody has
+ * the file open for writing, by those who wait for it.
  *
  * Returns 0, -EINVAL (the range wraps around 2^64), -ENOMEM (the thread cannot be made known), -ESTALE.
  */

@@ -434,6 +434,30 @@ static void test_copy_beside_truncation(void **state)
 }
 
 /*
+ *	reader                                          other
+ *	has read the page from the file
+ *	                                                invalidates it, and writes all of it: in another folio
+ *	takes what is there now
+ *
+ * What it read may be half of what the other has begun to write back (found by team, seeds 7 and 593 once).
+ */
+static void test_read_overtaken(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct task reader = {.len = PAGE};
+	char page[FOLIO_PAGE_SIZE];
+
+	(void)state;
+	task_begin(&reader, &w, read_run, FOLIO_PAUSE_fill_settled);
+	assert_int_equal(folio_file_invalidate(w.file, 0, PAGE), 0);
+	memset(page, 'n', sizeof(page));
+	assert_int_equal(folio_file_write(w.file, page, PAGE, 0), PAGE);
+	assert_int_equal(task_end(&reader), PAGE);
+	assert_int_equal(reader.second, 'n');
+	world_end(&w);
+}
+
+/*
  *	writer                                          reader
  *	has put new bytes into a page
  *	                                                copies nothing of it: neither old nor new as a whole
@@ -1103,6 +1127,7 @@ int main(void)
 		cmocka_unit_test(test_piece_dropped_before_it_is_queued),
 		cmocka_unit_test(test_append_beside_whole_last_page),
 		cmocka_unit_test(test_append_beside_collecting),
+		cmocka_unit_test(test_read_overtaken),
 		cmocka_unit_test(test_copy_beside_truncation),
 		cmocka_unit_test(test_growth_that_fails),
 		cmocka_unit_test(test_fill_beside_truncation),
