@@ -293,11 +293,12 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 			folio_put(victim[i].folio);
 		stats_add(shard, STAT_EVICT_BUSY, kept);
 	}
-	evict_busy_end(&cache->evict);
-	++*ends;
+	/* Before it ends: who has waited for that finds them counted. */
 	stats_add(shard, STAT_EVICTIONS, freed);
 	if (direct)
 		stats_add(shard, STAT_EVICTIONS_DIRECT, freed);
+	evict_busy_end(&cache->evict);
+	++*ends;
 	return freed;
 }
 
