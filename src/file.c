@@ -1106,22 +1106,20 @@ int folio_file_get_page(
 	return 0;
 }
 
-/* What one call starts to read at most: the end of what is wanted must not push its beginning out before anybody has read it. */
-static uint64_t start_most(const struct folio_cache *cache)
-{
-	return folio_u64_load_relaxed(&cache->pages) / 2;
-}
-
 /* Memory for so many pages is made free before they are asked for. */
 #define START_PART 1024
 
-/* Start to read those of the pages that @range touches that are not there, up to @most. Returns how many. */
+/*
+ * Start to read those of the pages that @range touches that are not there, up to @most. Returns how many. *all: those were all;
+ * else memory was short, or room among the requests, or somebody else was quicker.
+ */
 static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
-	const struct folio_range *range, uint64_t most, struct stats_shard *shard)
+	const struct folio_range *range, uint64_t most, struct stats_shard *shard, bool *all)
 {
 	uint64_t first = range->offset >> FOLIO_PAGE_SHIFT, started = 0;
 	uint64_t end = size_pages(folio_u64_load_acquire(&file->inode->size));
 
+	*all = true;
 	if (!range->len || first >= end)
 		return 0;
 	if (range->len - 1 < (UINT64_MAX >> 1) - range->offset) {
@@ -1137,9 +1135,13 @@ static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
 			part = most - started;
 		missing = fill_missing(file->inode, first, first + part);
 		if (missing) {
+			uint64_t added;
+
 			evict_reserve(file->cache, missing, shard);
-			started += fill_add(
+			added = fill_add(
 				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
+			*all = *all && added >= missing;
+			started += added;
 		}
 		first += part;
 	}
@@ -1153,6 +1155,7 @@ ssize_t folio_file_prefetch(
 	struct stats_shard *shard;
 	uint64_t most, started = 0;
 	unsigned i;
+	bool all;
 
 	if (!file || (!range && count))
 		return -EINVAL;
@@ -1160,9 +1163,10 @@ ssize_t folio_file_prefetch(
 	if (!shard)
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
-	most = start_most(file->cache);
+	/* The end of what is wanted must not push its beginning out before anybody has read it. */
+	most = folio_u64_load_relaxed(&file->cache->pages) / 2;
 	for (i = 0; i < count && started < most; i++)
-		started += start_range(&batch, file, &range[i], most - started, shard);
+		started += start_range(&batch, file, &range[i], most - started, shard, &all);
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return (ssize_t)started;
@@ -1189,7 +1193,8 @@ static inline __attribute__((always_inline)) void read_peek(
 
 	__builtin_prefetch(&file->folios[hint_page(hint)].version);
 	__builtin_prefetch(data);
-	__builtin_prefetch(data + len - 1);
+	/* The line of the last byte, where it is a short read. */
+	__builtin_prefetch(data + ((len - 1) & (SHORT_MAX - 1)));
 }
 
 /* The hits among the reads; the rest is marked READ_PENDING. Returns how many those are. */
@@ -1217,43 +1222,60 @@ static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, un
 	return pending;
 }
 
+/* A read that was no hit; the others are left as they are. */
+static void batch_read(struct folio_file *file, struct folio_read *read, bool nowait,
+	const struct timespec *until, struct stats_shard *shard)
+{
+	if (read->result != READ_PENDING)
+		return;
+	read->result = -EINVAL;
+	if (read_is_valid(read->buf, read->len, read->offset))
+		read->result = read_by_tree(
+			file, read->buf, read->len, read->offset, nowait, until, shard);
+}
+
 /*
- * The rest: what is not there is asked for together, as much as one call may start, and read in turn; then the next. One
- * read that is alone goes as any does, with what is read ahead.
+ * Start what is not there of the first reads, of as many as can be: up to where a page could not be started, and no more pages
+ * than the queue of new ones holds (evict.c), so that the last do not push out the first before those are read. Returns how
+ * many reads that are; one at least.
+ */
+static unsigned batch_start(struct folio_file *file, const struct folio_read *reads, unsigned count,
+	struct stats_shard *shard)
+{
+	uint64_t most = folio_u64_load_relaxed(&file->cache->evict.small_target), started = 0;
+	struct fill_batch batch = {.cache = file->cache};
+	unsigned n = 0;
+	bool all = true;
+
+	do {
+		const struct folio_read *read = &reads[n++];
+		const struct folio_range range = {read->offset, read->len};
+
+		if (read->result == READ_PENDING &&
+			read_is_valid(read->buf, read->len, read->offset))
+			started += start_range(&batch, file, &range, most - started, shard, &all);
+	} while (n < count && all && started < most);
+	fill_submit(&batch);
+	stats_add(shard, STAT_PREFETCH_PAGES, started);
+	return n;
+}
+
+/*
+ * The rest, of which there are @pending: what is not there is asked for together and read in turn, part by part. One read that is
+ * alone goes as any does, with what is read ahead.
  */
 static void batch_misses(struct folio_file *file, struct folio_read *reads, unsigned count,
 	unsigned pending, bool nowait, struct stats_shard *shard)
 {
-	uint64_t most = start_most(file->cache);
 	const struct timespec *until;
 	struct timespec time;
 	unsigned i = 0, end;
 
 	until = wait_limit(file->cache, &time);
 	while (i < count) {
-		struct fill_batch batch = {.cache = file->cache};
-		uint64_t started = 0;
-
-		for (end = i; end < count && (pending == 1 || started < most); end++) {
-			const struct folio_read *read = &reads[end];
-			const struct folio_range range = {read->offset, read->len};
-
-			if (pending > 1 && read->result == READ_PENDING &&
-				read_is_valid(read->buf, read->len, read->offset))
-				started += start_range(&batch, file, &range, most - started, shard);
-		}
-		fill_submit(&batch);
-		stats_add(shard, STAT_PREFETCH_PAGES, started);
-		for (; i < end; i++) {
-			struct folio_read *read = &reads[i];
-
-			if (read->result != READ_PENDING)
-				continue;
-			read->result = -EINVAL;
-			if (read_is_valid(read->buf, read->len, read->offset))
-				read->result = read_by_tree(file, read->buf, read->len,
-					read->offset, nowait, until, shard);
-		}
+		end = pending > 1 ? i + batch_start(file, &reads[i], count - i, shard) : count;
+		for (; i < end; i++)
+			batch_read(file, &reads[i], nowait, until, shard);
 	}
 }
 

@@ -296,9 +296,14 @@ struct folio_read {
  * @count: how many; 32 and more are worth it.
  * @flags: 0 or FOLIO_READ_NOWAIT.
  *
- * Each read is as folio_file_read, and tells by its result; they are of no common moment. What is cached comes in about half
- * the time of reads one by one where it has to come from memory, since all are waited for together; what is not is handed
- * to the system together, as with folio_file_prefetch (and counted there), up to half of the cache's page frames at a time.
+ * Each read is as folio_file_read, and tells by its result; they are of no common moment. Of what is cached, reads of up to 128
+ * bytes are waited for together where they have to come from memory, in about half the time of one by one; where they are in the
+ * processor's caches, and longer ones, gain less or nothing. Of what is not cached, much is handed to the system together: as much as
+ * io_depth, free memory and a tenth of the cache allow, then the next. Such pages are counted as prefetched, and then as hits or
+ * misses as they are found in turn; where more than one read misses, nothing is read ahead.
+ *
+ * With FOLIO_READ_NOWAIT, too, the call may wait for room when more than io_depth are in flight (with
+ * folio_cache_params.timeout_ms it does not).
  *
  * Method: group prefetching; S. Chen, A. Ailamaki, P. Gibbons and T. Mowry, "Improving hash join performance through
  * prefetching", ICDE 2004.

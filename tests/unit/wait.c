@@ -232,6 +232,7 @@ static void test_read(void **state)
 {
 	unsigned char buf[3 * FOLIO_PAGE_SIZE];
 	struct folio_range range = {20 * PAGE, 8 * PAGE};
+	static char several[6][FOLIO_PAGE_SIZE];
 	struct folio_read reads[6];
 	struct world world;
 	struct folio *folio;
@@ -256,7 +257,7 @@ static void test_read(void **state)
 	/* What could be had. */
 	assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), 2 * PAGE), 2 * PAGE);
 	for (i = 0; i < 6; i++)
-		reads[i] = (struct folio_read){buf, PAGE, (i % 2 ? 1 : 30 + i) * PAGE, 0};
+		reads[i] = (struct folio_read){several[i], PAGE, (i % 2 ? 1 : 30 + i) * PAGE, 0};
 	assert_int_equal(folio_file_read_batch(world.file, reads, 6, 0), 0);
 	for (i = 0; i < 6; i++)
 		assert_int_equal(reads[i].result, i % 2 ? (ssize_t)PAGE : -ETIMEDOUT);
