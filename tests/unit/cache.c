@@ -1265,6 +1265,36 @@ static void test_batch_larger_than_cache(void **state)
 	world_end(&world);
 }
 
+static uint8_t page_heat(struct folio_file *file, uint64_t index)
+{
+	uint8_t heat;
+
+	grace_read_lock();
+	heat = folio_u8_load_relaxed(&entry_folio(tree_load(&file->inode->tree, index))->heat);
+	grace_read_unlock();
+	return heat;
+}
+
+/* Eviction is told of the hits of a batch as of others. */
+static void test_batch_heats(void **state)
+{
+	struct folio_read read[2];
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 100 * PAGE);
+	expect_read(&world, 7 * PAGE, 64, 1);
+	assert_int_equal(page_heat(world.file, 7), HEAT_COLD);
+	batch_pages(read, 2, 7, 0);
+	for (i = 0; i < 2; i++)
+		read[i].len = 64;
+	assert_int_equal(folio_file_read_batch(world.file, read, 2, 0), 0);
+	expect_batch(&world, read, 2);
+	assert_int_equal(page_heat(world.file, 7), HEAT_HOT);
+	world_end(&world);
+}
+
 /* A program that read in sequence is found out, whichever call it uses. */
 static void test_batch_of_one(void **state)
 {
@@ -2478,6 +2508,7 @@ int main(void)
 		cmocka_unit_test(test_batch_together),
 		cmocka_unit_test(test_batch_nowait),
 		cmocka_unit_test(test_batch_larger_than_cache),
+		cmocka_unit_test(test_batch_heats),
 		cmocka_unit_test(test_batch_of_one),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_statistics),
