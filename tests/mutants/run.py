@@ -296,7 +296,7 @@ def main():
         seconds[mutant["name"]] = time.monotonic() - start
         return verdict
 
-    caught = missed = 0
+    caught, missed = 0, []
     with concurrent.futures.ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
         futures = [(mutant, pool.submit(timed, mutant)) for mutant in mutants]
         try:
@@ -308,7 +308,8 @@ def main():
                 if not good or arguments.verbose:
                     print(tail(output), end="", flush=True)
                 caught += good
-                missed += not good
+                if not good:
+                    missed.append(mutant["name"])
         except TableError as error:
             for _, future in futures:
                 future.cancel()
@@ -316,8 +317,9 @@ def main():
             return 2
     if temporary:
         temporary.cleanup()
-    print(f"{caught} caught, {missed} not caught")
-    return 0 if missed == 0 else 1
+    # By name again: between many lines that are as they should be one is not seen.
+    print(f"{caught} caught, {len(missed)} not caught{': ' if missed else ''}{', '.join(missed)}")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

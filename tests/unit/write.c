@@ -266,6 +266,35 @@ static void test_pinned_behind_the_end(void **state)
 	world_end(&world);
 }
 
+/* A large folio in which the file ends is split by a write to its beginning: the file ends where it did. */
+static void test_split_keeps_the_end(void **state)
+{
+	const uint64_t size = 8 * PAGE - PAGE / 2;
+	static char copy[8 * PAGE];
+	static struct world world;
+	char buf[64];
+
+	(void)state;
+	world_begin(&world, 1024, 0);
+	memset(world.model, 'a', size);
+	assert_int_equal(folio_file_write(world.file, world.model, size, 0), size);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	/* One read of all of it: a folio of 8 pages. */
+	assert_int_equal(folio_file_read(world.file, copy, sizeof(copy), 0), size);
+	assert_memory_equal(copy, world.model, size);
+	world.model[3] = 'b';
+	assert_int_equal(folio_file_write(world.file, "b", 1, 3), 1);
+	/* By the tree, which gives a hint; then by the hint. */
+	assert_int_equal(folio_file_read(world.file, buf, 1, 7 * PAGE), 1);
+	assert_int_equal(folio_file_read(world.file, buf, 64, size), 0);
+	assert_int_equal(folio_file_read(world.file, buf, 64, size - 8), 8);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	world.size = size;
+	check_file(&world);
+	world_end(&world);
+}
+
 /* ---- a backend whose writes and syncs fail on command ---- */
 
 static folio_u32 write_error, sync_error;
@@ -579,6 +608,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_pinned_behind_the_end),
+		cmocka_unit_test(test_split_keeps_the_end),
 		cmocka_unit_test(test_error_told_once),
 		cmocka_unit_test(test_close_refuses),
 		cmocka_unit_test(test_dirty_limit),
