@@ -270,6 +270,14 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, uint64_t 
 	if (!n)
 		return 0;
 	grace_read_lock();
+	/* Pages that nobody has wanted for long: their nodes are far away, and come beside each other. */
+	for (i = 0; i < n; i++) {
+		struct folio *folio = victim[i].folio;
+		struct inode *inode = folio_ptr_load_acquire(&folio->owner);
+
+		if (inode)
+			tree_prefetch(&inode->tree, folio_index(folio));
+	}
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;
 

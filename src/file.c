@@ -180,7 +180,7 @@ static inline __attribute__((always_inline)) bool glimpse(
 	void *entry;
 
 	entry = tree_walk(&file->inode->tree, offset >> FOLIO_PAGE_SHIFT, &slot);
-	if (unlikely(!entry_is_good(entry)))
+	if (unlikely(!entry_is_folio(entry)))
 		return false;
 	seen->folio = entry_folio(entry);
 	FOLIO_PAUSE(copy_before_version, seen->folio);
@@ -255,7 +255,7 @@ static inline __attribute__((always_inline)) struct folio *lookup_pin(
 		FOLIO_PAUSE(pin_before_get, folio);
 		if (likely(folio_ref_try_get(&folio->ref))) {
 			FOLIO_PAUSE(pin_before_slot, folio);
-			if (likely(folio_ptr_load_acquire(slot) == entry))
+			if (likely(folio_ptr_load_relaxed(slot) == entry))
 				break;
 			folio_put(folio);
 		}

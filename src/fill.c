@@ -4,10 +4,9 @@
  *
  *   1  take a frozen folio from the pool; type, owner, index, heat; flags LOCKED; version is odd
  *   2  unfreeze with two references: the tree's and the filler's
- *   3  tree lock: store the entry, with ENTRY_FILLING. Somebody else's is there already: give ours back, use his
+ *   3  tree lock: store the entry. Somebody else's is there already: give ours back, use his
  *   4  read into the frames. Others find the folio, pin it and wait for LOCKED to go
- *   5  good: version even, the entry without ENTRY_FILLING, UPTODATE in place of LOCKED, wake, into a queue of
- *      evict, put
+ *   5  good: version even, UPTODATE in place of LOCKED, wake, into a queue of evict, put
  *      failed: erase first, so that the next look-up tries again; then ERROR in place of LOCKED: all who
  *      wait have a pin and read the errno from the folio; then the tree's reference and ours
  *
@@ -79,7 +78,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	grace_read_lock();
 	tree_lock(&inode->tree);
 	old = tree_load(&inode->tree, index);
-	r = tree_store_locked(&inode->tree, index, order, entry_filling(folio));
+	r = tree_store_locked(&inode->tree, index, order, entry_of(folio));
 	if (!r)
 		inode_count_locked(inode, folio, INT64_C(1) << order);
 	tree_unlock(&inode->tree);
@@ -113,6 +112,8 @@ static uint64_t gap_end(struct inode *inode, uint64_t index, uint64_t end)
 	void *entry;
 
 	grace_read_lock();
+	/* It will be stored there. */
+	tree_prefetch(&inode->tree, index);
 	entry = tree_next(&inode->tree, &index, end - 1);
 	grace_read_unlock();
 	return entry ? index : end;
@@ -204,27 +205,25 @@ static void give_hints(const struct inode *inode, const struct folio *folio)
 bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
 {
 	struct folio_cache *cache = inode->cache;
-	bool refault = folio->refault, in_tree;
+	bool refault = folio->refault, in_tree = true;
 
 	/* Data for who copies, and for who pins it and finds that the file has more by now (file.c). */
 	version_break(&folio->version);
 	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
-	/* Even before the entry says good: who sees that may copy. Pairs with version_load_begin. */
+	/* From here on it may be copied; pairs with version_load_begin. */
 	version_settle(&folio->version);
 	FOLIO_PAUSE(fill_settled, folio);
-	tree_lock(&inode->tree);
-	/* Unless somebody invalidated it meanwhile. */
-	in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
-	if (in_tree) {
-		tree_replace_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
-		if (size) {
+	if (size) {
+		tree_lock(&inode->tree);
+		/* Unless somebody invalidated it meanwhile. */
+		in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
+		if (in_tree) {
 			writeback_mark_locked(inode, folio);
 			/* While it is locked: write-back that finds it goes as far as the size. */
 			inode_reach(inode, size);
 		}
+		tree_unlock(&inode->tree);
 	}
-	tree_unlock(&inode->tree);
-	FOLIO_PAUSE(fill_replaced, folio);
 	give_hints(inode, folio);
 	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);

@@ -5,8 +5,7 @@
  * The life of a descriptor (every arrow out of frozen is an unfreeze, R5):
  *
  *   free        frozen, version odd, type FREE                      in the pool
- *   filling     live, LOCKED, version odd, type FILE                 in a tree as ENTRY_FILLING; the filler has a
- *                                                                    reference
+ *   filling     live, LOCKED, version odd, type FILE                 in a tree; the filler has a reference
  *   good        live, UPTODATE, version even, type FILE             in a tree, in a queue
  *   failed      live, ERROR, version odd, type FILE                 out of the tree; who waited still pins it
  *   evicting    frozen, version odd                                 erased, on its way to the pool
@@ -65,23 +64,16 @@ _Static_assert(sizeof(struct folio) == 64 && offsetof(struct folio, version) == 
 #endif
 
 /*
- * What a tree holds for a folio: the order stands beside the address, and whether it is being filled, so that a
- * hit looks at the descriptor for one thing only: the counter, or the version. (No address of a program
- * has the top bit.)
+ * What a tree holds for a folio: the order stands beside the address. Whether the contents are good is said by the folio: by
+ * its version to who copies, by its flags to who has it pinned.
  */
 #define ENTRY_ORDER_SHIFT 2
-#define ENTRY_FILLING     ((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 1))
-#define ENTRY_FOLIO_MASK  (~(ENTRY_FILLING | 63))
+#define ENTRY_FOLIO_MASK  (~(uintptr_t)63)
 
 static inline void *entry_of(const struct folio *folio)
 {
 	return (void *)(((uintptr_t)folio - FOLIO_SKEW) | (uintptr_t)folio->order
 								  << ENTRY_ORDER_SHIFT);
-}
-
-static inline void *entry_filling(const struct folio *folio)
-{
-	return (void *)((uintptr_t)entry_of(folio) | ENTRY_FILLING);
 }
 
 static inline struct folio *entry_folio(const void *entry)
@@ -98,12 +90,6 @@ static inline unsigned entry_order(const void *entry)
 static inline bool entry_is_folio(const void *entry)
 {
 	return entry && !((uintptr_t)entry & 3);
-}
-
-/* A folio whose contents are good, as long as the entry is there. */
-static inline bool entry_is_good(const void *entry)
-{
-	return (intptr_t)entry > 0 && !((uintptr_t)entry & 3);
 }
 
 /*

@@ -731,19 +731,6 @@ static void sub_live(struct tree *tree, struct tree_node *node, unsigned slots)
 	} while (last && node);
 }
 
-/* Nothing but the words: the marks, the counts and the way here are those of the slots. */
-void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry)
-{
-	struct tree_node *node = find_node(tree, index, order_shift(order));
-	unsigned offset, i;
-
-	assert(node && !tree_is_node(entry) && !tree_is_shadow(entry) &&
-		tree_order(entry) == order);
-	offset = offset_of(index, node->shift);
-	for (i = 0; i < order_slots(order); i++)
-		slot_store(node, offset + i, entry);
-}
-
 /*
  * The slots are cleared before anything else happens to the node, so that fact 2 holds also when
  * the node stays, and fact 3 when it goes. The shadow is one of those stores: a reader finds the

@@ -195,6 +195,34 @@ static inline void *tree_load(struct tree *tree, uint64_t index)
 	return tree_walk(tree, index, &slot);
 }
 
+/*
+ * Ask for the lines of the lowest node on the way to @index that a store or an erase there will write: who holds the lock does not
+ * wait for them then. Inside a grace section. acquire: as in tree_walk.
+ */
+static inline void tree_prefetch(struct tree *tree, uint64_t index)
+{
+	void *entry = folio_ptr_load_acquire(&tree->root);
+	struct tree_node *node;
+	folio_ptr *slot;
+	unsigned shift;
+
+	if (!entry)
+		return;
+	node = tree_root_node(entry);
+	shift = tree_root_shift(entry);
+	if (index >> shift >> TREE_SHIFT)
+		return;
+	for (;;) {
+		slot = &node->slot[(index >> shift) & (TREE_SLOTS - 1)];
+		if (!shift || !tree_is_node(entry = folio_ptr_load_acquire(slot)))
+			break;
+		node = tree_to_node(entry);
+		shift -= TREE_SHIFT;
+	}
+	__builtin_prefetch(node, 1);
+	__builtin_prefetch(slot, 1);
+}
+
 /* An empty tree. The budget outlives it and its nodes' grace periods. 0 or -errno of the lock. */
 int tree_init(struct tree *tree, struct tree_budget *budget);
 
@@ -221,12 +249,6 @@ static inline void tree_unlock(struct tree *tree)
  * an index past TREE_INDEX_MAX or not a multiple, or an order past TREE_ORDER_MAX.
  */
 int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
-
-/*
- * Store @entry in place of one of the same order that is there at @index. Marks stay. Readers see
- * the one or the other.
- */
-void tree_replace_locked(struct tree *tree, uint64_t index, unsigned order, void *entry);
 
 /*
  * Erase the entry of 2^order pages at @index, exactly as it was stored, and leave @shadow (NULL:

@@ -556,34 +556,6 @@ static void test_marks(void **state)
 	fixture_destroy(&f);
 }
 
-/* Another word for the same pages, on all slots, and no mark is lost. */
-static void test_replace(void **state)
-{
-	struct fixture f;
-	unsigned order, i;
-
-	fixture_init(&f, UINT64_MAX, UINT64_MAX);
-	for (order = 0; order <= TREE_ORDER_MAX; order++) {
-		uint64_t index = UINT64_C(3) << 30;
-		void *old = entry_make(1, order, 1), *new = entry_make(1, order, 2);
-
-		assert_int_equal(tree_store_locked(&f.tree, index, order, old), 0);
-		tree_mark_set_locked(&f.tree, index, TREE_WRITEBACK);
-		tree_replace_locked(&f.tree, index, order, new);
-		for (i = 0; i < 1u << order; i += i / 2 + 1)
-			assert_ptr_equal(load(&f, index + i), new);
-		assert_ptr_equal(load(&f, index + (1u << order) - 1), new);
-		assert_null(load(&f, index + (1u << order)));
-		assert_true(tree_mark_test_locked(&f.tree, index, TREE_WRITEBACK));
-		assert_false(tree_mark_test_locked(&f.tree, index, TREE_DIRTY));
-		assert_int_equal(f.tree.entries, 1);
-		survey(&f.tree);
-		tree_erase_locked(&f.tree, index, order, NULL);
-	}
-	assert_int_equal(fixture_nodes(&f), 0);
-	fixture_destroy(&f);
-}
-
 static void test_shadows(void **state)
 {
 	uint64_t base = UINT64_C(1) << 30, at = 0;
@@ -882,7 +854,7 @@ static struct {
 
 #define HELD_FAR (UINT64_C(1) << 40)
 
-enum { SHRINK, GROW, ERASE, REBUILD, COVER, REPLACE, SCENES };
+enum { SHRINK, GROW, ERASE, REBUILD, COVER, SCENES };
 
 static void held_setup(void)
 {
@@ -917,9 +889,6 @@ static void held_writer(void)
 		/* ORDERS is some levels up, or at least many slots: the shadow's nodes go. */
 		assert_int_equal(tree_store_locked(tree, HELD_FAR, ORDERS, held.large), 0);
 		break;
-	case REPLACE:
-		tree_replace_locked(tree, HELD_FAR, 0, held.large);
-		break;
 	}
 }
 
@@ -944,9 +913,6 @@ static void held_check(unsigned at, void *entry, folio_ptr *slot)
 	case COVER:
 		if (before || entry)
 			assert_ptr_equal(entry, held.large);
-		break;
-	case REPLACE:
-		assert_ptr_equal(entry, held.large);
 		break;
 	}
 	/* The second look finds the same: nothing has happened since the first. */
@@ -990,8 +956,7 @@ static void test_held_up(void **state)
 			step_countdown = 0;
 			if (!done) {
 				held_check(at, entry, slot);
-			} else if (held.scene == ERASE || held.scene == REBUILD ||
-				   held.scene == REPLACE) {
+			} else if (held.scene == ERASE || held.scene == REBUILD) {
 				/* Held up between the first look and the second. */
 				assert_ptr_equal(entry, held.far);
 				held_writer();
@@ -1204,13 +1169,6 @@ static void model_step(struct model *m, unsigned fullness)
 		page = entry_page(entry);
 		tree_erase_locked(&m->f.tree, index_of(page), tree_order(entry), shadow);
 		model_erase(m, page, tree_order(entry), shadow);
-	} else if (what < 65 && entry) {
-		page = entry_page(entry);
-		order = tree_order(entry);
-		entry = entry_make(page, order, ++m->generation);
-		tree_replace_locked(&m->f.tree, index_of(page), order, entry);
-		for (i = page; i < page + (1u << order); i++)
-			m->page[i].entry = entry;
 	} else if (what < 65) {
 		int err;
 
@@ -1318,7 +1276,7 @@ static void test_model_failing_allocator(void **state)
 enum violation {
 	LOST,      /* an entry that stayed was not found */
 	FOREIGN,   /* found for a page where it was never stored, or never existed */
-	STALE,     /* still in its slot after its erase or replacement had returned */
+	STALE,     /* still in its slot after its erase had returned */
 	BACKWARDS, /* a walk of a range that does not go forward */
 	VIOLATIONS
 };
@@ -1328,7 +1286,7 @@ struct race {
 	unsigned
 		stay_step; /* every stay_step-th page of the first window has an entry that stays */
 	folio_u64 generation[PAGES]; /* newest entry stored with this first page */
-	folio_u64 dead[PAGES];       /* newest entry erased or replaced: the call has returned */
+	folio_u64 dead[PAGES];       /* newest entry erased: the call has returned */
 	folio_u64 violations[VIOLATIONS];
 	folio_u64 rounds;
 	folio_u32 stop;
@@ -1366,7 +1324,7 @@ static void race_check(struct race *race, unsigned page, void *entry)
 		violated(race, FOREIGN);
 }
 
-/* The two looks of a look-up, with a pause between, in which the writer may erase or replace. */
+/* The two looks of a look-up, with a pause between, in which the writer may erase. */
 static void race_look_twice(struct race *race, unsigned page)
 {
 	folio_ptr *slot;
@@ -1464,26 +1422,6 @@ static int race_store(struct race *race, void **stored, unsigned page, unsigned 
 	return 0;
 }
 
-/*
- * Another word in place of one that is there: who looks twice finds out, who looks once finds
- * either.
- */
-static void race_replace(struct race *race, void **stored, void *old)
-{
-	unsigned page = entry_page(old), order = tree_order(old), i;
-	uint64_t generation = entry_generation(old) + 1;
-	void *entry = entry_make(page, order, generation);
-
-	folio_u64_store_relaxed(&race->generation[page], generation);
-	tree_lock(&race->f.tree);
-	tree_replace_locked(&race->f.tree, index_of(page), order, entry);
-	tree_unlock(&race->f.tree);
-	/* release: pairs with the acquire of race_look_twice. */
-	folio_u64_store_release(&race->dead[page], generation - 1);
-	for (i = page; i < page + (1u << order); i++)
-		stored[i] = entry;
-}
-
 static void race_erase(struct race *race, void **stored, void *entry, void *shadow)
 {
 	unsigned page = entry_page(entry), i;
@@ -1521,11 +1459,10 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 		/* Now and then empty or fill a stretch, so that nodes and levels come and go. */
 		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES)
 						: WINDOW_PAGES + random_below(&random, RACE_PAGES);
-		if (stored[page] && (stays(race, page) || random_below(&random, 8) == 0)) {
-			race_replace(race, stored, stored[page]);
-		} else if (stored[page]) {
-			race_erase(race, stored, stored[page],
-				random_below(&random, 2) ? tree_shadow(1) : NULL);
+		if (stored[page]) {
+			if (!stays(race, page))
+				race_erase(race, stored, stored[page],
+					random_below(&random, 2) ? tree_shadow(1) : NULL);
 		} else {
 			order = random_below(&random, 6);
 			while (race_store(race, stored, page >> order << order, order) == -EEXIST &&
@@ -1693,7 +1630,6 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_grow_and_shrink),
 		cmocka_unit_test(test_next),
 		cmocka_unit_test(test_marks),
-		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_shadows),
 		cmocka_unit_test(test_erase_shadows),
 		cmocka_unit_test(test_shadow_limit),

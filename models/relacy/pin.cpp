@@ -3,11 +3,10 @@
  * pin - is what a pinned reader finds good the contents of the life that he pinned, when the same folio was evicted and
  * fills the same page again, so that the slot says the same word as before?
  *
- * One thread evicts the folio from its slot (freeze, version, erase) and fills the page again in the same folio, marked
- * as being filled and then good. Readers pin: slot, get, slot again; what the slot calls good both
- * times they read, plain data, with no look at the folio's flags. The first look may have seen the last life, the get is
- * of the new one, and the second look sees the slot good again: what the fill wrote is seen because
- * that second look is an acquire.
+ * One thread evicts the folio from its slot (freeze, version, erase) and fills the page again in the same folio. Readers
+ * pin: slot, get, slot again, flags; what these call good they read, plain data. The first look may have seen the last
+ * life, and the get is of the new one: the flags are of the new one then, since they say LOCKED before the count is
+ * unfrozen.
  *
  * A copying reader, the same: the version that it began with may be even while its look at the slot was of the last life.
  *
@@ -49,6 +48,7 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 	{
 		folio_ref_init_frozen(&folio->ref);
 		folio_u64_store_relaxed(&folio->version, 0);
+		folio_u32_store_relaxed(&folio->flags, FOLIO_UPTODATE);
 		folio->order = 0;
 		PLAIN_STORE(data, 1);
 		folio_u64_store_relaxed(&word, 1);
@@ -66,12 +66,13 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 		version_break(&folio->version);
 		folio_ptr_store_relaxed(&slot, NULL);
 		life = 2;
+		folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 		folio_ref_unfreeze(&folio->ref, 2);
-		folio_ptr_store_release(&slot, entry_filling(folio));
+		folio_ptr_store_release(&slot, entry_of(folio));
 		PLAIN_STORE(data, 2);
 		folio_u64_store_relaxed(&word, 2);
 		version_settle(&folio->version);
-		folio_ptr_store_release(&slot, entry_of(folio));
+		folio_filled(folio, FOLIO_UPTODATE);
 		CLAIM(!folio_ref_put(&folio->ref), "released while in the tree");
 	}
 
@@ -80,9 +81,10 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 		void *entry = folio_ptr_load_acquire(&slot);
 		int seen = life;
 
-		if (!entry_is_good(entry) || !folio_ref_try_get(&folio->ref))
+		if (!entry || !folio_ref_try_get(&folio->ref))
 			return;
-		if (folio_ptr_load_acquire(&slot) == entry) {
+		if (folio_ptr_load_relaxed(&slot) == entry &&
+			folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE) {
 			if (PLAIN_LOAD(data) == 1)
 				before_evict.reached();
 			else
@@ -99,7 +101,7 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 		void *entry = folio_ptr_load_acquire(&slot);
 		uint64_t seen, got;
 
-		if (!entry_is_good(entry) || !version_load_begin(&folio->version, &seen))
+		if (!entry || !version_load_begin(&folio->version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot) != entry)
 			return;

@@ -5,7 +5,7 @@
  *
  * This is src/tree.c itself and tree_walk of src/tree.h, with two slots a node, so that two entries make
  * the tree grow and shrink by two levels. Index 0 is stored before the readers start and stays. One thread stores
- * another, replaces its word when its contents are good, and erases it; in a second run the one that was there is erased,
+ * another, which has contents by then, and erases it; in a second run the one that was there is erased,
  * and nodes that are new to the readers take over as the root. Readers walk to any index, inside a grace section, and look at the slot that they
  * found a second time, as a look-up does, after they may have been told that the erase is over.
  *
@@ -20,7 +20,6 @@
 #define FOLIO_SRC_GRACE_H
 
 static scenario stored("a reader found an entry that was stored beside him");
-static scenario replaced("a reader found the word that replaced the entry");
 static scenario erased("a reader saw the slot of an entry change");
 static scenario over("a reader knew of an erase");
 static scenario taken_over("a reader found an entry in nodes that took over as root");
@@ -135,10 +134,10 @@ static void node_delete(struct tree_node *node)
 	node->~tree_node();
 }
 
-/* Entries are words: an index in place of an address; and whether the page is good. */
-static void *entry_at(uint64_t index, bool good)
+/* Entries are words: an index in place of an address. */
+static void *entry_at(uint64_t index)
 {
-	return (void *)(uintptr_t)((index + 1) << 7 | good << 6);
+	return (void *)(uintptr_t)((index + 1) << 6);
 }
 
 template <int readers, bool takes_over>
@@ -165,20 +164,19 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 		budget.nodes_shadow_max = UINT64_MAX;
 		PLAIN_STORE(contents, 0);
 		CLAIM(!tree_init(&tree, &budget), "no lock");
-		store(takes_over ? LAST : 0, true);
+		store(takes_over ? LAST : 0);
 	}
 
-	void store(uint64_t index, bool good)
+	void store(uint64_t index)
 	{
-		CLAIM(!tree_store_locked(&tree, index, 0, entry_at(index, good)), "not stored");
+		CLAIM(!tree_store_locked(&tree, index, 0, entry_at(index)), "not stored");
 	}
 
 	void write()
 	{
 		tree_lock(&tree);
-		store(LAST, false);
 		PLAIN_STORE(contents, 1);
-		tree_replace_locked(&tree, LAST, 0, entry_at(LAST, true));
+		store(LAST);
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
 		folio_u32_store_release(&erased_all, 1);
@@ -188,7 +186,7 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 	void write_other()
 	{
 		tree_lock(&tree);
-		store(0, true);
+		store(0);
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
 	}
@@ -200,7 +198,7 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 
 		grace_read_lock();
 		entry = tree_walk(&tree, index, &slot);
-		CLAIM(!entry || entry == entry_at(index, true), "found the entry of another index");
+		CLAIM(!entry || entry == entry_at(index), "found the entry of another index");
 		if (index == 0 && entry)
 			taken_over.reached();
 		grace_read_unlock();
@@ -208,20 +206,15 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 
 	void read(uint64_t index)
 	{
-		void *good = entry_at(index, true);
 		folio_ptr *slot;
 		void *entry;
 
 		grace_read_lock();
 		entry = tree_walk(&tree, index, &slot);
-		CLAIM(!entry || entry == good || entry == entry_at(index, false),
-			"found the entry of another index");
+		CLAIM(!entry || entry == entry_at(index), "found the entry of another index");
 		CLAIM(entry || index, "what is stored is not found");
-		if (index && entry == good) {
-			replaced.reached();
-			CLAIM(PLAIN_LOAD(contents) == 1, "good, and not the contents");
-		}
 		if (index && entry) {
+			CLAIM(PLAIN_LOAD(contents) == 1, "found, and not the contents");
 			bool is_over = folio_u32_load_acquire(&erased_all);
 			void *again = folio_ptr_load_relaxed(slot);
 

@@ -57,11 +57,6 @@
 #define state_of(c)  ((c) >> 1)
 #define odd(v)       (((v) & 1) == 1)
 
-/* A tree's entry: the page, and while it is being filled that. */
-#define FILLING     16
-#define good(e)     ((e) < FILLING)
-#define page_of(e)  ((e) & 15)
-
 byte slot[2] = NONE;
 bool locked;
 byte version[PAGES] = 1;
@@ -123,7 +118,7 @@ inline give_back(p)
 	d_step {
 		printf("page %d: back in the pool\n", p);
 		assert(holder[p] == _pid);			/* claim: one-release */
-		assert(page_of(slot[0]) != p && page_of(slot[1]) != p);	/* claim: erased-before-release */
+		assert(slot[0] != p && slot[1] != p);		/* claim: erased-before-release */
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
 		holder[p] = POOL
 	}
@@ -179,19 +174,13 @@ proctype filler()
 			lock();
 			/* Nobody else fills; lookup.pml and evict.pml have two who store in one slot. */
 			assert(slot[i] == NONE);			/* claim: tree-holds-right-page */
-			slot[i] = FILLING + page;
+			slot[i] = page;
 			unlock();
 			read = contents(i);
 			write(page, half0[page], read);
 			write(page, half1[page], read);
 			printf("page %d: filled, %d\n", page, read);
 			version_settle(page);
-			lock();
-			if
-			:: owner[page] != NONE -> slot[i] = page
-			:: else			/* invalidated meanwhile */
-			fi;
-			unlock();
 			read = 0;
 			put_release(page, 1)
 		:: else
@@ -227,9 +216,9 @@ proctype evictor()
 		round++;
 		pick_index();
 		page = slot[i];
-		/* queued, that is good */
+		/* Also one that is not queued yet: it is being filled. */
 		if
-		:: good(page) ->
+		:: page != NONE ->
 			try_get(page, 1);
 			if
 			:: ok ->
@@ -274,7 +263,6 @@ proctype writer()
 		page = slot[i];
 		if
 		:: page != NONE ->
-			page = page_of(page);
 			slot[i] = NONE;
 			owner[page] = NONE;
 			unlock();
@@ -310,18 +298,19 @@ proctype pinner()
 	pick_index();
 	find(page);
 	if
-	:: good(page) ->
+	:: page != NONE ->
 		try_get(page, 1);
 		if
 		:: ok ->
 #ifdef HINT
 			ok = !odd(version[page]);
 			ok = ok && owner[page] == i;
+#else
+			ok = slot[i] == page;
+			/* In the place of the flags, which say so a little later (wait.pml). */
+			ok = ok && !odd(version[page]);
 #endif
 			d_step {
-#ifndef HINT
-				ok = slot[i] == page;
-#endif
 				if
 				:: ok ->
 					pins[page]++;
@@ -355,7 +344,7 @@ proctype copier()
 	atomic { floor = invalidated; pick_index() };
 	find(page);					/* 1 */
 	if
-	:: good(page) ->
+	:: page != NONE ->
 		before = version[page];			/* 2: note the version */
 		if
 		:: !odd(before) && still(page, i) ->	/* 3: it is this page's: look again */

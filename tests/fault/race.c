@@ -458,6 +458,29 @@ static void test_read_overtaken(void **state)
 }
 
 /*
+ *	writer                                          other
+ *	has filled a new page with what it writes
+ *	                                                drops it: it is not dirty yet
+ *	finds it out of its file, and begins again
+ */
+static void test_written_page_dropped(void **state)
+{
+	struct world w = world_begin(64, 0, 2 * PAGE);
+	struct task writer = {.byte = 'n', .len = PAGE};
+	char byte;
+
+	(void)state;
+	task_begin(&writer, &w, write_run, FOLIO_PAUSE_fill_settled);
+	assert_int_equal(folio_file_invalidate(w.file, 0, PAGE), 0);
+	assert_int_equal(task_end(&writer), PAGE);
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 0), 1);
+	assert_int_equal(byte, 'n');
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_int_equal(*disk(&w, 0, 1), 'n');
+	world_end(&w);
+}
+
+/*
  *	writer                                          reader
  *	has put new bytes into a page
  *	                                                copies nothing of it: neither old nor new as a whole
@@ -1024,7 +1047,7 @@ static void test_pin_before_the_page_is_uptodate(void **state)
 	struct folio *folio;
 
 	(void)state;
-	task_begin(&reader, &w, read_run, FOLIO_PAUSE_fill_replaced);
+	task_begin(&reader, &w, read_run, FOLIO_PAUSE_fill_settled);
 	tree_lock(&inode->tree);
 	folio = entry_folio(tree_load(&inode->tree, 5));
 	tree_unlock(&inode->tree);
@@ -1128,6 +1151,7 @@ int main(void)
 		cmocka_unit_test(test_append_beside_whole_last_page),
 		cmocka_unit_test(test_append_beside_collecting),
 		cmocka_unit_test(test_read_overtaken),
+		cmocka_unit_test(test_written_page_dropped),
 		cmocka_unit_test(test_copy_beside_truncation),
 		cmocka_unit_test(test_growth_that_fails),
 		cmocka_unit_test(test_fill_beside_truncation),
