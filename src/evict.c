@@ -489,6 +489,17 @@ void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard
 		evict_until(cache, pages, true, shard);
 }
 
+uint64_t evict_room(const struct folio_cache *cache)
+{
+	const struct evict *evict = &cache->evict;
+	uint64_t room = folio_u64_load_relaxed(&evict->small_target);
+	uint64_t low = folio_u64_load_relaxed(&evict->low), free = pool_free_pages(&cache->pool);
+
+	if (free > low && free - low > room)
+		room = free - low;
+	return room ? room : 1;
+}
+
 static void *background(void *arg)
 {
 	struct folio_cache *cache = arg;

@@ -351,13 +351,13 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 		sync_end = index + 1;
 	if (nowait || sync_end - index > 1)
 		evict_reserve(cache, sync_end - index, shard);
-	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD))
+	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_ASKED))
 		r = no_memory(cache, seen, shard);
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
 			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK,
-				HEAT_COLD);
+				HEAT_ASKED);
 		if (window.end > window.demand_end)
 			stats_add(shard, STAT_READAHEAD_PAGES,
 				fill_add(&batch, inode, window.demand_end, window.end,
@@ -1139,7 +1139,7 @@ static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
 
 			evict_reserve(file->cache, missing, shard);
 			added = fill_add(
-				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
+				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_ASKED);
 			*all = *all && added >= missing;
 			started += added;
 		}
@@ -1164,7 +1164,7 @@ ssize_t folio_file_prefetch(
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
 	/* The end of what is wanted must not push its beginning out before anybody has read it. */
-	most = folio_u64_load_relaxed(&file->cache->pages) / 2;
+	most = evict_room(file->cache);
 	for (i = 0; i < count && started < most; i++)
 		started += start_range(&batch, file, &range[i], most - started, shard, &all);
 	fill_submit(&batch);
@@ -1236,13 +1236,12 @@ static void batch_read(struct folio_file *file, struct folio_read *read, bool no
 
 /*
  * Start what is not there of the first reads, of as many as can be: up to where a page could not be started, and no more pages
- * than the queue of new ones holds (evict.c), so that the last do not push out the first before those are read. Returns how
- * many reads that are; one at least.
+ * than come without pushing each other out. Returns how many reads that are; one at least.
  */
 static unsigned batch_start(struct folio_file *file, const struct folio_read *reads, unsigned count,
 	struct stats_shard *shard)
 {
-	uint64_t most = folio_u64_load_relaxed(&file->cache->evict.small_target), started = 0;
+	uint64_t most = evict_room(file->cache), started = 0;
 	struct fill_batch batch = {.cache = file->cache};
 	unsigned n = 0;
 	bool all = true;

@@ -441,7 +441,7 @@ static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, ui
 /* The rest of a fill that has its first folio. */
 static void fill_rest(struct fill *fill, uint64_t end, struct stats_shard *shard)
 {
-	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
+	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_ASKED, shard);
 	fill_ask(fill);
 }
 

@@ -49,7 +49,8 @@
  */
 enum {
 	HEAT_MARK, /* first folio of a read-ahead window, not reached yet: reaching it starts the next */
-	HEAT_COLD,   /* not read since it came, or since the queue looked last */
+	HEAT_ASKED,  /* came before it was read, by who is about to read it */
+	HEAT_COLD,   /* not read since that, or since the queue looked last */
 	HEAT_WARM,   /* once */
 	HEAT_HOT,    /* more than once */
 	HEAT_STREAM, /* came by read-ahead: reading it in turn says nothing about reading it again */

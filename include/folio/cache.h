@@ -359,8 +359,9 @@ struct folio_range {
  *
  * All reads are handed to the system together where it can. Does not wait for them, but may wait for room
  * when more than io_depth are in flight (with folio_cache_params.timeout_ms it ends there). Memory that cannot be had ends it early without an error: prefetch
- * is a hint. One call starts half of the cache's page frames at most, and stops there: of more, the last pages
- * would push out the first before they are read.
+ * is a hint. One call starts as many pages as are free, less the few that the cache keeps so, or a tenth of its page frames,
+ * whichever is more, and stops there: of more, the last would push out the first before they are read. So a program that
+ * knows all that it will want asks for some of it, reads, and asks for more.
  *
  * Returns the number of pages whose reading was started, or -EINVAL, -ESTALE.
  */

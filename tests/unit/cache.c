@@ -1028,10 +1028,9 @@ static void test_prefetch(void **state)
 		{.offset = 200 * PAGE, .len = PAGE}, {.offset = UINT64_MAX, .len = UINT64_MAX},
 		{.offset = 32 * PAGE, .len = 10 * PAGE}, /* there already */
 	};
-	struct folio_range all = {.offset = 0, .len = UINT64_MAX}, half[3];
+	struct folio_range all = {.offset = 0, .len = UINT64_MAX}, some[3];
 	struct folio_cache_stats after;
 	struct world world;
-	uint64_t evictions;
 	unsigned i;
 	char buf[64];
 
@@ -1054,27 +1053,57 @@ static void test_prefetch(void **state)
 	assert_int_equal(io_fault_bytes(world.io), 100 * PAGE);
 	world_end(&world);
 
-	/* More than there is memory for: half of it, in however many ranges, and what came first is not evicted. */
+	/* More than there is memory for: what is free but for an eighth, in however many ranges, and nothing is evicted. */
 	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 1000 * PAGE);
-	assert_int_equal(folio_file_prefetch(world.file, &all, 1), 32);
+	assert_int_equal(folio_file_prefetch(world.file, &all, 1), 56);
 	io_fault_wait_idle(world.io);
 	assert_int_equal(cache_stats(world.cache).evictions, 0);
-	for (i = 0; i < 32; i++)
+	for (i = 0; i < 56; i++)
 		assert_true(page_cached(world.file, i));
 	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
-	half[0] = (struct folio_range){.offset = 0, .len = 20 * PAGE};
-	half[1] = (struct folio_range){.offset = 100 * PAGE, .len = 20 * PAGE};
-	half[2] = (struct folio_range){.offset = 200 * PAGE, .len = 20 * PAGE};
-	assert_int_equal(folio_file_prefetch(world.file, half, 3), 32);
+	for (i = 0; i < 3; i++)
+		some[i] = (struct folio_range){.offset = 100 * i * PAGE, .len = 20 * PAGE};
+	assert_int_equal(folio_file_prefetch(world.file, some, 3), 56);
 	io_fault_wait_idle(world.io);
-	assert_true(page_cached(world.file, 111));
-	assert_false(page_cached(world.file, 112));
-	assert_false(page_cached(world.file, 200));
-	/* What is there already is not evicted for what will come. */
-	evictions = cache_stats(world.cache).evictions;
-	assert_int_equal(folio_file_prefetch(world.file, half, 2), 8);
-	io_fault_wait_idle(world.io);
-	assert_int_equal(cache_stats(world.cache).evictions, evictions);
+	assert_true(page_cached(world.file, 215));
+	assert_false(page_cached(world.file, 216));
+	assert_int_equal(cache_stats(world.cache).evictions, 0);
+	world_end(&world);
+}
+
+/*
+ * Beside pages that are read often, all that one call has started is still there when it is read, and goes when it was read once:
+ * a program that asks for a part, reads it, and asks for the next leaves the others' pages where they are.
+ */
+static void test_prefetch_when_warm(void **state)
+{
+	enum { HOT = 100, SCAN = 500 };
+	struct folio_range range[SCAN];
+	struct world world;
+	uint64_t before;
+	ssize_t n, at, i;
+
+	(void)state;
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, (2 * SCAN + HOT) * PAGE);
+	for (i = 0; i < 4 * HOT; i++)
+		expect_read(&world, (2 * SCAN + i % HOT) * PAGE, 64, 1);
+	/* Pages apart from each other: a larger folio has the heat of all of its pages. */
+	for (i = 0; i < SCAN; i++)
+		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
+	before = io_fault_bytes(world.io);
+	for (at = 0; at < SCAN; at += n) {
+		n = folio_file_prefetch(world.file, &range[at], SCAN - at);
+		assert_true(n > 0);
+		io_fault_wait_idle(world.io);
+		/* Each in two pieces. */
+		for (i = 0; i < 2 * n; i++)
+			expect_read(&world, (2 * at + i / 2 * 2) * PAGE + i % 2 * (PAGE / 2),
+				PAGE / 2, 1);
+	}
+	assert_int_equal(io_fault_bytes(world.io) - before, SCAN * PAGE);
+	for (i = 0; i < HOT; i++)
+		expect_read(&world, (2 * SCAN + i) * PAGE, 64, 1);
+	assert_int_equal(io_fault_bytes(world.io) - before, SCAN * PAGE);
 	world_end(&world);
 }
 
@@ -1273,6 +1302,28 @@ static uint8_t page_heat(struct folio_file *file, uint64_t index)
 	heat = folio_u8_load_relaxed(&entry_folio(tree_load(&file->inode->tree, index))->heat);
 	grace_read_unlock();
 	return heat;
+}
+
+/* A page that was read once is cold, whoever brought it: the read itself, a longer one of which it is a part, or a prefetch. */
+static void test_read_once_is_cold(void **state)
+{
+	const struct folio_range range = {.offset = 11 * PAGE, .len = 1};
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 100 * PAGE);
+	expect_read(&world, 7 * PAGE, 64, 1);
+	/* Two folios: the second has an even number. */
+	expect_read(&world, 9 * PAGE, 2 * PAGE, 1);
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 1);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(page_heat(world.file, 11), HEAT_ASKED);
+	expect_read(&world, 11 * PAGE, 64, 1);
+	for (i = 7; i <= 11; i++)
+		if (i != 8)
+			assert_int_equal(page_heat(world.file, i), HEAT_COLD);
+	world_end(&world);
 }
 
 /* Eviction is told of the hits of a batch as of others. */
@@ -2504,10 +2555,12 @@ int main(void)
 		cmocka_unit_test(test_invalidate_during_read),
 		cmocka_unit_test(test_close_during_prefetch),
 		cmocka_unit_test(test_prefetch),
+		cmocka_unit_test(test_prefetch_when_warm),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_together),
 		cmocka_unit_test(test_batch_nowait),
 		cmocka_unit_test(test_batch_larger_than_cache),
+		cmocka_unit_test(test_read_once_is_cold),
 		cmocka_unit_test(test_batch_heats),
 		cmocka_unit_test(test_batch_of_one),
 		cmocka_unit_test(test_depth),
