@@ -24,7 +24,9 @@ import time
 # Name, what the library does, fio's part, bytes of a block.
 READS = [
     ("random", "random 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
-    # The same by no cache: into memory of its size, and a copy. Beside fio, which reads into the same pages again and again.
+    # As fio draws them, each anew: what is in the cache is not asked of the device.
+    ("uniform", "uniform 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
+    # As random, by no cache: into memory of its size, and a copy. Beside fio, which reads into the same pages again and again.
     ("frames", "frames 32", "--rw=randread --bs=4k --ioengine=psync --numjobs=32 --thread", 4096),
     ("known", "known 32", "--rw=randread --bs=4k --ioengine=io_uring --iodepth=32", 4096),
     # Pages are wanted in order, and come in another: who looks twice as far ahead has as many in flight as fio.

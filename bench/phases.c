@@ -6,6 +6,7 @@
  *   phases FILE CACHE_MIB [write]
  *
  *   random THREADS SECONDS     4 KiB reads of pages that are not cached, each thread waits for its own
+ *   uniform THREADS SECONDS    4 KiB reads anywhere in the file, drawn anew each time: the cache has some of them
  *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
  *   batch DEPTH SECONDS        the same by one thread that reads DEPTH pages a call
  *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
@@ -18,8 +19,8 @@
  *   write-sequential SECONDS       writes of 1 MiB, going on where the last phase ended, a sync at the end
  *
  * Answers each line of standard input with one of standard output: bytes read or written, seconds, bytes that the device
- * gave or took, microseconds of CPU. Random pages come in an order in which each comes once before any comes again. A phase of
- * writing ends when the device has all of it.
+ * gave or took, microseconds of CPU. Random pages, but for uniform's, come in an order in which each comes once before any comes
+ * again. A phase of writing ends when the device has all of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -97,6 +98,21 @@ static void *read_random(void *arg)
 
 	while (now() < reader->end) {
 		read_page(buffer, page_offset(folio_u64_fetch_add_relaxed(&next_page, 1)));
+		reader->bytes += FOLIO_PAGE_SIZE;
+	}
+	return NULL;
+}
+
+static void *read_uniform(void *arg)
+{
+	static _Thread_local char buffer[FOLIO_PAGE_SIZE];
+	struct reader *reader = arg;
+
+	while (now() < reader->end) {
+		/* No number is used twice, in no phase. */
+		uint64_t state = random_mix(key + folio_u64_fetch_add_relaxed(&next_page, 1));
+
+		read_page(buffer, random_below(&state, pages) * FOLIO_PAGE_SIZE);
 		reader->bytes += FOLIO_PAGE_SIZE;
 	}
 	return NULL;
@@ -341,6 +357,8 @@ int main(int argc, char **argv)
 
 		if (sscanf(line, "random %u %lf", &n, &seconds) == 2 && n && n <= THREADS_MAX)
 			bytes = threads_phase(n, seconds, read_random);
+		else if (sscanf(line, "uniform %u %lf", &n, &seconds) == 2 && n && n <= THREADS_MAX)
+			bytes = threads_phase(n, seconds, read_uniform);
 		else if (sscanf(line, "frames %u %lf", &n, &seconds) == 2 && n &&
 			 n <= THREADS_MAX) {
 			frames_begin();
