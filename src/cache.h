@@ -103,6 +103,11 @@ struct inode {
 	struct tree tree;
 	/* Read by every look-up. release/acquire: who sees a larger size finds the old last page gone. */
 	_Alignas(64) folio_u64 size;
+	/*
+	 * Bytes that the backend's file has, behind which it reads as nothing; read by every fill. Stored under the tree's lock, or
+	 * map_lock alone.
+	 */
+	folio_u64 disk_size;
 	folio_u8
 		hint_shift; /* bytes to hints: one for each page, or one for each 64 pages; see inode_count */
 	/* Set at creation. */
@@ -121,8 +126,6 @@ struct inode {
 	pthread_rwlock_t map_lock;
 	pthread_mutex_t size_lock;
 	pthread_mutex_t sync_lock; /* one at a time asks the device: it tells of an error once */
-	/* Bytes that the backend's file has, behind which it reads as nothing. Stored under the tree's lock, or map_lock alone. */
-	folio_u64 disk_size;
 	/* Guarded by the tree's lock: pages in the tree, in folios of 64 pages and more, and in smaller ones. */
 	uint64_t pages_large, pages_small;
 	uint64_t pages_dirty; /* dirty or on their way; likewise */

@@ -234,7 +234,8 @@ static size_t copy_cached(
 
 /*
  * Steps 1 to 4. The folio that has the page, with a reference, good or not; NULL when there is none. *held: there
- * was one for a moment, at least. *refused: there is one, and it has more references than the counter takes.
+ * was one, for a moment at least, and the caller is counted as busy. *refused: there is one, and it has more references than the
+ * counter takes.
  */
 static inline __attribute__((always_inline)) struct folio *lookup_pin(
 	struct inode *inode, uint64_t index, bool *held, bool *refused, struct stats_shard *shard)
@@ -244,6 +245,7 @@ static inline __attribute__((always_inline)) struct folio *lookup_pin(
 	folio_ptr *slot;
 	void *entry;
 
+	*held = false;
 	grace_read_lock();
 	for (;;) {
 		entry = tree_walk(&inode->tree, index, &slot);
@@ -251,6 +253,9 @@ static inline __attribute__((always_inline)) struct folio *lookup_pin(
 			folio = NULL;
 			break;
 		}
+		if (!*held)
+			evict_busy_begin(&inode->cache->evict);
+		*held = true;
 		folio = entry_folio(entry);
 		FOLIO_PAUSE(pin_before_get, folio);
 		if (likely(folio_ref_try_get(&folio->ref))) {
@@ -280,7 +285,6 @@ static inline __attribute__((always_inline)) struct folio *lookup_pin(
 		}
 	}
 	grace_read_unlock();
-	*held = folio || failed;
 	return folio;
 }
 
@@ -411,14 +415,11 @@ again:
 		uint32_t seen = evict_progress(evict);
 		bool held;
 
-		evict_busy_begin(evict);
 		folio = lookup_pin(inode, index, &held, &refused, shard);
 		if (folio)
 			break;
 		if (held)
 			evict_busy_end(evict);
-		else
-			evict_busy_cancel(evict);
 		if (unlikely(refused))
 			return -EOVERFLOW;
 		/* The second time with nowait: the fill could not be started, or has ended, and the page is gone again. */
@@ -474,18 +475,12 @@ int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const stru
 struct folio *file_find(
 	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error)
 {
-	struct evict *evict = &file->cache->evict;
 	bool held, refused = false;
 	struct folio *folio;
 
-	evict_busy_begin(evict);
 	folio = lookup_pin(file->inode, index, &held, &refused, shard);
-	if (!folio) {
-		if (held)
-			evict_busy_end(evict);
-		else
-			evict_busy_cancel(evict);
-	}
+	if (!folio && held)
+		evict_busy_end(&file->cache->evict);
 	*error = refused ? -EOVERFLOW : 0;
 	return folio;
 }
