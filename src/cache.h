@@ -376,7 +376,7 @@ int fill_new(struct inode *inode, uint64_t index, uint64_t end, const struct tim
 	struct stats_shard *shard, struct folio **folio);
 /*
  * The contents are good; @valid bytes of it are the file's. @size: 0, or the folio is dirty and the file has at least
- * so many bytes from here on. False: it has left the tree meanwhile, and is good for those only who have it.
+ * so many bytes from here on. False, with @size: it has left the tree meanwhile, and is good for those only who have it.
  */
 bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size);
 

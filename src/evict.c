@@ -489,15 +489,17 @@ void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard
 		evict_until(cache, pages, true, shard);
 }
 
-uint64_t evict_room(const struct folio_cache *cache)
+uint64_t evict_room(const struct folio_cache *cache, uint64_t asked)
 {
 	const struct evict *evict = &cache->evict;
-	uint64_t room = folio_u64_load_relaxed(&evict->small_target);
+	uint64_t queue = folio_u64_load_relaxed(&evict->small_target), room = asked ? 0 : 1;
 	uint64_t low = folio_u64_load_relaxed(&evict->low), free = pool_free_pages(&cache->pool);
 
+	if (queue > asked && queue - asked > room)
+		room = queue - asked;
 	if (free > low && free - low > room)
 		room = free - low;
-	return room ? room : 1;
+	return room;
 }
 
 static void *background(void *arg)

@@ -121,10 +121,11 @@ int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum e
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 
 /*
- * How many pages may be asked for before anybody reads them: so many that the last do not push the first out. They come into the
- * queue of new ones, and pages leave that one first where it has more than its part; or nobody has to leave. One at least.
+ * How many more pages may now be asked for by who has asked for @asked that nobody has read: so many that the last do not push the
+ * first out. They come into the queue of new ones, and pages leave that one first where it has more than its part; or nobody
+ * has to leave. The first may in any case.
  */
-uint64_t evict_room(const struct folio_cache *cache);
+uint64_t evict_room(const struct folio_cache *cache, uint64_t asked);
 
 /* Was what left @shadow evicted not long ago? */
 bool evict_is_refault(struct folio_cache *cache, const void *shadow);

@@ -122,6 +122,12 @@ static inline bool touch(struct folio *folio)
 	return false;
 }
 
+/* Did it come before it was read, and was not read since? Then who reads it has not brought it, also if he waited for it. */
+static inline bool was_asked(const struct folio *folio)
+{
+	return folio_u8_load_relaxed(&folio->heat) <= HEAT_ASKED;
+}
+
 static inline folio_u32 *hint_of(
 	const struct folio_file *file, const struct inode *inode, uint64_t offset)
 {
@@ -386,7 +392,8 @@ static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pa
  * page new contents meanwhile, and the read have found half of them on the device. Who wants the page looks again.
  *
  * relaxed: what the read may have found was written back from another folio, which came into the tree after this one had
- * left it (both under the tree's lock), and it was over before the flags said UPTODATE (acquire).
+ * left it (both under the tree's lock), and it was over before the flags said UPTODATE (acquire). Between the two is the device:
+ * what version.h says of fills by others is relied on.
  */
 static bool is_overtaken(struct inode *inode, struct folio *folio)
 {
@@ -835,7 +842,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 		return r;
 	n = copy_pinned(file, folio, buf, len, offset, nowait, until);
 	if (n > 0) {
-		marked = folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio);
+		marked = was_asked(folio) && touch(folio);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
 	if (n == -FILL_AGAIN)
@@ -1037,7 +1044,7 @@ again:
 			return r == -FILL_ENDED ? -ENODATA : r;
 		goto again;
 	}
-	if (folio_u8_load_relaxed(&folio->heat) == HEAT_MARK && touch(folio))
+	if (was_asked(folio) && touch(folio))
 		read_ahead(file, index, shard);
 	hint_set(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
@@ -1105,11 +1112,11 @@ int folio_file_get_page(
 #define START_PART 1024
 
 /*
- * Start to read those of the pages that @range touches that are not there, up to @most. Returns how many. *all: those were all;
- * else memory was short, or room among the requests, or somebody else was quicker.
+ * Start to read those of the pages that @range touches that are not there. Returns how many. *all: those were all; else there would
+ * be too many, beside the @before that the call has started, memory was short, or room among the requests, or somebody else was quicker.
  */
 static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
-	const struct folio_range *range, uint64_t most, struct stats_shard *shard, bool *all)
+	const struct folio_range *range, uint64_t before, struct stats_shard *shard, bool *all)
 {
 	uint64_t first = range->offset >> FOLIO_PAGE_SHIFT, started = 0;
 	uint64_t end = size_pages(folio_u64_load_acquire(&file->inode->size));
@@ -1123,11 +1130,17 @@ static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
 		if (end > last + 1)
 			end = last + 1;
 	}
-	while (first < end && started < most) {
+	while (first < end) {
 		uint64_t part = end - first < START_PART ? end - first : START_PART, missing;
+		/* Asked each time: others take memory as well. */
+		uint64_t room = evict_room(file->cache, before + started);
 
-		if (part > most - started)
-			part = most - started;
+		if (!room) {
+			*all = false;
+			break;
+		}
+		if (part > room)
+			part = room;
 		missing = fill_missing(file->inode, first, first + part);
 		if (missing) {
 			uint64_t added;
@@ -1148,7 +1161,7 @@ ssize_t folio_file_prefetch(
 {
 	struct fill_batch batch;
 	struct stats_shard *shard;
-	uint64_t most, started = 0;
+	uint64_t started = 0;
 	unsigned i;
 	bool all;
 
@@ -1159,9 +1172,8 @@ ssize_t folio_file_prefetch(
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
 	/* The end of what is wanted must not push its beginning out before anybody has read it. */
-	most = evict_room(file->cache);
-	for (i = 0; i < count && started < most; i++)
-		started += start_range(&batch, file, &range[i], most - started, shard, &all);
+	for (i = 0; i < count && evict_room(file->cache, started); i++)
+		started += start_range(&batch, file, &range[i], started, shard, &all);
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return (ssize_t)started;
@@ -1236,8 +1248,8 @@ static void batch_read(struct folio_file *file, struct folio_read *read, bool no
 static unsigned batch_start(struct folio_file *file, const struct folio_read *reads, unsigned count,
 	struct stats_shard *shard)
 {
-	uint64_t most = evict_room(file->cache), started = 0;
 	struct fill_batch batch = {.cache = file->cache};
+	uint64_t started = 0;
 	unsigned n = 0;
 	bool all = true;
 
@@ -1247,8 +1259,8 @@ static unsigned batch_start(struct folio_file *file, const struct folio_read *re
 
 		if (read->result == READ_PENDING &&
 			read_is_valid(read->buf, read->len, read->offset))
-			started += start_range(&batch, file, &range, most - started, shard, &all);
-	} while (n < count && all && started < most);
+			started += start_range(&batch, file, &range, started, shard, &all);
+	} while (n < count && all && evict_room(file->cache, started));
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return n;

@@ -210,9 +210,7 @@ bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_
 	/* Data for who copies, and for who pins it and finds that the file has more by now (file.c). */
 	version_break(&folio->version);
 	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
-	/* From here on it may be copied; pairs with version_load_begin. */
-	version_settle(&folio->version);
-	FOLIO_PAUSE(fill_settled, folio);
+	FOLIO_PAUSE(fill_read, folio);
 	if (size) {
 		tree_lock(&inode->tree);
 		/* Unless somebody invalidated it meanwhile. */
@@ -222,8 +220,15 @@ bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_
 			/* While it is locked: write-back that finds it goes as far as the size. */
 			inode_reach(inode, size);
 		}
-		tree_unlock(&inode->tree);
 	}
+	/*
+	 * From here on it may be copied; pairs with version_load_begin. What was written is dirty by now: nobody drops it who has
+	 * been read.
+	 */
+	version_settle(&folio->version);
+	if (size)
+		tree_unlock(&inode->tree);
+	FOLIO_PAUSE(fill_settled, folio);
 	give_hints(inode, folio);
 	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);

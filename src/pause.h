@@ -27,6 +27,7 @@ enum folio_pause {
 	FOLIO_PAUSE_evict_requeued, /* the queue, the put of what was kept */
 	/* Fill (fill.c). */
 	FOLIO_PAUSE_fill_unfrozen, /* 2 and 3: a new life, the tree */
+	FOLIO_PAUSE_fill_read,     /* 5: the contents, version even */
 	FOLIO_PAUSE_fill_settled,  /* 5: version even, UPTODATE */
 	FOLIO_PAUSE_fill_unlocked, /* 5: UPTODATE, the queue */
 	FOLIO_PAUSE_fill_erased,   /* 5, failed: out of the tree, ERROR */

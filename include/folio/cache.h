@@ -299,7 +299,7 @@ struct folio_read {
  * Each read is as folio_file_read, and tells by its result; they are of no common moment. Of what is cached, reads of up to 128
  * bytes are waited for together where they have to come from memory, in about half the time of one by one; where they are in the
  * processor's caches, and longer ones, gain less or nothing. Of what is not cached, much is handed to the system together: as much as
- * io_depth, free memory and a tenth of the cache allow, then the next. Such pages are counted as prefetched, and then as hits or
+ * folio_file_prefetch would start, then the next. Such pages are counted as prefetched, and then as hits or
  * misses as they are found in turn; where more than one read misses, nothing is read ahead.
  *
  * With FOLIO_READ_NOWAIT, too, the call may wait for room when more than io_depth are in flight (with
@@ -360,8 +360,9 @@ struct folio_range {
  * All reads are handed to the system together where it can. Does not wait for them, but may wait for room
  * when more than io_depth are in flight (with folio_cache_params.timeout_ms it ends there). Memory that cannot be had ends it early without an error: prefetch
  * is a hint. One call starts as many pages as are free, less the few that the cache keeps so, or a tenth of its page frames,
- * whichever is more, and stops there: of more, the last would push out the first before they are read. So a program that
- * knows all that it will want asks for some of it, reads, and asks for more.
+ * whichever is more, and stops there: of more, the last would push out the first before they are read (what several ask for at
+ * a time may still, where nothing is free). So a program that knows all that it will want asks for some of it, reads, and
+ * asks for more.
  *
  * Returns the number of pages whose reading was started, or -EINVAL, -ESTALE.
  */

@@ -460,7 +460,7 @@ static void test_read_overtaken(void **state)
 /*
  *	writer                                          other
  *	has filled a new page with what it writes
- *	                                                drops it: it is not dirty yet
+ *	                                                cannot read it yet, and drops it: it is not dirty yet
  *	finds it out of its file, and begins again
  */
 static void test_written_page_dropped(void **state)
@@ -470,7 +470,8 @@ static void test_written_page_dropped(void **state)
 	char byte;
 
 	(void)state;
-	task_begin(&writer, &w, write_run, FOLIO_PAUSE_fill_settled);
+	task_begin(&writer, &w, write_run, FOLIO_PAUSE_fill_read);
+	assert_int_equal(folio_file_read_nowait(w.file, &byte, 1, 0), -EAGAIN);
 	assert_int_equal(folio_file_invalidate(w.file, 0, PAGE), 0);
 	assert_int_equal(task_end(&writer), PAGE);
 	assert_int_equal(folio_file_read(w.file, &byte, 1, 0), 1);

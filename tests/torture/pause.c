@@ -261,6 +261,7 @@ static const struct {
 	[FOLIO_PAUSE_evict_erased] = {.yield = 16},
 	[FOLIO_PAUSE_evict_requeued] = {.yield = 4},
 	[FOLIO_PAUSE_fill_unfrozen] = {.yield = 16},
+	[FOLIO_PAUSE_fill_read] = {.yield = 16},
 	[FOLIO_PAUSE_fill_settled] = {.yield = 16},
 	[FOLIO_PAUSE_fill_unlocked] = {.yield = 8},
 	[FOLIO_PAUSE_fill_erased] = {.yield = 4},

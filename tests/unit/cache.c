@@ -1107,6 +1107,52 @@ static void test_prefetch_when_warm(void **state)
 	world_end(&world);
 }
 
+static struct folio_file *nested_file; /* prefetched in the course of a submit, once */
+static ssize_t nested_started;
+
+static void nested_submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	const struct folio_range all = {.offset = 1000 * PAGE, .len = 1000 * PAGE};
+	struct folio_file *file = nested_file;
+
+	nested_file = NULL;
+	if (file)
+		nested_started = folio_file_prefetch(file, &all, 1);
+	io_fault_ops.submit(context, requests, count);
+}
+
+/* What was free when a prefetch began is taken by another in the course of it: it goes on no further than beside that. */
+static void test_prefetch_beside_prefetch(void **state)
+{
+	struct io_fault *io = io_fault_new(test_seed, 0);
+	struct folio_io_ops ops = io_fault_ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = 256 * PAGE,
+		.flags = FOLIO_CACHE_NO_READAHEAD,
+		.io = &ops,
+		.io_context = io,
+	};
+	struct world world = {.io = io};
+	struct folio_range range[200];
+	unsigned i;
+
+	(void)state;
+	ops.submit = nested_submit;
+	world.contents = io_fault_add(io, "a", 2000 * PAGE);
+	assert_int_equal(folio_cache_open(&params, &world.cache), 0);
+	world.file = file_open(world.cache, "a");
+	nested_file = world.file;
+	for (i = 0; i < 200; i++)
+		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
+	/* The first request goes out with others; an eighth stays free. */
+	assert_int_equal(folio_file_prefetch(world.file, range, 200), FILL_BATCH);
+	assert_int_equal(nested_started, 256 - 256 / 8 - FILL_BATCH);
+	io_fault_wait_idle(io);
+	assert_int_equal(cache_stats(world.cache).evictions, 0);
+	world_end(&world);
+}
+
 /* ---- read of one call ---- */
 
 static char batch_buf[200][FOLIO_PAGE_SIZE];
@@ -1304,10 +1350,28 @@ static uint8_t page_heat(struct folio_file *file, uint64_t index)
 	return heat;
 }
 
+struct waiter {
+	pthread_t thread;
+	struct world *world;
+	uint64_t page;
+	ssize_t result;
+};
+
+static void *wait_for_page(void *arg)
+{
+	struct waiter *waiter = arg;
+	char buf[64];
+
+	waiter->result =
+		folio_file_read(waiter->world->file, buf, sizeof(buf), waiter->page * PAGE);
+	return NULL;
+}
+
 /* A page that was read once is cold, whoever brought it: the read itself, a longer one of which it is a part, or a prefetch. */
 static void test_read_once_is_cold(void **state)
 {
-	const struct folio_range range = {.offset = 11 * PAGE, .len = 1};
+	const struct folio_range range = {.offset = 11 * PAGE, .len = 1}, late = {21 * PAGE, 1};
+	struct waiter waiter;
 	struct world world;
 	unsigned i;
 
@@ -1320,6 +1384,17 @@ static void test_read_once_is_cold(void **state)
 	io_fault_wait_idle(world.io);
 	assert_int_equal(page_heat(world.file, 11), HEAT_ASKED);
 	expect_read(&world, 11 * PAGE, 64, 1);
+	/* Also by who waits for it. */
+	io_fault_hold(world.io);
+	assert_int_equal(folio_file_prefetch(world.file, &late, 1), 1);
+	waiter = (struct waiter){.world = &world, .page = 21};
+	assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_page, &waiter), 0);
+	/* The tree's, the filler's, and his. */
+	wait_until(page_references(world.file, 21) == 3);
+	io_fault_release(world.io, UINT64_MAX);
+	pthread_join(waiter.thread, NULL);
+	assert_int_equal(waiter.result, 64);
+	assert_int_equal(page_heat(world.file, 21), HEAT_COLD);
 	for (i = 7; i <= 11; i++)
 		if (i != 8)
 			assert_int_equal(page_heat(world.file, i), HEAT_COLD);
@@ -1343,6 +1418,39 @@ static void test_batch_heats(void **state)
 	assert_int_equal(folio_file_read_batch(world.file, read, 2, 0), 0);
 	expect_batch(&world, read, 2);
 	assert_int_equal(page_heat(world.file, 7), HEAT_HOT);
+	world_end(&world);
+}
+
+/* A hit of a batch that reaches a window has the next one read, and the others of the batch are hits as before. */
+static void test_batch_reads_ahead(void **state)
+{
+	struct folio_read read[3];
+	struct folio_cache_stats before;
+	struct world world;
+	uint64_t page = 0;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 1024, 0, 500 * PAGE);
+	for (i = 0; i < 3; i++)
+		expect_read(&world, i * PAGE, PAGE, 1);
+	io_fault_wait_idle(world.io);
+	while (page_cached(world.file, page) && page_heat(world.file, page) != HEAT_MARK)
+		page++;
+	assert_true(page_cached(world.file, page));
+	before = cache_stats(world.cache);
+	assert_true(before.readahead_pages > 0);
+	batch_pages(read, 3, 0, 1);
+	for (i = 0; i < 3; i++)
+		read[i].len = 64;
+	read[1].offset = page * PAGE;
+	assert_int_equal(folio_file_read_batch(world.file, read, 3, 0), 0);
+	expect_batch(&world, read, 3);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(page_heat(world.file, page), HEAT_STREAM);
+	assert_true(cache_stats(world.cache).readahead_pages > before.readahead_pages);
+	assert_int_equal(cache_stats(world.cache).hits, before.hits + 3);
+	assert_int_equal(cache_stats(world.cache).misses, before.misses);
 	world_end(&world);
 }
 
@@ -2556,12 +2664,14 @@ int main(void)
 		cmocka_unit_test(test_close_during_prefetch),
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_prefetch_when_warm),
+		cmocka_unit_test(test_prefetch_beside_prefetch),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_together),
 		cmocka_unit_test(test_batch_nowait),
 		cmocka_unit_test(test_batch_larger_than_cache),
 		cmocka_unit_test(test_read_once_is_cold),
 		cmocka_unit_test(test_batch_heats),
+		cmocka_unit_test(test_batch_reads_ahead),
 		cmocka_unit_test(test_batch_of_one),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_statistics),
