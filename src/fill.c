@@ -222,8 +222,8 @@ bool fill_good(struct inode *inode, struct folio *folio, uint64_t valid, uint64_
 		}
 	}
 	/*
-	 * From here on it may be copied; pairs with version_load_begin. What was written is dirty by now: nobody drops it who has
-	 * been read.
+	 * From here on it may be copied; pairs with version_load_begin. What was written is dirty by now, so that nobody drops
+	 * what somebody has read.
 	 */
 	version_settle(&folio->version);
 	if (size)
