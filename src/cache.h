@@ -364,7 +364,7 @@ struct fill_batch {
  */
 #define FILL_NO_MARK UINT64_MAX
 uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end,
-	uint64_t mark, uint8_t heat);
+	uint64_t mark, uint32_t heat);
 void fill_submit(struct fill_batch *batch);
 
 /*

@@ -178,7 +178,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			     (evict->small.pages > small_target || pinned >= evict->main.folios);
 		struct evict_queue *queue = small ? &evict->small : &evict->main;
 		struct folio *folio;
-		uint8_t heat;
+		uint32_t word, heat;
 
 		if (!queue->folios)
 			break;
@@ -188,7 +188,8 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		}
 		--*looks;
 		folio = pool_folio(pool, queue->tail);
-		heat = folio_u8_load_relaxed(&folio->heat);
+		word = folio_u32_load_relaxed(&folio->heat);
+		heat = word & HEAT_MASK;
 		/* Queued means in a tree, whose reference is one; more is a pin, or a fill in flight. */
 		if (folio_ref_count(&folio->ref) > 1) {
 			stats_add(shard, STAT_EVICT_BUSY, 1);
@@ -204,13 +205,13 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		if (!small)
 			pinned = 0;
 		if (small && heat == HEAT_HOT) {
-			folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
+			folio_u32_store_relaxed(&folio->heat, word - (HEAT_HOT - HEAT_COLD));
 			queue_unlink(pool, queue, folio);
 			queue_push(pool, &evict->main, folio, EVICT_QUEUE_MAIN);
 			continue;
 		}
 		if (!small && (heat == HEAT_HOT || heat == HEAT_WARM)) {
-			folio_u8_store_relaxed(&folio->heat, heat - 1);
+			folio_u32_store_relaxed(&folio->heat, word - 1);
 			queue_rotate(pool, queue, folio);
 			continue;
 		}

@@ -107,25 +107,19 @@ static void copy_out(void *to, const void *from, size_t len)
 #endif
 
 /*
- * Tell eviction that a folio was read. Returns true when it carries the mark of a window: the caller starts the
- * next one. Racing readers lose an update of a hint now and then.
+ * Tell eviction that @len bytes at @offset were read of a folio. Returns true when it carries the mark of a window: the
+ * caller starts the next one. Racing readers lose an update of a hint now and then.
  */
-static inline bool touch(struct folio *folio)
+static inline bool touch(struct folio *folio, uint64_t offset, size_t len)
 {
-	uint8_t heat = folio_u8_load_relaxed(&folio->heat);
+	uint32_t word = folio_u32_load_relaxed(&folio->heat);
 
-	if (likely(heat >= HEAT_HOT))
+	if (likely(!heat_wants_touch(word)))
 		return false;
-	if (unlikely(heat == HEAT_MARK))
-		return folio_u8_cas_relaxed(&folio->heat, &heat, HEAT_STREAM);
-	folio_u8_store_relaxed(&folio->heat, heat + 1);
+	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
+		return folio_u32_cas_relaxed(&folio->heat, &word, HEAT_STREAM);
+	folio_u32_store_relaxed(&folio->heat, heat_touched(word, offset, len));
 	return false;
-}
-
-/* Did it come before it was read, and was not read since? Then who reads it has not brought it, also if he waited for it. */
-static inline bool was_asked(const struct folio *folio)
-{
-	return folio_u8_load_relaxed(&folio->heat) <= HEAT_ASKED;
 }
 
 static inline folio_u32 *hint_of(
@@ -225,7 +219,7 @@ static size_t copy_cached(
 			len = seen.left;
 		copy_out(buf, seen.data, len);
 		if (version_recheck(&seen.folio->version, seen.version)) {
-			*marked = touch(seen.folio);
+			*marked = touch(seen.folio, offset, len);
 			hint_set(file, offset, seen.folio, seen.order);
 			copied = len;
 		}
@@ -361,13 +355,13 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 		sync_end = index + 1;
 	if (nowait || sync_end - index > 1)
 		evict_reserve(cache, sync_end - index, shard);
-	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_ASKED))
+	if (nowait && !fill_add(&batch, inode, index, sync_end, FILL_NO_MARK, HEAT_COLD))
 		r = no_memory(cache, seen, shard);
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
 			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK,
-				HEAT_ASKED);
+				HEAT_COLD);
 		if (window.end > window.demand_end)
 			stats_add(shard, STAT_READAHEAD_PAGES,
 				fill_add(&batch, inode, window.demand_end, window.end,
@@ -842,7 +836,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 		return r;
 	n = copy_pinned(file, folio, buf, len, offset, nowait, until);
 	if (n > 0) {
-		marked = was_asked(folio) && touch(folio);
+		marked = touch(folio, offset, (size_t)n);
 		hint_set(file, offset, folio, folio_order(folio));
 	}
 	if (n == -FILL_AGAIN)
@@ -924,7 +918,7 @@ static __attribute__((noinline)) ssize_t read_touch(
 	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
 {
 	/* The descriptor may serve another page by now. Then a wrong hint is given. */
-	if (touch(folio))
+	if (touch(folio, offset, len))
 		read_ahead(file, offset >> FOLIO_PAGE_SHIFT,
 			thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
@@ -976,7 +970,7 @@ static inline __attribute__((always_inline)) bool read_hit(
 	if (unlikely(!version_recheck(&folio->version, version)))
 		return false;
 	stats_add(thread_last.shard, STAT_HITS, 1);
-	*cold = unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT) ? folio : NULL;
+	*cold = unlikely(heat_wants_touch(folio_u32_load_relaxed(&folio->heat))) ? folio : NULL;
 	return true;
 }
 
@@ -1044,7 +1038,7 @@ again:
 			return r == -FILL_ENDED ? -ENODATA : r;
 		goto again;
 	}
-	if (was_asked(folio) && touch(folio))
+	if (touch(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE))
 		read_ahead(file, index, shard);
 	hint_set(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
@@ -1063,7 +1057,7 @@ static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t 
 static __attribute__((noinline)) int get_touch(
 	struct folio_file *file, struct folio *folio, uint64_t index)
 {
-	if (touch(folio))
+	if (touch(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE))
 		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
 	return 0;
 }
@@ -1103,7 +1097,7 @@ int folio_file_get_page(
 	*result = folio;
 	*page = file->data + ((hint_page(hint) + (index & ((UINT64_C(1) << hint_order(hint)) - 1)))
 				     << FOLIO_PAGE_SHIFT);
-	if (unlikely(folio_u8_load_relaxed(&folio->heat) < HEAT_HOT))
+	if (unlikely(heat_wants_touch(folio_u32_load_relaxed(&folio->heat))))
 		return get_touch(file, folio, index);
 	return 0;
 }
@@ -1147,7 +1141,7 @@ static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
 
 			evict_reserve(file->cache, missing, shard);
 			added = fill_add(
-				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_ASKED);
+				batch, file->inode, first, first + part, FILL_NO_MARK, HEAT_COLD);
 			*all = *all && added >= missing;
 			started += added;
 		}

@@ -46,7 +46,7 @@ static unsigned order_for(uint64_t index, uint64_t end)
  * Steps 1 to 3 for the page after those that @fill has. Returns 0, -EEXIST, -ENOMEM, -ETIMEDOUT, or -ENOBUFS when there
  * is no node for it. Counts one more busy folio on success.
  */
-static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict_effort effort,
+static int fill_extend(struct fill *fill, uint64_t end, uint32_t heat, enum evict_effort effort,
 	const struct timespec *until, struct stats_shard *shard)
 {
 	struct inode *inode = fill->inode;
@@ -70,7 +70,7 @@ static int fill_extend(struct fill *fill, uint64_t end, uint8_t heat, enum evict
 	folio->refault = 0;
 	folio_u32_store_relaxed(&folio->valid, 0);
 	folio_ptr_store_relaxed(&folio->owner, inode);
-	folio_u8_store_relaxed(&folio->heat, heat);
+	folio_u32_store_relaxed(&folio->heat, heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	folio_ref_unfreeze(&folio->ref, 2);
 	FOLIO_PAUSE(fill_unfrozen, folio);
@@ -152,7 +152,7 @@ static uint64_t folio_end(struct inode *inode, uint64_t index)
 
 /* More of the same run. 0, or why it stopped: -EEXIST, -ENOMEM, -ENOBUFS. */
 static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, uint64_t mark,
-	uint8_t heat, struct stats_shard *shard)
+	uint32_t heat, struct stats_shard *shard)
 {
 	uint64_t first = fill->request.offset >> FOLIO_PAGE_SHIFT;
 
@@ -382,7 +382,7 @@ void fill_submit(struct fill_batch *batch)
 }
 
 uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index, uint64_t end,
-	uint64_t mark, uint8_t heat)
+	uint64_t mark, uint32_t heat)
 {
 	struct folio_cache *cache = inode->cache;
 	struct stats_shard *shard = thread_enter(cache, cache->id);
@@ -446,7 +446,7 @@ static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, ui
 /* The rest of a fill that has its first folio. */
 static void fill_rest(struct fill *fill, uint64_t end, struct stats_shard *shard)
 {
-	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_ASKED, shard);
+	fill_extend_all(fill, end, FILL_PAGES_MAX, FILL_NO_MARK, HEAT_COLD, shard);
 	fill_ask(fill);
 }
 

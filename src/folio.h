@@ -44,17 +44,43 @@
 #define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
 
 /*
- * The heat of a folio: what readers tell eviction. Below HEAT_HOT a reader stops to raise it; from there on it
- * only reads, so that a hot folio's line stays shared. A lost update costs a little of a hint.
+ * The heat of a folio: what readers tell eviction. In the lowest bits of the word one of these, above them where in the folio
+ * its last reading ended, 0 before the first. What counts is reading again: the first reading is what the folio came for,
+ * and who reads on where the last one ended is still at it, be it in pieces of a page or over the pages of a large folio.
+ *
+ * Below HEAT_HOT a reader stops to raise it; from there on it only reads, so that a hot folio's line stays shared. A lost update
+ * costs a little of a hint.
  */
 enum {
 	HEAT_MARK, /* first folio of a read-ahead window, not reached yet: reaching it starts the next */
-	HEAT_ASKED,  /* came before it was read, by who is about to read it */
-	HEAT_COLD,   /* not read since that, or since the queue looked last */
+	HEAT_COLD,   /* not read again since it came, or since the queue looked last */
 	HEAT_WARM,   /* once */
 	HEAT_HOT,    /* more than once */
 	HEAT_STREAM, /* came by read-ahead: reading it in turn says nothing about reading it again */
 };
+
+#define HEAT_BITS       8
+#define HEAT_MASK       ((1u << HEAT_BITS) - 1)
+
+/* Bytes of the largest folio. All are aligned to their size, in the file, too: an offset there says the place in the folio. */
+#define FOLIO_BYTES_MAX ((uint64_t)FOLIO_PAGE_SIZE << FOLIO_ORDER_MAX)
+
+/* Of a folio's heat word: is eviction to be told of a reading? */
+static inline bool heat_wants_touch(uint32_t word)
+{
+	return (word & HEAT_MASK) < HEAT_HOT;
+}
+
+/* What a reading of @len bytes at @offset makes of a word that wants it and has no mark. */
+static inline uint32_t heat_touched(uint32_t word, uint64_t offset, size_t len)
+{
+	uint32_t last = word >> HEAT_BITS, heat = word & HEAT_MASK;
+	uint32_t end = (uint32_t)((offset + len - 1) & (FOLIO_BYTES_MAX - 1)) + 1;
+
+	if (last != 0 && last != (offset & (FOLIO_BYTES_MAX - 1)))
+		heat++;
+	return end << HEAT_BITS | heat;
+}
 
 /* A descriptor begins so many bytes after the beginning of a cache line of 64 (folio/folio.h). */
 #define FOLIO_SKEW 32

@@ -111,7 +111,7 @@ static bool store_piece(struct inode *inode, struct folio *folio, const struct f
 	folio->refault = 0;
 	folio_u64_store_relaxed(&folio->index, index);
 	folio_u32_store_relaxed(&folio->valid, (uint32_t)(valid < bytes ? valid : bytes));
-	folio_u8_store_relaxed(&folio->heat, HEAT_COLD);
+	folio_u32_store_relaxed(&folio->heat, HEAT_COLD);
 	/* The first stays locked. The queue of the others is the pool's still. */
 	if (folio != whole) {
 		folio_u32_store_relaxed(&folio->flags, FOLIO_UPTODATE);

@@ -65,7 +65,7 @@ struct folio {
 	folio_ptr owner; /* the file's inode; for a program's own types, what the program says */
 	uint64_t index;  /* of the first page in the file, in pages */
 	folio_u32 valid; /* bytes that are the file's, the rest is zeros; 0 until it is filled */
-	folio_u8 heat;   /* what readers tell eviction; written by anybody at any time */
+	folio_u32 heat;  /* what readers tell eviction; written by anybody at any time */
 };
 
 /** folio_data - the memory of a folio that the caller has pinned: folio_size bytes, page aligned. */

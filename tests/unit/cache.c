@@ -1078,31 +1078,28 @@ static void test_prefetch(void **state)
 static void test_prefetch_when_warm(void **state)
 {
 	enum { HOT = 100, SCAN = 500 };
-	struct folio_range range[SCAN];
 	struct world world;
 	uint64_t before;
 	ssize_t n, at, i;
 
 	(void)state;
-	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, (2 * SCAN + HOT) * PAGE);
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, (SCAN + HOT) * PAGE);
 	for (i = 0; i < 4 * HOT; i++)
-		expect_read(&world, (2 * SCAN + i % HOT) * PAGE, 64, 1);
-	/* Pages apart from each other: a larger folio has the heat of all of its pages. */
-	for (i = 0; i < SCAN; i++)
-		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
+		expect_read(&world, (SCAN + i % HOT) * PAGE, 64, 1);
 	before = io_fault_bytes(world.io);
 	for (at = 0; at < SCAN; at += n) {
-		n = folio_file_prefetch(world.file, &range[at], SCAN - at);
+		struct folio_range rest = {.offset = at * PAGE, .len = (SCAN - at) * PAGE};
+
+		n = folio_file_prefetch(world.file, &rest, 1);
 		assert_true(n > 0);
 		io_fault_wait_idle(world.io);
-		/* Each in two pieces. */
-		for (i = 0; i < 2 * n; i++)
-			expect_read(&world, (2 * at + i / 2 * 2) * PAGE + i % 2 * (PAGE / 2),
-				PAGE / 2, 1);
+		/* Each page in four pieces. */
+		for (i = 0; i < 4 * n; i++)
+			expect_read(&world, at * PAGE + i * (PAGE / 4), PAGE / 4, 1);
 	}
 	assert_int_equal(io_fault_bytes(world.io) - before, SCAN * PAGE);
 	for (i = 0; i < HOT; i++)
-		expect_read(&world, (2 * SCAN + i) * PAGE, 64, 1);
+		expect_read(&world, (SCAN + i) * PAGE, 64, 1);
 	assert_int_equal(io_fault_bytes(world.io) - before, SCAN * PAGE);
 	world_end(&world);
 }
@@ -1340,14 +1337,14 @@ static void test_batch_larger_than_cache(void **state)
 	world_end(&world);
 }
 
-static uint8_t page_heat(struct folio_file *file, uint64_t index)
+static unsigned page_heat(struct folio_file *file, uint64_t index)
 {
-	uint8_t heat;
+	uint32_t heat;
 
 	grace_read_lock();
-	heat = folio_u8_load_relaxed(&entry_folio(tree_load(&file->inode->tree, index))->heat);
+	heat = folio_u32_load_relaxed(&entry_folio(tree_load(&file->inode->tree, index))->heat);
 	grace_read_unlock();
-	return heat;
+	return heat & HEAT_MASK;
 }
 
 struct waiter {
@@ -1382,7 +1379,6 @@ static void test_read_once_is_cold(void **state)
 	expect_read(&world, 9 * PAGE, 2 * PAGE, 1);
 	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 1);
 	io_fault_wait_idle(world.io);
-	assert_int_equal(page_heat(world.file, 11), HEAT_ASKED);
 	expect_read(&world, 11 * PAGE, 64, 1);
 	/* Also by who waits for it. */
 	io_fault_hold(world.io);
@@ -1398,6 +1394,64 @@ static void test_read_once_is_cold(void **state)
 	for (i = 7; i <= 11; i++)
 		if (i != 8)
 			assert_int_equal(page_heat(world.file, i), HEAT_COLD);
+	world_end(&world);
+}
+
+static void pin_page(struct world *world, uint64_t index)
+{
+	struct folio *folio;
+
+	assert_int_equal(folio_file_get(world->file, index, 0, &folio), 0);
+	folio_put(folio);
+}
+
+/* One pass over the pages from @first on, in pieces of @len bytes, or by pins, where it is 0. */
+static void pass(struct world *world, uint64_t first, uint64_t pages, uint64_t len)
+{
+	uint64_t offset = first * PAGE, end = offset + pages * PAGE;
+
+	for (; offset < end; offset += len ? len : PAGE)
+		if (len)
+			expect_read(world, offset, len, 1);
+		else
+			pin_page(world, offset / PAGE);
+}
+
+/* Who reads on where the last reading of a folio ended is still at it; who reads a part of it again is not. */
+static void test_passes_heat(void **state)
+{
+	/* A page of which the first piece is missed; pages that were asked for, in a folio of 16. */
+	static const struct {
+		uint64_t first, pages, len;
+	} passes[] = {{7, 1, 64}, {9, 1, 200}, {11, 1, PAGE / 4}, {13, 1, 0}, {16, 16, PAGE},
+		{32, 16, 4 * PAGE}, {64, 16, 64}, {96, 16, 0}};
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 256, FOLIO_CACHE_NO_READAHEAD, 200 * PAGE);
+	for (i = 0; i < sizeof(passes) / sizeof(passes[0]); i++) {
+		uint64_t first = passes[i].first, pages = passes[i].pages, len = passes[i].len;
+		const struct folio_range range = {.offset = first * PAGE, .len = pages * PAGE};
+
+		if (pages > 1) {
+			assert_int_equal(folio_file_prefetch(world.file, &range, 1), pages);
+			io_fault_wait_idle(world.io);
+		}
+		pass(&world, first, pages, len);
+		assert_int_equal(page_heat(world.file, first), HEAT_COLD);
+		pass(&world, first, pages, len);
+		assert_int_equal(page_heat(world.file, first), HEAT_WARM);
+		pass(&world, first, pages, len);
+		assert_int_equal(page_heat(world.file, first), HEAT_HOT);
+	}
+	/* The same few bytes again and again, also the last ones of a folio and the first ones of all. */
+	for (i = 0; i < 3; i++) {
+		expect_read(&world, 0, 8, 1);
+		expect_read(&world, 41 * PAGE - 8, 8, 1);
+	}
+	assert_int_equal(page_heat(world.file, 0), HEAT_HOT);
+	assert_int_equal(page_heat(world.file, 40), HEAT_HOT);
 	world_end(&world);
 }
 
@@ -2670,6 +2724,7 @@ int main(void)
 		cmocka_unit_test(test_batch_nowait),
 		cmocka_unit_test(test_batch_larger_than_cache),
 		cmocka_unit_test(test_read_once_is_cold),
+		cmocka_unit_test(test_passes_heat),
 		cmocka_unit_test(test_batch_heats),
 		cmocka_unit_test(test_batch_reads_ahead),
 		cmocka_unit_test(test_batch_of_one),

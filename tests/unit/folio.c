@@ -618,9 +618,37 @@ static void test_last_put(void **state)
 	seen_end(&seen);
 }
 
+/* The heat word at the ends of the largest folio, wherever in a file that is. */
+static void test_heat_word(void **state)
+{
+	const uint64_t end = FOLIO_BYTES_MAX, far = UINT64_MAX / 2 + 1 - FOLIO_BYTES_MAX;
+	uint32_t word;
+
+	(void)state;
+	assert_int_equal(heat_touched(HEAT_COLD, 0, 1) & HEAT_MASK, HEAT_COLD);
+	/* The last bytes: the same again counts, for 0 is not where they ended. */
+	word = heat_touched(HEAT_COLD, end - 8, 8);
+	assert_int_equal(word & HEAT_MASK, HEAT_COLD);
+	assert_int_equal(heat_touched(word, end - 8, 8) & HEAT_MASK, HEAT_WARM);
+	assert_int_equal(heat_touched(word, 0, 8) & HEAT_MASK, HEAT_WARM);
+	/* All of it at once. */
+	word = heat_touched(HEAT_COLD, far, FOLIO_BYTES_MAX);
+	assert_int_equal(heat_touched(word, far, FOLIO_BYTES_MAX) & HEAT_MASK, HEAT_WARM);
+	/* On, and back. */
+	word = heat_touched(HEAT_WARM, far, 100);
+	word = heat_touched(word, far + 100, 1);
+	assert_int_equal(word & HEAT_MASK, HEAT_WARM);
+	word = heat_touched(word, far + 100, 1);
+	assert_int_equal(word & HEAT_MASK, HEAT_HOT);
+	assert_false(heat_wants_touch(word));
+	assert_true(heat_wants_touch(HEAT_MARK));
+	assert_false(heat_wants_touch(HEAT_STREAM));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_heat_word),
 		cmocka_unit_test(test_register),
 		cmocka_unit_test(test_alloc_invalid),
 		cmocka_unit_test(test_private),
