@@ -58,8 +58,9 @@ void cache_set_readahead(struct folio_cache *cache, uint64_t pages)
 }
 
 /*
- * A leaf for every page, were they that far apart, and the inner nodes above, twice, since nodes wait for
- * their grace period: more than any use, and a bound. What holds only shadows gets a thirty-second of that.
+ * A leaf for every page, were they that far apart, and one above it, twice, since nodes wait for their grace period: a bound.
+ * Pages that are farther apart, in files of many TiB, need more, and are fewer then (evict_nodes). What holds only shadows gets a
+ * thirty-second of the pages.
  */
 static void budget_init(struct tree_budget *budget, uint64_t pages)
 {

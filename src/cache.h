@@ -388,13 +388,15 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
  * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
- * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; or the error of the read. With @until the read may be
- * still to come when it returns 0: the folio is locked then; or -ETIMEDOUT.
+ * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; the error of the read, if it was of this page alone,
+ * or else -FILL_ALONE. With @until the read may be still to come when it returns 0: the folio is locked then; or -ETIMEDOUT.
  */
 #define FILL_ENDED 4096 /* no errno: the file ends before the page, by now */
 #define FILL_AGAIN 4097 /* of file.c: it was changed meanwhile, to be looked up again */
 #define FILL_LATE \
 	4098 /* there was no room for the read in the time of who would have made it: of a folio only */
+#define FILL_ALONE \
+	4099 /* a read of several pages failed: which of them cannot be read, a read of one page says */
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
 	struct stats_shard *shard, struct folio **folio);
 

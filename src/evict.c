@@ -479,6 +479,52 @@ int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum e
 	return r;
 }
 
+/* Evict an eighth of what there is. False when nothing could go. *ends as evict_batch's. */
+static bool evict_part(
+	struct folio_cache *cache, bool direct, uint32_t *ends, struct stats_shard *shard)
+{
+	uint64_t looks = looks_limit(cache), wanted, freed = 0;
+
+	queues_lock(&cache->evict);
+	wanted = (cache->evict.small.pages + cache->evict.main.pages) / 8 + 1;
+	queues_unlock(&cache->evict);
+	while (freed < wanted && looks > 0) {
+		uint64_t before = looks;
+		uint64_t n = evict_batch(cache, wanted - freed, &looks, direct, ends, shard);
+
+		if (n == 0 && looks == before)
+			break;
+		freed += n;
+	}
+	return freed > 0;
+}
+
+int evict_nodes(struct folio_cache *cache, const struct timespec *until, struct stats_shard *shard)
+{
+	struct evict *evict = &cache->evict;
+	uint32_t seen = folio_u32_load_acquire(&evict->progress);
+	int r;
+
+	grace_barrier();
+	if (!nodes_are_short(cache))
+		return 0;
+	if (evict_part(cache, true, &seen, shard)) {
+		grace_barrier();
+		return 0;
+	}
+	writeback_kick(cache);
+	r = evict_wait(evict, seen, until);
+	if (r == -ENOMEM)
+		stats_add(shard, STAT_OUT_OF_MEMORY, 1);
+	return r;
+}
+
+void evict_nodes_later(struct folio_cache *cache)
+{
+	if (nodes_are_short(cache))
+		wake(&cache->evict);
+}
+
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard)
 {
 	/* Never more than a part of a small budget: what is there may be wanted as much as what will come. */
@@ -516,8 +562,8 @@ static void *background(void *arg)
 		return NULL;
 	while (!folio_u32_load_acquire(&evict->stop)) {
 		/*
-		 * Wakers set wakeup from 0 to 1 after they saw few free pages; it is cleared before
-		 * the pages are looked at, so a wake that comes during the pass is not lost.
+		 * Wakers set wakeup from 0 to 1 after they saw few free pages, or nodes; it is cleared before
+		 * those are looked at, so a wake that comes during the pass is not lost.
 		 */
 		folio_u32_exchange_acquire(&evict->wakeup, 0);
 		if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low)) {
@@ -527,6 +573,13 @@ static void *background(void *arg)
 			folio_u32_store_relaxed(&evict->stuck,
 				!enough && pool_free_pages(&cache->pool) <
 						   folio_u64_load_relaxed(&evict->low));
+		}
+		if (nodes_are_short(cache)) {
+			uint32_t ends = 0;
+
+			grace_barrier();
+			if (nodes_are_short(cache))
+				evict_part(cache, false, &ends, shard);
 		}
 		if (!folio_u32_load_acquire(&evict->stop))
 			futex_wait(&evict->wakeup, 0);

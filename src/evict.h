@@ -117,6 +117,16 @@ enum evict_effort {
 int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
 	const struct timespec *until, struct stats_shard *shard, struct folio **folio);
 
+/*
+ * The trees have no more nodes (nodes_are_short), while pages may be free. Waits for the grace period of those that have left a tree,
+ * and if that is not it, evicts an eighth of what there is: pages that are far apart have nodes of their own. 0: try again; else as
+ * evict_alloc with EVICT_WAIT.
+ */
+int evict_nodes(struct folio_cache *cache, const struct timespec *until, struct stats_shard *shard);
+
+/* The same for who does not wait: by the thread in the background. */
+void evict_nodes_later(struct folio_cache *cache);
+
 /* Make it likely that @pages are free, evicting on the calling thread if need be. */
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 

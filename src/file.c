@@ -327,9 +327,9 @@ static int no_memory(struct folio_cache *cache, uint32_t seen, struct stats_shar
 /*
  * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
  * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting. @seen: evict_progress before
- * the page was looked for.
+ * the page was looked for. @alone: that page and no other.
  */
-static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool alone, bool nowait,
 	const struct timespec *until, uint32_t seen, struct stats_shard *shard,
 	struct folio **folio)
 {
@@ -341,8 +341,11 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool no
 	uint64_t sync_end;
 	int r = -EAGAIN;
 
-	window = streams_miss(
-		&file->streams, index, pages, folio_u32_load_relaxed(&cache->readahead_pages));
+	if (alone)
+		window = (struct window){.demand_end = index + 1, .end = index + 1};
+	else
+		window = streams_miss(&file->streams, index, pages,
+			folio_u32_load_relaxed(&cache->readahead_pages));
 	if (window.end > eof)
 		window.end = eof;
 	if (window.demand_end > eof)
@@ -397,11 +400,12 @@ static bool is_overtaken(struct inode *inode, struct folio *folio)
 
 /*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
- * -EOVERFLOW, -EAGAIN with @nowait, -ETIMEDOUT with @until, -FILL_ENDED, or the error of the read that this call did or waited for. On 0 the caller is
- * counted as busy.
+ * -EOVERFLOW, -EAGAIN with @nowait, -ETIMEDOUT with @until, -FILL_ENDED, or the error of the read of this page that this call
+ * did or waited for. On 0 the caller is counted as busy. *alone: a page that is not there is read by itself. Set when a read
+ * of several failed: where one page is bad its neighbours are read one by one, and each by nobody twice.
  */
-static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool nowait,
-	const struct timespec *until, struct stats_shard *shard, struct folio **result)
+static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool *alone,
+	bool nowait, const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct inode *inode = file->inode;
 	struct evict *evict = &file->cache->evict;
@@ -409,7 +413,7 @@ static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, boo
 	struct folio *folio;
 	uint32_t flags;
 	int r = -EEXIST;
-	bool late;
+	bool anew;
 
 again:
 	for (;;) {
@@ -427,9 +431,13 @@ again:
 		if (nowait && r != -EEXIST)
 			goto miss;
 		missed = true;
-		r = miss(file, index, pages, nowait, until, seen, shard, &folio);
+		r = miss(file, index, pages, *alone, nowait, until, seen, shard, &folio);
 		if (r == 0)
 			break;
+		if (r == -FILL_ALONE) {
+			*alone = true;
+			r = -EEXIST;
+		}
 		if (!nowait && (r != -EEXIST || time_is_up(until)))
 			goto miss;
 	}
@@ -451,14 +459,21 @@ again:
 		*result = folio;
 		return 0;
 	}
-	/* It failed while we had it: its error is ours, unless that was another's time. Or it is still locked. */
-	late = flags & FOLIO_ERROR && folio->error == FILL_LATE;
+	/*
+	 * It failed while we had it: its error is ours, unless that was another's time, or may be a neighbour's. Or it is
+	 * still locked.
+	 */
 	r = nowait ? -EAGAIN : -ETIMEDOUT;
-	if (flags & FOLIO_ERROR && !late)
-		r = -(int)folio->error;
+	anew = false;
+	if (flags & FOLIO_ERROR) {
+		anew = folio->error == FILL_LATE || folio->error == FILL_ALONE;
+		*alone = *alone || folio->error == FILL_ALONE;
+		if (!anew)
+			r = -(int)folio->error;
+	}
 	folio_put(folio);
 	evict_busy_end(evict);
-	if (late && !nowait && !time_is_up(until)) {
+	if (anew && !nowait && !time_is_up(until)) {
 		r = -EEXIST;
 		goto again;
 	}
@@ -470,7 +485,9 @@ miss:
 int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const struct timespec *until,
 	struct stats_shard *shard, struct folio **folio)
 {
-	return get_page(file, index, pages, false, until, shard, folio);
+	bool alone = false;
+
+	return get_page(file, index, pages, &alone, false, until, shard, folio);
 }
 
 struct folio *file_find(
@@ -821,9 +838,9 @@ static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *b
 	return n;
 }
 
-/* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. */
+/* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. *alone as get_page's. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
-	bool nowait, const struct timespec *until, struct stats_shard *shard)
+	bool *alone, bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
@@ -831,7 +848,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	ssize_t n;
 	int r;
 
-	r = get_page(file, index, pages_touched(offset, len), nowait, until, shard, &folio);
+	r = get_page(file, index, pages_touched(offset, len), alone, nowait, until, shard, &folio);
 	if (r)
 		return r;
 	n = copy_pinned(file, folio, buf, len, offset, nowait, until);
@@ -853,7 +870,7 @@ static ssize_t read_by_tree(struct folio_file *file, char *buf, size_t len, uint
 	bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
 	size_t done = 0;
-	bool asked = false;
+	bool asked = false, alone = false;
 
 	while (done < len) {
 		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
@@ -879,7 +896,7 @@ static ssize_t read_by_tree(struct folio_file *file, char *buf, size_t len, uint
 			if (unlikely(marked))
 				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
 		} else {
-			n = read_missing(file, buf + done, want, at, nowait, until, shard);
+			n = read_missing(file, buf + done, want, at, &alone, nowait, until, shard);
 			/* The size says so by now, or the folio is gone. */
 			if (n == -FILL_ENDED || n == -FILL_AGAIN)
 				continue;
@@ -1005,6 +1022,7 @@ static __attribute__((noinline)) int get_slow(
 	struct stats_shard *shard;
 	struct timespec time;
 	struct folio *folio;
+	bool alone = false;
 	uint64_t left;
 	int r;
 
@@ -1023,7 +1041,7 @@ again:
 		if (index >= size_pages(folio_u64_load_acquire(&file->inode->size)))
 			return -ENODATA;
 	}
-	r = get_page(file, index, 1, flags & FOLIO_GET_NOWAIT, until, shard, &folio);
+	r = get_page(file, index, 1, &alone, flags & FOLIO_GET_NOWAIT, until, shard, &folio);
 	if (r)
 		return r == -FILL_ENDED ? -ENODATA : r;
 	/* From here on it is the program that is busy with it. */

@@ -8,7 +8,8 @@
  *   4  read into the frames. Others find the folio, pin it and wait for LOCKED to go
  *   5  good: version even, UPTODATE in place of LOCKED, wake, into a queue of evict, put
  *      failed: erase first, so that the next look-up tries again; then ERROR in place of LOCKED: all who
- *      wait have a pin and read the errno from the folio; then the tree's reference and ours
+ *      wait have a pin and read the errno from the folio; then the tree's reference and ours. Of a read of several
+ *      pages nobody knows which of them is bad: the errno is FILL_ALONE, and who wants a page reads it by itself
  *
  * The folio is not in a queue before it is good: eviction does not look at what is in flight.
  */
@@ -164,6 +165,8 @@ static int fill_extend_all(struct fill *fill, uint64_t end, uint64_t pages_max, 
 		int r = fill_extend(
 			fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING, NULL, shard);
 
+		if (r == -ENOBUFS)
+			evict_nodes_later(fill->inode->cache);
 		if (r)
 			return r;
 	}
@@ -268,6 +271,12 @@ static uint64_t fill_expected(const struct fill *fill)
 	return size - offset < pages ? size - offset : pages;
 }
 
+/* What a page that could not be read is told. */
+static int fill_error(const struct fill *fill, int error)
+{
+	return fill->pages > 1 ? FILL_ALONE : error;
+}
+
 /*
  * Step 5 for one folio, whose first @done bytes the read brought and which ends at @end at the latest, by the size
  * of the file. Returns 0 or the error that it got.
@@ -276,8 +285,10 @@ static uint64_t fill_expected(const struct fill *fill)
  * had when it was read. One that is still in the tree has to be all that the file has now.
  */
 static int fill_end_folio(
-	struct inode *inode, struct folio *folio, uint64_t done, uint64_t size, uint64_t disk_size)
+	const struct fill *fill, struct folio *folio, uint64_t done, uint64_t size)
 {
+	struct inode *inode = fill->inode;
+	uint64_t disk_size = fill->disk_size;
 	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio), valid;
 	int error = 0;
 
@@ -290,7 +301,7 @@ static int fill_end_folio(
 			error = FILL_ENDED;
 		/* The backend broke its word, and what is missing must not become zeros. */
 		else if (done < bytes && start + done < (size < disk_size ? size : disk_size))
-			error = EIO;
+			error = fill_error(fill, EIO);
 		/* Behind what the backend has, a file that is written has zeros. */
 		else if (size > disk_size)
 			valid = bytes < size - start ? bytes : size - start;
@@ -328,6 +339,8 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 		error = inode_revalidate(inode, false, shard);
 	if (error > 0)
 		error = 0;
+	if (error && error != -FILL_LATE)
+		error = -fill_error(fill, -error);
 	/* acquire: pairs with inode_revalidate; who sees the larger size sees that the folio was dropped. */
 	size = folio_u64_load_acquire(&inode->size);
 	for (i = 0; i < fill->count; i++) {
@@ -338,7 +351,7 @@ static int fill_end(struct fill *fill, ssize_t result, bool keep, struct stats_s
 		if (r)
 			fill_failed(inode, folio, -r);
 		else
-			r = fill_end_folio(inode, folio, done, size, fill->disk_size);
+			r = fill_end_folio(fill, folio, done, size);
 		done -= done < bytes ? done : bytes;
 		failed = failed || (r && r != -FILL_ENDED && r != -FILL_LATE);
 		if (i == 0)
@@ -435,12 +448,16 @@ static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, ui
 	int r, tries = 3;
 
 	fill_init(fill, inode, index);
-	/* Short of nodes by now, or then: others may have waited for a grace period meanwhile. */
-	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, until, shard)) == -ENOBUFS &&
-		tries-- > 0)
-		if (nodes_are_short(inode->cache))
-			grace_barrier();
-	return r == -ENOBUFS ? -ENOMEM : r;
+	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, until, shard)) == -ENOBUFS) {
+		/* Others may have freed some since. Or it is the system's memory that is short. */
+		if (!nodes_are_short(inode->cache))
+			r = tries-- > 0 ? 0 : -ENOMEM;
+		else
+			r = evict_nodes(inode->cache, until, shard);
+		if (r)
+			break;
+	}
+	return r;
 }
 
 /* The rest of a fill that has its first folio. */

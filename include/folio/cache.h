@@ -24,9 +24,12 @@
  *
  * The file belongs to the cache while it is open in it. When somebody else writes to it, cached pages
  * keep the old contents until folio_file_invalidate, or until folio_file_open or
- * folio_file_revalidate finds that size, time of change or inode differ, which drops the file's
- * pages. A file that shrank is noticed when a read of the device comes back short: the size is taken
+ * folio_file_revalidate finds that size, time of change (mtime) or inode differ, which drops the file's
+ * pages; contents that were changed in place and given their old time again are not noticed. A file that shrank is noticed when a read of the device comes back short: the size is taken
  * over then. A read at the end of the file asks for the size again, so that growth is seen.
+ *
+ * For regular files and block devices. What the system makes up when it is read (files of /proc and /sys) has no size that could
+ * be believed, and reads as empty or fails.
  *
  * After fork(2) the child must not use a cache that the parent opened: every call on it returns
  * -ESTALE. Page frames are not inherited: a child that touches memory which the parent had pinned, or had
@@ -120,8 +123,9 @@ struct folio_cache_params {
  * @params: what is wanted; size and bytes must be set, the rest may be 0.
  * @cache: the result.
  *
- * Beside the budget the cache takes 64 bytes of descriptor and 3 to 6 of hints for each page frame and bounded memory for the trees:
- * together under 2 % when files are cached densely.
+ * Beside the budget the cache takes 64 bytes of descriptor and 3 to 6 of hints for each page frame, at once, and memory for the trees:
+ * together under 2 % when files are cached densely. A page that has none beside it, in a large file, needs a node of 576 bytes,
+ * and more where pages lie GiB apart; the trees take four nodes for each page frame at most, then pages make way for nodes.
  *
  * Returns 0; -EINVAL for a wrong parameter; -ENOMEM; -EMFILE when 64 caches are open; or what
  * io->create returned.
@@ -266,7 +270,8 @@ uint64_t folio_file_size(const struct folio_file *file);
  *
  * Errors: -EINVAL (@offset + @len past 2^63), -ENOMEM when nothing can be evicted because everything was pinned when
  * this call looked (it looks at each folio a few times at most, however short the pins are), -EOVERFLOW when a page has
- * 2^30 references, -ESTALE after fork, and errors of the backend (the next read tries again).
+ * 2^30 references, -ESTALE after fork, and errors of the backend: of a page that cannot be read, who wants that page gets
+ * them, and the next read tries again. Where it was to be read together with others, those are then read one by one.
  */
 ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 

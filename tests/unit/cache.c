@@ -713,6 +713,40 @@ static void test_invalidate(void **state)
 	world_end(&world);
 }
 
+/*
+ * Pages so far apart that each has three nodes of its own, and a budget of nodes that is used up before the pages are, as by pages
+ * still farther apart: it makes way as they do. Also for who does not wait, and for another file.
+ */
+static void test_far_apart(void **state)
+{
+	enum { APART = 31, PAGES = 3000 };
+	struct folio_file *near;
+	struct world world;
+	char buf[64];
+	ssize_t n;
+	uint64_t i;
+
+	(void)state;
+	world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, (uint64_t)2 * PAGES << APART);
+	world.cache->tree_budget.nodes_max = 1500;
+	io_fault_add(world.io, "near", 100 * PAGE);
+	for (i = 0; i < PAGES; i++)
+		expect_read(&world, i << APART, 64, 1);
+	for (; i < 2 * PAGES; i++) {
+		while ((n = folio_file_read_nowait(world.file, buf, sizeof(buf), i << APART)) ==
+			-EAGAIN)
+			sched_yield();
+		assert_int_equal(n, 64);
+	}
+	assert_true(nodes_are_short(world.cache));
+	assert_int_equal(folio_file_open(world.cache, "near", O_RDONLY, 0, &near), 0);
+	for (i = 0; i < 100; i++)
+		assert_int_equal(folio_file_read(near, buf, sizeof(buf), i * PAGE), 64);
+	assert_int_equal(cache_stats(world.cache).out_of_memory, 0);
+	assert_int_equal(folio_file_close(near), 0);
+	world_end(&world);
+}
+
 /* ---- one miss, many readers ---- */
 
 struct reader {
@@ -861,7 +895,7 @@ static void test_error_for_all(void **state)
 /* The same where the read was submitted, and nobody but readers waits for it. */
 static void test_error_of_prefetch(void **state)
 {
-	struct folio_range range = {.offset = 4 * PAGE, .len = 8 * PAGE};
+	struct folio_range range = {.offset = 7 * PAGE, .len = PAGE};
 	struct reader reader[READERS];
 	struct world world;
 
@@ -869,17 +903,62 @@ static void test_error_of_prefetch(void **state)
 	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 100 * PAGE);
 	io_fault_hold(world.io);
 	io_fault_fail(world.io, IO_FAULT_READ, 1, ENXIO);
-	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 8);
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 1);
 	readers_begin(reader, &world, 7, 0);
 	/* The request has a reference of its own. */
 	wait_until(page_references(world.file, 7) == READERS + 2);
 	assert_int_equal(reads(&world), 1);
 	io_fault_release(world.io, UINT64_MAX);
 	readers_end(reader, -ENXIO);
-	/* The request's other folio ends after theirs; a read that still finds it waits for the same error. */
-	wait_until(!page_cached(world.file, 8));
 	expect_read(&world, 4 * PAGE, 8 * PAGE, 1);
 	world_end(&world);
+}
+
+/* One bad page, 40: it is told to who wants that one. Its neighbours are read, by themselves where a read of all failed. */
+static void test_error_of_neighbour(void **state)
+{
+	/* In a folio with it, and in others of the same request. */
+	struct folio_range range = {.offset = 30 * PAGE, .len = 20 * PAGE};
+	struct reader reader[READERS];
+	struct folio *folio;
+	struct world world;
+	char *buf = malloc(64 * PAGE);
+	unsigned i, shorten;
+	uint64_t before;
+
+	(void)state;
+	assert_non_null(buf);
+	for (shorten = 0; shorten < 2; shorten++) {
+		world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, 100 * PAGE);
+		/* Readers who wait for it. */
+		io_fault_hold(world.io);
+		if (shorten)
+			io_fault_shorten(world.io, 1, 3 * PAGE + 100);
+		else
+			io_fault_fail_range(world.contents, 40 * PAGE + 7, 1, EIO);
+		assert_int_equal(folio_file_prefetch(world.file, &range, 1), 20);
+		readers_begin(reader, &world, 41, 1);
+		for (i = 0; i < READERS; i++)
+			wait_until(page_references(world.file, 41 + i) >= 3);
+		io_fault_release(world.io, UINT64_MAX);
+		readers_end(reader, 64);
+		io_fault_wait_idle(world.io);
+		io_fault_fail_range(world.contents, 40 * PAGE + 7, 1, EIO);
+
+		/* One read of all: what comes before the bad page, none of it read more than twice. */
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+		before = reads(&world);
+		assert_int_equal(folio_file_read(world.file, buf, 64 * PAGE, 0), 40 * PAGE);
+		assert_true(io_fault_check(world.contents, 0, buf, 40 * PAGE, NULL, NULL));
+		assert_int_equal(reads(&world) - before, 1 + 40 + 1);
+		assert_int_equal(folio_file_get(world.file, 40, 0, &folio), -EIO);
+		assert_int_equal(folio_file_read(world.file, buf, 64 * PAGE, 40 * PAGE), -EIO);
+		assert_int_equal(folio_file_read(world.file, buf, 59 * PAGE, 41 * PAGE), 59 * PAGE);
+		io_fault_fail_range(world.contents, 0, 0, 0);
+		expect_read(&world, 0, 100 * PAGE, 1);
+		world_end(&world);
+	}
+	free(buf);
 }
 
 /* A read of several pages: what comes before the error is told, and then the error. */
@@ -2710,8 +2789,10 @@ int main(void)
 		cmocka_unit_test(test_invalidate),
 		cmocka_unit_test(test_one_read_for_all),
 		cmocka_unit_test(test_misses_side_by_side),
+		cmocka_unit_test(test_far_apart),
 		cmocka_unit_test(test_error_for_all),
 		cmocka_unit_test(test_error_of_prefetch),
+		cmocka_unit_test(test_error_of_neighbour),
 		cmocka_unit_test(test_error_after_some),
 		cmocka_unit_test(test_nowait),
 		cmocka_unit_test(test_invalidate_during_read),
