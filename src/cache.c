@@ -22,13 +22,21 @@ const char *folio_version(void)
 }
 
 /* Also fills in what follows from the rest. */
+/* What a cache cannot do without, and of the rest all or none. */
+static bool ops_are_whole(const struct folio_io_ops *io)
+{
+	return io->size >= sizeof(*io) && io->create && io->destroy && io->open && io->close &&
+	       io->getattr && io->read && io->submit && !io->sync == !io->truncate &&
+	       !io->sync == !io->punch;
+}
+
 static int check(struct folio_cache_params *params)
 {
 	const uint32_t flags =
 		FOLIO_CACHE_BUFFERED | FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD;
 
 	if (params->flags & ~flags || params->bytes < FOLIO_CACHE_BYTES_MIN ||
-		params->io_depth > IO_DEPTH_MAX)
+		params->io_depth > IO_DEPTH_MAX || (params->io && !ops_are_whole(params->io)))
 		return -EINVAL;
 	if (!params->bytes_max)
 		params->bytes_max = params->bytes;

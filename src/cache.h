@@ -250,8 +250,8 @@ void room_give(struct folio_cache *cache);
 /* inode.c */
 
 /*
- * Open @path with the backend and find or make its inode. Called with the cache's files_lock held, as is
- * inode_put, which drops the pages when nobody has the file open any more.
+ * Open @path with the backend and find or make its inode, which counts as one more file that is open. Takes the cache's files_lock.
+ * inode_put is called with it held, and drops the pages when nobody has the file open any more.
  */
 int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mode,
 	struct stats_shard *shard, struct inode **inode);

@@ -557,12 +557,8 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 	file = aligned_alloc(64, (sizeof(*file) + 63) & ~(size_t)63);
 	if (!file)
 		return -ENOMEM;
-	pthread_mutex_lock(&cache->files_lock);
 	/* Truncated by the cache, which may have the file open already. */
 	r = inode_get(cache, path, flags & ~O_TRUNC, mode, shard, &file->inode);
-	if (!r)
-		cache->files_open++;
-	pthread_mutex_unlock(&cache->files_lock);
 	if (r) {
 		free(file);
 		return r;

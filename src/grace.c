@@ -82,11 +82,15 @@ char grace_tsan_tag;
 
 /*
  * The thread ends. Another key's destructor may still call the library after this one: the thread
- * then attaches again, which sets the key again, and so this runs once more.
+ * then attaches again, which sets the key again, and so this runs once more, as often as the system
+ * goes round its keys. After that nothing would take the thread out of the list that is in its own memory.
  */
+static __thread unsigned detached;
+
 static void detach(void *value)
 {
 	(void)value;
+	detached++;
 	pthread_mutex_lock(&attach_lock);
 	urcu_memb_unregister_thread();
 	cds_list_del(&self.link);
@@ -94,12 +98,15 @@ static void detach(void *value)
 }
 
 /*
- * The thread that forks is in no section, or the reclaimer could be waiting for it to leave while
- * it waits here for the reclaimer.
+ * A thread that forks inside of a section, in a signal's handler, cannot wait for the locks: the reclaimer could be waiting for it to
+ * leave. What they guard may then be in pieces in the child, which gets no cache of its own.
  */
+static bool forked_inside;
+
 static void before_fork(void)
 {
-	assert(!urcu_memb_read_ongoing());
+	if (urcu_memb_read_ongoing())
+		return;
 	pthread_mutex_lock(&open_lock);
 	pthread_mutex_lock(&attach_lock);
 	pthread_mutex_lock(&period_lock);
@@ -107,6 +114,8 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
+	if (urcu_memb_read_ongoing())
+		return;
 	pthread_mutex_unlock(&period_lock);
 	pthread_mutex_unlock(&attach_lock);
 	pthread_mutex_unlock(&open_lock);
@@ -117,6 +126,10 @@ static void after_fork_child(void)
 	struct cds_list_head *link, *next;
 	struct attachment *other;
 
+	if (urcu_memb_read_ongoing()) {
+		forked_inside = true;
+		return;
+	}
 	for (link = attachments.next; link != &attachments; link = next) {
 		next = link->next;
 		other = caa_container_of(link, struct attachment, link);
@@ -151,7 +164,8 @@ int grace_thread_attach(void)
 	 */
 	pthread_once(&set_up_once, set_up);
 	/* With a value, or the destructor would not be called. */
-	if (set_up_error || pthread_setspecific(detach_key, &self))
+	if (set_up_error || detached >= PTHREAD_DESTRUCTOR_ITERATIONS ||
+		pthread_setspecific(detach_key, &self))
 		return -ENOMEM;
 	pthread_mutex_lock(&attach_lock);
 	urcu_memb_register_thread();
@@ -214,8 +228,11 @@ static void *reclaim(void *arg)
 int grace_open(void)
 {
 	sigset_t all, old;
-	int r = grace_thread_attach();
+	int r;
 
+	if (forked_inside)
+		return -ESTALE;
+	r = grace_thread_attach();
 	if (r)
 		return r;
 	pthread_mutex_lock(&open_lock);

@@ -313,46 +313,50 @@ int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mod
 	bool writable = (flags & O_ACCMODE) == O_RDWR;
 	struct folio_io_attr attr;
 	struct inode *inode;
+	bool keep = false;
 	void *handle;
 	int r;
 
-	if (writable) {
-		if (!cache->io->sync || !cache->io->truncate || !cache->io->punch)
-			return -EROFS;
-		r = writeback_start(cache);
-		if (r)
-			return r;
-	}
-	/* Opened also when we have it: whether this caller may is the system's to say. */
+	if (writable && (!cache->io->sync || !cache->io->truncate || !cache->io->punch))
+		return -EROFS;
+	/*
+	 * Opened also when we have it: whether this caller may is the system's to say. Without the lock: it may take its time
+	 * (a lease, a file system of the network), and others open and close other files meanwhile.
+	 */
 	r = cache->io->open(cache->io_context, path, flags, mode, io_flags, &handle);
 	if (r < 0)
 		return r;
-	r = cache->io->getattr(cache->io_context, handle, &attr);
+	pthread_mutex_lock(&cache->files_lock);
+	r = writable ? writeback_start(cache) : 0;
+	/* Under the lock: nobody opens the file, writes to it and closes it between this and what is made of it. */
+	if (!r)
+		r = cache->io->getattr(cache->io_context, handle, &attr);
 	if (r < 0)
-		goto close;
+		goto out;
 	inode = find(cache, &attr);
 	if (inode) {
 		r = inode_revalidate(inode, false, shard);
 		if (r < 0)
-			goto close;
-		inode->opens++;
-		*result = inode;
+			goto out;
 		r = 0;
-		if (!writable || inode->write_handle)
-			goto close;
-		become_writable(inode, handle);
-		return 0;
+		inode->opens++;
+	} else {
+		r = create(cache, handle, &attr, &inode);
+		if (r)
+			goto out;
+		inode->opens = 1;
+		keep = true;
 	}
-	r = create(cache, handle, &attr, &inode);
-	if (r)
-		goto close;
-	inode->opens = 1;
-	if (writable)
+	if (writable && !inode->write_handle) {
 		become_writable(inode, handle);
+		keep = true;
+	}
+	cache->files_open++;
 	*result = inode;
-	return 0;
-close:
-	cache->io->close(cache->io_context, handle);
+out:
+	pthread_mutex_unlock(&cache->files_lock);
+	if (!keep)
+		cache->io->close(cache->io_context, handle);
 	return r;
 }
 

@@ -210,6 +210,23 @@ static void arm_event(struct uring *uring)
 	uring->event_armed = true;
 }
 
+/* Does the system take requests, and not only make the ring? 0 or -errno. */
+static int try_enter(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int r;
+
+	io_uring_prep_nop(io_uring_get_sqe(ring));
+	do
+		r = io_uring_submit_and_wait(ring, 1);
+	while (r == -EINTR);
+	if (r >= 0)
+		r = io_uring_peek_cqe(ring, &cqe);
+	if (!r)
+		io_uring_cqe_seen(ring, cqe);
+	return r;
+}
+
 static int setup(struct uring *uring)
 {
 	static const unsigned flags[] = {
@@ -231,6 +248,8 @@ static int setup(struct uring *uring)
 		!io_uring_opcode_supported(probe, IORING_OP_WRITE))
 		error = -ENOSYS;
 	io_uring_free_probe(probe);
+	if (!error)
+		error = try_enter(&uring->ring);
 	if (error) {
 		io_uring_queue_exit(&uring->ring);
 		return error;

@@ -67,9 +67,9 @@ int io_file_open(
 	 * O_NONBLOCK: a FIFO is not waited for, it is refused below. A file that somebody holds a
 	 * lease on answers EAGAIN; leases are for regular files only, so there it is right to wait.
 	 */
-	fd = open(path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK, mode);
+	fd = open(path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
 	if (fd < 0 && errno == EAGAIN)
-		fd = open(path, (flags & ~O_DIRECT) | O_CLOEXEC, mode);
+		fd = open(path, (flags & ~O_DIRECT) | O_CLOEXEC | O_NOCTTY, mode);
 	if (fd < 0)
 		return -errno;
 

@@ -24,14 +24,17 @@ static size_t round_up(size_t bytes, size_t to)
 	return (bytes + to - 1) & ~(to - 1);
 }
 
-/* Anonymous memory aligned to 2 MiB, so that huge pages fit. Nothing is committed until it is touched. */
-static void *reserve(size_t bytes, bool huge_pages)
+/*
+ * Anonymous memory aligned to 2 MiB, so that huge pages fit. @all: all of it will be touched, so the system may refuse
+ * more than it can ever have.
+ */
+static void *reserve(size_t bytes, bool huge_pages, bool all)
 {
 	size_t len = bytes + HUGE_BYTES;
 	char *map, *start;
 
-	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		-1, 0);
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | (all ? 0 : MAP_NORESERVE), -1, 0);
 	if (map == MAP_FAILED)
 		return NULL;
 	start = (char *)round_up((uintptr_t)map, HUGE_BYTES);
@@ -137,8 +140,8 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	pool->stock = aligned_alloc(64, sizeof(*pool->stock) * pool->stock_count);
 	if (!pool->stock)
 		return -ENOMEM;
-	start = reserve(pool->folios_bytes, huge_pages);
-	pool->data = start ? reserve(pool->data_bytes, huge_pages) : NULL;
+	start = reserve(pool->folios_bytes, huge_pages, true);
+	pool->data = start ? reserve(pool->data_bytes, huge_pages, false) : NULL;
 	if (!pool->data) {
 		if (start)
 			munmap(start, pool->folios_bytes);

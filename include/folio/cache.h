@@ -35,7 +35,9 @@
  * -ESTALE. Page frames are not inherited: a child that touches memory which the parent had pinned, or had
  * taken with folio_alloc, gets SIGSEGV. It may put such a folio (and get it again, and ask for its order and index), which
  * gives nothing back. A child may open caches of its own, as many as any process. One that was forked inside a
- * call (in a backend's function, in a type's release) must not return from there.
+ * call (in a backend's function, in a type's release) must not return from there. One that was forked by the handler of a
+ * signal which came inside of a call may do what a handler may (execve, _exit), and gets -ESTALE for caches of its own. All
+ * of this goes by pthread_atfork(3), so not for _Fork(3) and the bare system call.
  *
  * A thread must not be cancelled inside a call (pthread_cancel), nor leave it in another way (longjmp,
  * pthread_exit in a backend's function). There are cancellation points inside: whatever the backend
@@ -127,8 +129,9 @@ struct folio_cache_params {
  * together under 2 % when files are cached densely. A page that has none beside it, in a large file, needs a node of 576 bytes,
  * and more where pages lie GiB apart; the trees take four nodes for each page frame at most, then pages make way for nodes.
  *
- * Returns 0; -EINVAL for a wrong parameter; -ENOMEM; -EMFILE when 64 caches are open; or what
- * io->create returned.
+ * Returns 0; -EINVAL for a wrong parameter, or a table of functions that is not whole; -ENOMEM, also where the system will never have
+ * the memory for the descriptors; -EMFILE when 64 caches are open; -ESTALE after a fork inside of a call; or what io->create
+ * returned.
  */
 int folio_cache_open(const struct folio_cache_params *params, struct folio_cache **cache);
 
@@ -278,8 +281,9 @@ ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t
 /**
  * folio_file_read_nowait - as folio_file_read, without waiting for the device.
  *
- * Stops before the first page that is not there, having started to read it (with folio_cache_params.timeout_ms: if there is room for one
- * more request). Returns -EAGAIN when nothing could be copied.
+ * Stops before the first page that is not there, having started to read it. That waits for room when more than io_depth requests are in
+ * flight, unless folio_cache_params.timeout_ms is set: then it is started only if there is room. Returns -EAGAIN when
+ * nothing could be copied.
  */
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 
@@ -525,8 +529,8 @@ struct folio_type_params {
 	/*
 	 * Called on the cache's reaper thread, once, when the last reference to @folio is put: on no
 	 * other, since the thread that happens to put last may hold any lock. May block. The folio's
-	 * memory is still the program's during the call and is the pool's after it. Must not call
-	 * folio_cache_close.
+	 * memory is still the program's during the call and is the pool's after it: until then it counts as
+	 * pinned, and who finds nothing else gets -ENOMEM. Must not call folio_cache_close.
 	 */
 	void (*release)(struct folio *folio, void *context);
 	void *context;
