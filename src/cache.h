@@ -342,7 +342,7 @@ int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const stru
 struct folio *file_find(
 	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error);
 /* By the hint, if it leads to the page, and the caller is known: then it is not counted as busy. */
-struct folio *file_hit(struct folio_file *file, uint64_t index);
+struct folio *file_hit(struct folio_file *file, uint64_t index, struct stats_shard *shard);
 
 /* write.c: as folio_file_truncate, of checked arguments, without an end to its waits. */
 int file_truncate(struct folio_file *file, uint64_t size, struct stats_shard *shard);

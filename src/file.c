@@ -515,7 +515,7 @@ static inline __attribute__((always_inline)) bool pin_is_right(
 	       in_folio << FOLIO_PAGE_SHIFT < folio_u32_load_relaxed(&folio->valid);
 }
 
-struct folio *file_hit(struct folio_file *file, uint64_t index)
+struct folio *file_hit(struct folio_file *file, uint64_t index, struct stats_shard *shard)
 {
 	uint32_t hint =
 		folio_u32_load_relaxed(hint_of(file, file->inode, index << FOLIO_PAGE_SHIFT));
@@ -524,7 +524,7 @@ struct folio *file_hit(struct folio_file *file, uint64_t index)
 	if (!folio_ref_try_get(&folio->ref))
 		return NULL;
 	if (likely(pin_is_right(file, folio, hint, index))) {
-		stats_add(thread_last.shard, STAT_HITS, 1);
+		stats_add(shard, STAT_HITS, 1);
 		return folio;
 	}
 	folio_put(folio);
@@ -578,6 +578,9 @@ int folio_file_open(struct folio_cache *cache, const char *path, int flags, mode
 		r = file_truncate(file, 0, shard);
 		if (r) {
 			pthread_mutex_lock(&cache->files_lock);
+			/* Others may have closed it meanwhile, and left to us what they wrote. */
+			if (file->inode->opens == 1)
+				writeback_clean(file->inode, shard);
 			inode_put(file->inode, shard);
 			cache->files_open--;
 			pthread_mutex_unlock(&cache->files_lock);

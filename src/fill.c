@@ -289,8 +289,16 @@ static int fill_end_folio(
 {
 	struct inode *inode = fill->inode;
 	uint64_t disk_size = fill->disk_size;
-	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio), valid;
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, bytes = folio_size(folio), valid, has;
 	int error = 0;
+
+	/*
+	 * While a truncation is at it, the file has more than readers may see, and keeps it should the backend refuse. After one that
+	 * was done it has no more; it waits for the end of this fill, if that had asked before.
+	 */
+	has = folio_u64_load_acquire(&inode->disk_size);
+	if (has == UINT64_MAX || has < size)
+		has = size;
 
 	if (done > bytes)
 		done = bytes;
@@ -306,8 +314,8 @@ static int fill_end_folio(
 		else if (size > disk_size)
 			valid = bytes < size - start ? bytes : size - start;
 		/* What the file grew by is read when its size is known: should it shrink before, nobody asks for it. */
-		else if (valid > size - start)
-			valid = size - start;
+		else if (valid > has - start)
+			valid = has - start;
 	}
 	if (error) {
 		fill_failed(inode, folio, error);

@@ -197,6 +197,17 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	return true;
 }
 
+/*
+ * The page that had the end once more, now that the new size is seen: it may have been filled meanwhile, by the old one. Who has still
+ * loaded that one had stored his entry before. (He is at the end of his fill; the next one goes by the new size.)
+ */
+static void drop_end(struct inode *inode, struct stats_shard *shard)
+{
+	uint64_t index = inode->attr_size >> FOLIO_PAGE_SHIFT;
+
+	inode_invalidate(inode, index, index, shard);
+}
+
 int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
@@ -224,8 +235,9 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		 */
 		inode_invalidate(inode, inode->attr_size >> FOLIO_PAGE_SHIFT, UINT64_MAX, shard);
 		FOLIO_PAUSE(drop_grown, NULL);
-		inode->attr_size = attr.size;
 		folio_u64_store_release(&inode->size, attr.size);
+		drop_end(inode, shard);
+		inode->attr_size = attr.size;
 	} else if (!growth_only || attr.size < inode->attr_size) {
 		changed = changed || attr.mtime_sec != inode->attr_mtime_sec ||
 			  attr.mtime_nsec != inode->attr_mtime_nsec;
@@ -236,6 +248,8 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 			FOLIO_PAUSE(drop_sized, NULL);
 			inode_invalidate(inode, 0, UINT64_MAX, shard);
 			folio_u64_store_release(&inode->size, attr.size);
+			if (attr.size > inode->attr_size)
+				drop_end(inode, shard);
 		}
 		inode->attr_size = attr.size;
 		inode->attr_mtime_sec = attr.mtime_sec;
@@ -317,8 +331,16 @@ int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mod
 	void *handle;
 	int r;
 
-	if (writable && (!cache->io->sync || !cache->io->truncate || !cache->io->punch))
-		return -EROFS;
+	if (writable) {
+		if (!cache->io->sync || !cache->io->truncate || !cache->io->punch)
+			return -EROFS;
+		/* Before there may be a new file. */
+		pthread_mutex_lock(&cache->files_lock);
+		r = writeback_start(cache);
+		pthread_mutex_unlock(&cache->files_lock);
+		if (r)
+			return r;
+	}
 	/*
 	 * Opened also when we have it: whether this caller may is the system's to say. Without the lock: it may take its time
 	 * (a lease, a file system of the network), and others open and close other files meanwhile.
@@ -327,10 +349,8 @@ int inode_get(struct folio_cache *cache, const char *path, int flags, mode_t mod
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&cache->files_lock);
-	r = writable ? writeback_start(cache) : 0;
 	/* Under the lock: nobody opens the file, writes to it and closes it between this and what is made of it. */
-	if (!r)
-		r = cache->io->getattr(cache->io_context, handle, &attr);
+	r = cache->io->getattr(cache->io_context, handle, &attr);
 	if (r < 0)
 		goto out;
 	inode = find(cache, &attr);

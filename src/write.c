@@ -209,7 +209,7 @@ static ssize_t write_there(struct folio_file *file, const char *buf, size_t len,
 	ssize_t n;
 	int r = 0;
 
-	folio = file_hit(file, index);
+	folio = file_hit(file, index, shard);
 	if (likely(folio)) {
 		n = write_folio(inode, folio, buf, len, offset, until);
 		folio_put(folio);

@@ -784,6 +784,133 @@ static void test_refused_truncation_beside_the_thread(void **state)
 	world_end(&w);
 }
 
+/*
+ *	other                                           reader
+ *	truncates: is at the device; the size is the
+ *	smaller one
+ *	                                                fills the page with the new end, and keeps it pinned
+ *	the device refuses
+ *	                                                locks the page, and writes to it
+ *
+ * All of it is still the file's.
+ */
+static void test_pinned_beside_refused_truncation(void **state)
+{
+	struct world w = world_begin(64, 0, 2 * PAGE);
+	struct task other = {.len = 100};
+	struct gate device = {.again = false};
+
+	(void)state;
+	sim_fail(w.sim, SIM_TRUNCATE, 1, EPERM, false);
+	folio_ptr_store_release(&at_truncate, &device);
+	task_begin(&other, &w, truncate_run, NOWHERE);
+	arrived(&device);
+	pin_it(&w);
+	open_gate(&device);
+	assert_int_equal(task_end(&other), -EPERM);
+	assert_int_equal(folio_lock(pinned), 0);
+	memset(pinned_page, 'p', 10);
+	assert_int_equal(folio_mark_dirty(pinned, 0), 0);
+	folio_unlock(pinned);
+	folio_put(pinned);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_true(all_are(disk(&w, 0, 10), 'p', 10));
+	assert_true(all_are(disk(&w, 10, 2 * PAGE - 10), 'o', 2 * PAGE - 10));
+	world_end(&w);
+}
+
+static ssize_t open_truncated_run(struct task *task)
+{
+	return folio_file_open(task->w->cache, "a", O_RDWR | O_TRUNC, 0, &task->file);
+}
+
+/*
+ *	other                                           writer
+ *	                                                writes
+ *	opens with O_TRUNC: is at the device
+ *	                                                closes: other has it open, and with it what is dirty
+ *	the device refuses: nobody has it open
+ */
+static void test_refused_opening_with_truncation(void **state)
+{
+	struct world w = world_begin(64, 0, 2 * PAGE);
+	struct gate device = {.again = false};
+	struct task other = {0};
+	char page[FOLIO_PAGE_SIZE];
+
+	(void)state;
+	memset(page, 'd', PAGE);
+	assert_int_equal(folio_file_write(w.file, page, PAGE, 0), PAGE);
+	sim_fail(w.sim, SIM_TRUNCATE, 1, EPERM, false);
+	folio_ptr_store_release(&at_truncate, &device);
+	task_begin(&other, &w, open_truncated_run, NOWHERE);
+	arrived(&device);
+	assert_int_equal(folio_file_close(w.file), 0);
+	open_gate(&device);
+	assert_int_equal(task_end(&other), -EPERM);
+	assert_true(all_are(disk(&w, 0, PAGE), 'd', PAGE));
+	assert_true(all_are(disk(&w, PAGE, PAGE), 'o', PAGE));
+	assert_int_equal(folio_file_open(w.cache, "a", O_RDWR, 0, &w.file), 0);
+	world_end(&w);
+}
+
+static void written_beside(struct folio_io_request *request, ssize_t result)
+{
+	(void)request;
+	assert_int_equal(result, PAGE);
+}
+
+static ssize_t open_run(struct task *task)
+{
+	return folio_file_open(task->w->cache, "a", O_RDWR, 0, &task->file);
+}
+
+/*
+ *	opener                                          reader                          somebody else
+ *	                                                                                makes the file longer
+ *	finds that it grew: drops its pages
+ *	                                                fills the last one, by the
+ *	                                                size before
+ *	stores the larger size
+ *	locks that page, and writes to it
+ */
+static void test_filled_while_growth_is_found(void **state)
+{
+	struct world w = world_begin(64, 0, 100);
+	struct task opener = {0};
+	struct folio_file *reader;
+	static _Alignas(FOLIO_PAGE_SIZE) char page[FOLIO_PAGE_SIZE];
+	struct iovec iov = {.iov_base = page, .iov_len = PAGE};
+	struct folio_io_request request = {
+		.iov = &iov, .iov_count = 1, .op = FOLIO_IO_WRITE, .complete = written_beside};
+	struct folio_io_request *requests = &request;
+
+	(void)state;
+	/* Opened for writing by nobody, for now. */
+	assert_int_equal(folio_file_close(w.file), 0);
+	assert_int_equal(folio_file_open(w.cache, "a", O_RDONLY, 0, &reader), 0);
+	assert_int_equal(folio_file_read(reader, page, 100, 0), 100);
+	assert_int_equal(sim_ops.open(w.sim, "a", O_RDWR, 0, 0, &request.handle), 0);
+	memset(page, 'e', PAGE);
+	sim_ops.submit(w.sim, &requests, 1);
+	sim_ops.close(w.sim, request.handle);
+	task_begin(&opener, &w, open_run, FOLIO_PAUSE_drop_erased);
+	assert_int_equal(folio_file_read(reader, page, 50, 0), 50);
+	assert_int_equal(task_end(&opener), 0);
+	w.file = opener.file;
+	pin_it(&w);
+	assert_int_equal(folio_lock(pinned), 0);
+	memset(pinned_page, 'p', 10);
+	assert_int_equal(folio_mark_dirty(pinned, 0), 0);
+	folio_unlock(pinned);
+	folio_put(pinned);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_true(all_are(disk(&w, 0, 10), 'p', 10));
+	assert_true(all_are(disk(&w, 10, PAGE - 10), 'e', PAGE - 10));
+	assert_int_equal(folio_file_close(reader), 0);
+	world_end(&w);
+}
+
 static ssize_t hole_run(struct task *task)
 {
 	return folio_file_punch(task->file, PAGE, PAGE);
@@ -1165,6 +1292,9 @@ int main(void)
 		cmocka_unit_test(test_pass_ends),
 		cmocka_unit_test(test_walk_is_no_pass),
 		cmocka_unit_test(test_refused_truncation_beside_the_thread),
+		cmocka_unit_test(test_pinned_beside_refused_truncation),
+		cmocka_unit_test(test_refused_opening_with_truncation),
+		cmocka_unit_test(test_filled_while_growth_is_found),
 		cmocka_unit_test(test_hole_beside_the_thread),
 		cmocka_unit_test(test_sync_of_what_is_locked),
 		cmocka_unit_test(test_failed_sync_of_two),
