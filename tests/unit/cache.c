@@ -125,6 +125,40 @@ static void test_cache_backend_fails(void **state)
 	io_fault_free(io);
 }
 
+/* A table without what a cache needs is refused, not called. */
+static void test_cache_backend_not_whole(void **state)
+{
+	struct io_fault *io = io_fault_new(test_seed, 0);
+	struct folio_io_ops ops = io_fault_ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params), .bytes = 64 * PAGE, .io = &ops, .io_context = io};
+	struct folio_cache *cache = NULL;
+
+	(void)state;
+#define REFUSED(change)                                                       \
+	do {                                                                  \
+		ops = io_fault_ops;                                           \
+		change;                                                       \
+		assert_int_equal(folio_cache_open(&params, &cache), -EINVAL); \
+	} while (0)
+	REFUSED(ops = (struct folio_io_ops){0});
+	REFUSED(ops.size = 0);
+	REFUSED(ops.size--);
+	REFUSED(ops.create = NULL);
+	REFUSED(ops.destroy = NULL);
+	REFUSED(ops.open = NULL);
+	REFUSED(ops.close = NULL);
+	REFUSED(ops.getattr = NULL);
+	REFUSED(ops.read = NULL);
+	REFUSED(ops.submit = NULL);
+	/* All that writes, or none. */
+	ops.sync = ops.sync ? ops.sync : (int (*)(void *, void *, unsigned))abort;
+	REFUSED(ops.truncate = ops.truncate ? NULL : (int (*)(void *, void *, uint64_t))abort);
+#undef REFUSED
+	assert_null(cache);
+	io_fault_free(io);
+}
+
 static void test_many_caches(void **state)
 {
 	struct io_fault *io[CACHES_MAX];
@@ -542,6 +576,22 @@ static ssize_t hooked_read(
 	return result;
 }
 
+static struct folio_cache *opened_meanwhile; /* while another file is being opened, once */
+
+static int hooked_open(
+	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
+{
+	struct folio_cache *cache = opened_meanwhile;
+	struct folio_file *file;
+
+	opened_meanwhile = NULL;
+	if (cache) {
+		assert_int_equal(folio_file_open(cache, "b", O_RDONLY, 0, &file), 0);
+		assert_int_equal(folio_file_close(file), 0);
+	}
+	return io_fault_ops.open(context, path, flags, mode, io_flags, handle);
+}
+
 static void hooked_world_begin(struct world *world, struct folio_io_ops *ops, uint64_t size)
 {
 	struct folio_cache_params params = {.size = sizeof(params),
@@ -551,6 +601,7 @@ static void hooked_world_begin(struct world *world, struct folio_io_ops *ops, ui
 
 	*ops = io_fault_ops;
 	ops->read = hooked_read;
+	ops->open = hooked_open;
 	world->io = io_fault_new(test_seed, 1);
 	world->contents = io_fault_add(world->io, "a", size);
 	params.io_context = world->io;
@@ -710,6 +761,24 @@ static void test_invalidate(void **state)
 	io_fault_fail(world.io, IO_FAULT_GETATTR, 1, EIO);
 	assert_int_equal(folio_file_revalidate(world.file), -EIO);
 	assert_int_equal(folio_file_revalidate(world.file), 0);
+	world_end(&world);
+}
+
+/* What takes its time to open holds up nobody who opens or closes something else. */
+static void test_open_beside_open(void **state)
+{
+	struct folio_io_ops ops;
+	struct folio_file *file;
+	struct world world;
+
+	(void)state;
+	hooked_world_begin(&world, &ops, 10 * PAGE);
+	io_fault_add(world.io, "b", PAGE);
+	io_fault_add(world.io, "c", PAGE);
+	opened_meanwhile = world.cache;
+	assert_int_equal(folio_file_open(world.cache, "c", O_RDONLY, 0, &file), 0);
+	assert_null(opened_meanwhile);
+	assert_int_equal(folio_file_close(file), 0);
 	world_end(&world);
 }
 
@@ -2776,6 +2845,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cache_params),
 		cmocka_unit_test(test_cache_backend_fails),
+		cmocka_unit_test(test_cache_backend_not_whole),
+		cmocka_unit_test(test_open_beside_open),
 		cmocka_unit_test(test_many_caches),
 		cmocka_unit_test(test_file_open_fails),
 		cmocka_unit_test(test_file_twice),

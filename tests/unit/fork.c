@@ -189,10 +189,47 @@ static void test_put_in_child(void **state)
 	world_end(&world);
 }
 
+/* Forked inside of a section, as by a signal's handler: the parent goes on, the child has no cache, and can end. */
+static void test_fork_inside(void **state)
+{
+	struct folio_cache_params params = {
+		.size = sizeof(params), .bytes = 64 * PAGE, .io = &io_fault_ops};
+	struct folio_cache *cache;
+	struct world world;
+	int status = 0;
+	char buf[64];
+	pid_t pid;
+
+	(void)state;
+	if (!FORKS) {
+		print_message("# left out: not under this sanitizer\n");
+		return;
+	}
+	world_begin(&world);
+	fflush(stdout);
+	grace_read_lock();
+	pid = fork();
+	if (pid == 0) {
+		alarm(60);
+		if (folio_file_read(world.file, buf, sizeof(buf), 0) != -ESTALE)
+			_exit(1);
+		params.io_context = world.io;
+		_exit(folio_cache_open(&params, &cache) == -ESTALE ? 0 : 2);
+	}
+	grace_read_unlock();
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	grace_barrier();
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put_in_child),
+		cmocka_unit_test(test_fork_inside),
 	};
 
 	test_begin("fork");

@@ -97,6 +97,59 @@ static void test_one_shard(void **state)
 	world_end(&world);
 }
 
+/*
+ * A program's destructor that reads, and sets its key again in each round of a thread's end. In the last one, after ours has run, it
+ * gets an error; the thread is in nobody's list, and the next one has its memory.
+ */
+static pthread_key_t program_key;
+static unsigned rounds, refused;
+
+static void read_at_the_end(void *arg)
+{
+	struct world *world = arg;
+	char buf[64];
+	ssize_t n = folio_file_read(world->file[0], buf, sizeof(buf), 0);
+
+	rounds++;
+	if (n == -ENOMEM)
+		refused++;
+	else
+		assert_int_equal(n, sizeof(buf));
+	pthread_setspecific(program_key, arg);
+}
+
+static void *end_late(void *arg)
+{
+	bool good = read_all(arg);
+
+	pthread_setspecific(program_key, arg);
+	return (void *)(intptr_t)good;
+}
+
+static void test_destructor_that_reads(void **state)
+{
+	struct world world;
+	pthread_t thread;
+	unsigned i;
+	void *good;
+
+	(void)state;
+	world_begin(&world);
+	/* Younger than the library's. */
+	assert_int_equal(pthread_key_create(&program_key, read_at_the_end), 0);
+	for (i = 1; i <= 20; i++) {
+		assert_int_equal(pthread_create(&thread, NULL, end_late, &world), 0);
+		pthread_join(thread, &good);
+		assert_true((intptr_t)good);
+		assert_true(rounds >= 2 * i);
+		assert_true(refused <= i);
+		/* Ends when nobody is in the list who has ended. */
+		grace_barrier();
+	}
+	pthread_key_delete(program_key);
+	world_end(&world);
+}
+
 /* A thread uses some caches, others are closed by another thread meanwhile, and it ends. */
 struct visitor {
 	struct world *world;
@@ -206,6 +259,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_shard),
+		cmocka_unit_test(test_destructor_that_reads),
 		cmocka_unit_test(test_close_before_thread),
 		cmocka_unit_test(test_layers),
 	};
