@@ -387,7 +387,7 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  * Read page @index, for which the caller found nothing, and pages after it up to @end as far as one request
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
- * Returns 0 with a reference to the folio that has the page, and the caller counted as busy; -EEXIST when somebody else
+ * Returns 0 with a reference to the folio that has the page, *filled pages being read, and the caller counted as busy; -EEXIST when somebody else
  * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; the error of the read, if it was of this page alone,
  * or else -FILL_ALONE. With @until the read may be still to come when it returns 0: the folio is locked then; or -ETIMEDOUT.
  */
@@ -398,7 +398,7 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
 #define FILL_ALONE \
 	4099 /* a read of several pages failed: which of them cannot be read, a read of one page says */
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
-	struct stats_shard *shard, struct folio **folio);
+	struct stats_shard *shard, struct folio **folio, uint64_t *filled);
 
 /*
  * Are the trees short of nodes? Those that have left a tree count until their grace period is over,

@@ -325,12 +325,21 @@ static int no_memory(struct folio_cache *cache, uint32_t seen, struct stats_shar
 }
 
 /*
+ * What one call has found out on its way.
+ */
+struct demand {
+	bool alone; /* a read of several pages failed: what is missing is read page by page, so that the bad one alone fails */
+	uint64_t
+		brought; /* pages before this one that are found were brought by this call: no hits */
+};
+
+/*
  * Nothing was found for page @index, from which on @pages are wanted, all in the file. Starts to read what the window says and
  * reads page @index itself. Results as fill_sync's; with @nowait -EAGAIN instead of waiting. @seen: evict_progress before
- * the page was looked for. @alone: that page and no other.
+ * the page was looked for.
  */
-static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool alone, bool nowait,
-	const struct timespec *until, uint32_t seen, struct stats_shard *shard,
+static int miss(struct folio_file *file, uint64_t index, uint64_t pages, struct demand *demand,
+	bool nowait, const struct timespec *until, uint32_t seen, struct stats_shard *shard,
 	struct folio **folio)
 {
 	struct inode *inode = file->inode;
@@ -338,10 +347,10 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool al
 	struct fill_batch batch = {.cache = cache};
 	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
 	struct window window;
-	uint64_t sync_end;
+	uint64_t sync_end, filled;
 	int r = -EAGAIN;
 
-	if (alone)
+	if (demand->alone)
 		window = (struct window){.demand_end = index + 1, .end = index + 1};
 	else
 		window = streams_miss(&file->streams, index, pages,
@@ -371,8 +380,11 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, bool al
 					window.demand_end, HEAT_STREAM));
 	}
 	fill_submit(&batch);
-	if (!nowait)
-		return fill_sync(inode, index, sync_end, until, shard, folio);
+	if (nowait)
+		return r;
+	r = fill_sync(inode, index, sync_end, until, shard, folio, &filled);
+	if (!r)
+		demand->brought = index + filled;
 	return r;
 }
 
@@ -401,10 +413,9 @@ static bool is_overtaken(struct inode *inode, struct folio *folio)
 /*
  * The folio that has page @index, good, with a reference. @pages: how many are wanted from there on. Returns 0, -ENOMEM,
  * -EOVERFLOW, -EAGAIN with @nowait, -ETIMEDOUT with @until, -FILL_ENDED, or the error of the read of this page that this call
- * did or waited for. On 0 the caller is counted as busy. *alone: a page that is not there is read by itself. Set when a read
- * of several failed: where one page is bad its neighbours are read one by one, and each by nobody twice.
+ * did or waited for. On 0 the caller is counted as busy. *demand: all 0 at first.
  */
-static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, bool *alone,
+static int get_page(struct folio_file *file, uint64_t index, uint64_t pages, struct demand *demand,
 	bool nowait, const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct inode *inode = file->inode;
@@ -431,11 +442,11 @@ again:
 		if (nowait && r != -EEXIST)
 			goto miss;
 		missed = true;
-		r = miss(file, index, pages, *alone, nowait, until, seen, shard, &folio);
+		r = miss(file, index, pages, demand, nowait, until, seen, shard, &folio);
 		if (r == 0)
 			break;
 		if (r == -FILL_ALONE) {
-			*alone = true;
+			demand->alone = true;
 			r = -EEXIST;
 		}
 		if (!nowait && (r != -EEXIST || time_is_up(until)))
@@ -467,7 +478,7 @@ again:
 	anew = false;
 	if (flags & FOLIO_ERROR) {
 		anew = folio->error == FILL_LATE || folio->error == FILL_ALONE;
-		*alone = *alone || folio->error == FILL_ALONE;
+		demand->alone = demand->alone || folio->error == FILL_ALONE;
 		if (!anew)
 			r = -(int)folio->error;
 	}
@@ -485,9 +496,9 @@ miss:
 int file_get(struct folio_file *file, uint64_t index, uint64_t pages, const struct timespec *until,
 	struct stats_shard *shard, struct folio **folio)
 {
-	bool alone = false;
+	struct demand demand = {0};
 
-	return get_page(file, index, pages, &alone, false, until, shard, folio);
+	return get_page(file, index, pages, &demand, false, until, shard, folio);
 }
 
 struct folio *file_find(
@@ -837,9 +848,9 @@ static ssize_t copy_pinned(struct folio_file *file, struct folio *folio, void *b
 	return n;
 }
 
-/* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. *alone as get_page's. */
+/* One step of a read that is not a plain hit. Bytes, or an error, or what pinned_left says. *demand as get_page's. */
 static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint64_t offset,
-	bool *alone, bool nowait, const struct timespec *until, struct stats_shard *shard)
+	struct demand *demand, bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
 	uint64_t index = offset >> FOLIO_PAGE_SHIFT;
 	struct folio *folio;
@@ -847,7 +858,7 @@ static ssize_t read_missing(struct folio_file *file, void *buf, size_t len, uint
 	ssize_t n;
 	int r;
 
-	r = get_page(file, index, pages_touched(offset, len), alone, nowait, until, shard, &folio);
+	r = get_page(file, index, pages_touched(offset, len), demand, nowait, until, shard, &folio);
 	if (r)
 		return r;
 	n = copy_pinned(file, folio, buf, len, offset, nowait, until);
@@ -869,7 +880,8 @@ static ssize_t read_by_tree(struct folio_file *file, char *buf, size_t len, uint
 	bool nowait, const struct timespec *until, struct stats_shard *shard)
 {
 	size_t done = 0;
-	bool asked = false, alone = false;
+	struct demand demand = {0};
+	bool asked = false;
 
 	while (done < len) {
 		uint64_t at = offset + done, size = folio_u64_load_acquire(&file->inode->size);
@@ -891,11 +903,13 @@ static ssize_t read_by_tree(struct folio_file *file, char *buf, size_t len, uint
 			want = size - at;
 		n = (ssize_t)copy_cached(file, buf + done, want, at, &marked);
 		if (n > 0) {
-			stats_add(shard, STAT_HITS, pages_touched(at, (uint64_t)n));
+			stats_add(shard,
+				at >> FOLIO_PAGE_SHIFT < demand.brought ? STAT_MISSES : STAT_HITS,
+				pages_touched(at, (uint64_t)n));
 			if (unlikely(marked))
 				read_ahead(file, at >> FOLIO_PAGE_SHIFT, shard);
 		} else {
-			n = read_missing(file, buf + done, want, at, &alone, nowait, until, shard);
+			n = read_missing(file, buf + done, want, at, &demand, nowait, until, shard);
 			/* The size says so by now, or the folio is gone. */
 			if (n == -FILL_ENDED || n == -FILL_AGAIN)
 				continue;
@@ -1021,7 +1035,7 @@ static __attribute__((noinline)) int get_slow(
 	struct stats_shard *shard;
 	struct timespec time;
 	struct folio *folio;
-	bool alone = false;
+	struct demand demand = {0};
 	uint64_t left;
 	int r;
 
@@ -1040,7 +1054,7 @@ again:
 		if (index >= size_pages(folio_u64_load_acquire(&file->inode->size)))
 			return -ENODATA;
 	}
-	r = get_page(file, index, 1, &alone, flags & FOLIO_GET_NOWAIT, until, shard, &folio);
+	r = get_page(file, index, 1, &demand, flags & FOLIO_GET_NOWAIT, until, shard, &folio);
 	if (r)
 		return r == -FILL_ENDED ? -ENODATA : r;
 	/* From here on it is the program that is busy with it. */

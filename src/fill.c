@@ -477,7 +477,8 @@ static void fill_rest(struct fill *fill, uint64_t end, struct stats_shard *shard
 
 /* As fill_sync, but the backend does it, and the caller waits for the folio as any other reader would, or leaves it. */
 static int fill_late(struct inode *inode, uint64_t index, uint64_t end,
-	const struct timespec *until, struct stats_shard *shard, struct folio **folio)
+	const struct timespec *until, struct stats_shard *shard, struct folio **folio,
+	uint64_t *filled)
 {
 	struct folio_cache *cache = inode->cache;
 	struct folio_io_request *request;
@@ -502,6 +503,7 @@ static int fill_late(struct inode *inode, uint64_t index, uint64_t end,
 	fill_count(fill, shard);
 	/* The filler's own goes when the read has ended. */
 	*folio = fill->folio[0];
+	*filled = fill->pages;
 	folio_ref_get(&(*folio)->ref);
 	evict_busy_begin(&cache->evict);
 	inode_io_begin(inode);
@@ -511,7 +513,7 @@ static int fill_late(struct inode *inode, uint64_t index, uint64_t end,
 }
 
 int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct timespec *until,
-	struct stats_shard *shard, struct folio **folio)
+	struct stats_shard *shard, struct folio **folio, uint64_t *filled)
 {
 	struct folio_cache *cache = inode->cache;
 	struct fill fill;
@@ -522,7 +524,7 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct ti
 	if (end == index)
 		return -EEXIST;
 	if (until)
-		return fill_late(inode, index, end, until, shard, folio);
+		return fill_late(inode, index, end, until, shard, folio, filled);
 	r = fill_begin(&fill, inode, index, end, NULL, shard);
 	if (r)
 		return r;
@@ -533,6 +535,7 @@ int fill_sync(struct inode *inode, uint64_t index, uint64_t end, const struct ti
 	r = fill_end(&fill, result, true, shard);
 	if (!r)
 		*folio = fill.folio[0];
+	*filled = fill.pages;
 	return r;
 }
 

@@ -764,6 +764,26 @@ static void test_invalidate(void **state)
 	world_end(&world);
 }
 
+/* A page that a read brings is a miss, be it one of many that come together. */
+static void test_misses_counted(void **state)
+{
+	struct folio_cache_stats stats;
+	struct world world;
+
+	(void)state;
+	world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, 500 * PAGE);
+	expect_read(&world, 300 * PAGE, 10, 1);
+	expect_read(&world, 100 * PAGE + 7, 200 * PAGE, 1);
+	stats = cache_stats(world.cache);
+	assert_int_equal(stats.misses, 1 + 200);
+	assert_int_equal(stats.hits, 1);
+	expect_read(&world, 100 * PAGE, 201 * PAGE, 1);
+	stats = cache_stats(world.cache);
+	assert_int_equal(stats.misses, 1 + 200);
+	assert_int_equal(stats.hits, 1 + 201);
+	world_end(&world);
+}
+
 /* What takes its time to open holds up nobody who opens or closes something else. */
 static void test_open_beside_open(void **state)
 {
@@ -2846,6 +2866,7 @@ int main(void)
 		cmocka_unit_test(test_cache_params),
 		cmocka_unit_test(test_cache_backend_fails),
 		cmocka_unit_test(test_cache_backend_not_whole),
+		cmocka_unit_test(test_misses_counted),
 		cmocka_unit_test(test_open_beside_open),
 		cmocka_unit_test(test_many_caches),
 		cmocka_unit_test(test_file_open_fails),
