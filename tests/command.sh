@@ -613,6 +613,21 @@ check "bench of a file larger than the cache" measures \
 	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 1 --cache 4M --depth 8
 check "bench ref" measures "get+put release junk freeze" ref --seconds 1 --threads 3
 
+# On one line many threads do no more than one alone does, however few of them had a processor in a sample.
+crowd() {
+	"$folio" bench ref --threads 64 --seconds 0.5 --json >out 2>err || return 1
+	python3 - <<'PYTHON'
+import json, sys
+with open('out') as file:
+    rows = [row for row in json.load(file)['results'] if row['workload'] == 'get+put']
+for contender in 'load + CAS loop', 'CAS assuming 1', 'fetch-add, bit':
+    rate = {row['threads']: row['ops_per_second'] for row in rows if row['contender'] == contender}
+    print(contender, rate[1], rate[64])
+    assert rate[64]['median'] <= 4 * rate[1]['max']
+PYTHON
+}
+check "bench ref with far more threads than processors adds no rates up that were not there" crowd
+
 # May be lost: a copy is written over.
 written_over() {
 	file=$1

@@ -24,9 +24,9 @@ struct slot {
 	struct team *team;
 	pthread_t thread;
 	bool pinned;
-	/* Results of the last run. */
-	uint64_t operations;
-	double elapsed;
+	/* Results of the last run: of the batch in which it was told to measure, and of those after it. */
+	uint64_t first, operations;
+	double first_start, first_end, end;
 	bool failed;
 };
 
@@ -54,6 +54,7 @@ struct team {
 	/* Written in a run, each on a line that nothing else shares. */
 	uint32_t phase __attribute__((aligned(128)));
 	uint32_t arrived __attribute__((aligned(128)));
+	uint32_t ready __attribute__((aligned(128)));
 	uint32_t failed __attribute__((aligned(128)));
 };
 
@@ -192,53 +193,82 @@ static void pin(struct slot *slot, bool wanted)
 	CPU_FREE(one);
 }
 
-/* Nobody begins before all are there. Spins, since waking up takes longer than what is measured. */
-static void arrive(struct team *team)
+/*
+ * Nobody goes on before all are there. Spins, since waking up takes longer than what is measured; true for the one who
+ * came last.
+ */
+static bool gather(const struct team *team, uint32_t *there)
 {
 	unsigned tries = 0;
 
-	__atomic_fetch_add(&team->arrived, 1, __ATOMIC_RELAXED);
-	while (__atomic_load_n(&team->arrived, __ATOMIC_RELAXED) < team->threads) {
+	if (__atomic_add_fetch(there, 1, __ATOMIC_RELAXED) == team->threads)
+		return true;
+	while (__atomic_load_n(there, __ATOMIC_RELAXED) < team->threads) {
 		if (++tries > 10000)
 			sched_yield();
 	}
+	return false;
+}
+
+/*
+ * All have done a batch: from then on each moment of a thread lies in one of its batches, and so does the one in which the
+ * measuring begins.
+ */
+static void be_ready(struct team *team)
+{
+	if (!gather(team, &team->ready))
+		return;
+	pthread_mutex_lock(&team->lock);
+	pthread_cond_signal(&team->done);
+	pthread_mutex_unlock(&team->lock);
 }
 
 static void measure(struct slot *slot)
 {
 	struct team *team = slot->team;
 	struct worker *worker = &slot->worker;
-	uint64_t n = 1, done, operations = 0;
+	bool ready = false;
+	uint64_t n = 1, done;
 	double start, end;
 
-	arrive(team);
-	start = seconds_now();
-	while (__atomic_load_n(&team->phase, __ATOMIC_RELAXED) == PHASE_WARM) {
-		if (!team->batch(worker, n))
+	gather(team, &team->arrived);
+	end = seconds_now();
+	for (;;) {
+		start = end;
+		worker->extra = 0;
+		done = team->batch(worker, n);
+		if (!done)
 			goto failed;
 		end = seconds_now();
+		if (!ready)
+			be_ready(team);
+		ready = true;
+		if (__atomic_load_n(&team->phase, __ATOMIC_RELAXED) != PHASE_WARM)
+			break;
 		if (end - start < BATCH_SECONDS && n < BATCH_MAX)
 			n *= 2;
 		else if (end - start > 4 * BATCH_SECONDS && n > 1)
 			n /= 2;
-		start = end;
 	}
-	worker->extra = 0;
-	start = seconds_now();
-	do {
+	/* Again: between the look at the clock and the one at the phase others may have had the processor. */
+	end = seconds_now();
+	slot->first = done;
+	slot->first_start = start;
+	slot->first_end = end;
+	while (__atomic_load_n(&team->phase, __ATOMIC_RELAXED) == PHASE_MEASURE) {
 		done = team->batch(worker, n);
 		if (!done)
 			goto failed;
-		operations += done;
-	} while (__atomic_load_n(&team->phase, __ATOMIC_RELAXED) == PHASE_MEASURE);
-	end = seconds_now();
-	slot->operations = operations;
-	slot->elapsed = end - start;
+		slot->operations += done;
+	}
+	slot->end = slot->operations ? seconds_now() : end;
 	return;
 failed:
 	slot->failed = true;
 	__atomic_store_n(&team->failed, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&team->phase, PHASE_STOP, __ATOMIC_RELAXED);
+	if (!ready)
+		be_ready(team);
 }
 
 static void *work(void *argument)
@@ -263,8 +293,7 @@ static void *work(void *argument)
 			continue;
 
 		pin(slot, team->threads <= team->cpu_count);
-		slot->operations = 0;
-		slot->elapsed = 0;
+		slot->first = slot->operations = 0;
 		slot->failed = false;
 		slot->worker.error = 0;
 		slot->worker.threads = team->threads;
@@ -363,6 +392,7 @@ static void begin(struct team *team, unsigned threads, team_batch *batch,
 	team->context = context;
 	team->phase = PHASE_WARM;
 	team->arrived = 0;
+	team->ready = 0;
 	team->failed = 0;
 	team->busy = threads;
 	team->run++;
@@ -378,17 +408,39 @@ static void finish(struct team *team)
 	pthread_mutex_unlock(&team->lock);
 }
 
+/*
+ * Operations a second from start, when all were told to measure, to the end of the thread's last batch. A thread that waits
+ * for a processor in that time does nothing, and that counts; what it does before it hears of the start does not, but for
+ * its share of the batch that start lies in.
+ */
+static double rate_since(double start, const struct slot *slot)
+{
+	double share = 1;
+
+	if (slot->first_start < start)
+		share = (slot->first_end - start) / (slot->first_end - slot->first_start);
+	else
+		start = slot->first_start;
+	return ((double)slot->first * share + (double)slot->operations) / (slot->end - start);
+}
+
 struct sample team_measure(struct team *team, unsigned threads, team_batch *batch, void *context,
 	double warm_up, double seconds)
 {
 	struct sample sample = {0};
 	uint32_t warm = PHASE_WARM;
-	uint64_t extra = 0, others_extra = 0, others = 0;
+	uint64_t operations, extra = 0, others_extra = 0, others = 0;
+	double start;
 	struct slot *slot;
 	unsigned i;
 
 	begin(team, threads, batch, NULL, context);
+	pthread_mutex_lock(&team->lock);
+	while (__atomic_load_n(&team->ready, __ATOMIC_RELAXED) < threads)
+		pthread_cond_wait(&team->done, &team->lock);
+	pthread_mutex_unlock(&team->lock);
 	sleep_seconds(warm_up);
+	start = seconds_now();
 	/* Not a plain store: a worker that failed has set it to PHASE_STOP. */
 	if (__atomic_compare_exchange_n(
 		    &team->phase, &warm, PHASE_MEASURE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
@@ -401,26 +453,28 @@ struct sample team_measure(struct team *team, unsigned threads, team_batch *batc
 		if (slot->failed) {
 			sample.failed = true;
 			sample.error = slot->worker.error;
-			continue;
 		}
-		/* A worker that another one's failure stopped in the unmeasured part has no time. */
-		if (slot->elapsed <= 0)
-			continue;
-		sample.operations += slot->operations;
-		sample.rate += (double)slot->operations / slot->elapsed;
+	}
+	/* Whom another one's failure has stopped was not measured. */
+	if (sample.failed)
+		return sample;
+	for (i = 0; i < threads; i++) {
+		slot = &team->slots[i];
+		operations = slot->first + slot->operations;
+		sample.operations += operations;
+		sample.rate += rate_since(start, slot);
 		extra += slot->worker.extra;
 		if (i == 0) {
 			sample.leader = sample.rate;
-			sample.leader_extra = (double)slot->worker.extra / (double)slot->operations;
+			sample.leader_extra = (double)slot->worker.extra / (double)operations;
 		} else {
-			others += slot->operations;
+			others += operations;
 			others_extra += slot->worker.extra;
 		}
 	}
 	if (others)
 		sample.others_extra = (double)others_extra / (double)others;
-	if (sample.operations)
-		sample.extra = (double)extra / (double)sample.operations;
+	sample.extra = (double)extra / (double)sample.operations;
 	return sample;
 }
 

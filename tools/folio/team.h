@@ -3,9 +3,9 @@
  * team.h - threads that do the same thing at the same time, and the rate at which they do it.
  *
  * A run is: everybody arrives, works unmeasured for a while (caches and frequency settle, the size of a
- * batch is found), then is measured until told to stop. Each thread takes its own times around its own
- * operations, so that late starters do not count as slow ones. Between batches a thread looks at one
- * flag and at no clock.
+ * batch is found), then is measured until told to stop. All are measured from one moment on, each to the
+ * end of its own last batch: where threads take turns at a processor, the time in which one of them waits for
+ * it is time in which it does nothing. Between batches a thread looks at one flag and at no clock.
  *
  * Where there are as many processors as threads, each thread stays on one of its own.
  */
@@ -23,8 +23,9 @@ struct worker {
 	void *context;     /* of the run */
 	uint64_t position; /* the job's own; kept from run to run */
 	uint64_t sum;      /* of what was read: makes the reads matter to the compiler */
-	uint64_t extra;    /* a count of the job's own; starts at 0 when the measuring starts */
-	int error; /* set before returning 0 from a batch: an errno, or 0 for wrong contents */
+	uint64_t
+		extra; /* a count of the job's own; starts at 0 with the first batch that is measured */
+	int error;     /* set before returning 0 from a batch: an errno, or 0 for wrong contents */
 } __attribute__((aligned(128)));
 
 /* Does up to n operations; returns how many, 0 when it failed. */
