@@ -407,6 +407,39 @@ replaced() {
 }
 check "cp replaces a file, not what other names it has, and goes through a link" replaced
 
+# A stranger's program that runs as him is his, and does so, still; it is not one that runs as root.
+owner() {
+	printf old >copies/old
+	chown 4242:4243 copies/old && chmod 6755 copies/old && "$folio" cp file-4097 copies/old || return 1
+	ls -Aln copies
+	[ "$(stat -c %u:%g:%a copies/old)" = 4242:4243:6755 ] && cmp file-4097 copies/old
+	got=$?
+	rm copies/*
+	return $got
+}
+# Without the right to give files away.
+no_owner() {
+	printf old >copies/old
+	chown 4242:4243 copies/old && chmod 6755 copies/old &&
+		setpriv --bounding-set -chown "$folio" cp file-4097 copies/old || return 1
+	ls -Aln copies
+	[ "$(stat -c %u:%a copies/old)" = 0:755 ] && cmp file-4097 copies/old
+	got=$?
+	rm copies/*
+	return $got
+}
+if [ "$(id -u)" -eq 0 ]; then
+	check "cp as root leaves a file to its owner" owner
+	if setpriv --bounding-set -chown true 2>/dev/null; then
+		check "cp that may not do so takes the set-user-ID bit away" no_owner
+	else
+		skip "cp that may not do so takes the set-user-ID bit away" "no setpriv"
+	fi
+else
+	skip "cp as root leaves a file to its owner" "not root"
+	skip "cp that may not do so takes the set-user-ID bit away" "not root"
+fi
+
 # fails PATTERN ENVIRONMENT...: cp of 9 MiB to copies/it ends so, and copies/it is as it was, or not there.
 fails() {
 	pattern=$1

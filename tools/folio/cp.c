@@ -44,6 +44,8 @@ struct copy {
 	char *temporary;             /* the copy's name in directory; NULL: it has none yet */
 	bool exists;                 /* place does */
 	mode_t mode;                 /* for the copy */
+	uid_t owner;                 /* where place exists: whose it is, and so the copy */
+	gid_t group;
 	struct folio_cache *cache;
 	struct folio_file *from, *to;
 	uint64_t size; /* of source, as far as is known */
@@ -102,6 +104,8 @@ static bool look_at_target(struct copy *copy, const struct stat *in)
 		return failed(copy->target, errno);
 	if (copy->exists) {
 		copy->mode = out.st_mode & 07777;
+		copy->owner = out.st_uid;
+		copy->group = out.st_gid;
 		/* As for any program that writes to it: the directory's leave to replace it is not the file's. */
 		if (access(copy->place, W_OK))
 			return failed(copy->target, errno);
@@ -206,6 +210,26 @@ static bool copy_bytes(struct copy *copy, char *buffer)
 	return true;
 }
 
+/*
+ * As the file had them that is replaced. Who may not give the copy to its owner keeps it, without the bits that would lend
+ * his own rights to whoever runs it.
+ */
+static bool give_owner_and_mode(struct copy *copy)
+{
+	struct stat out;
+
+	if (copy->exists) {
+		if (fchown(copy->out, copy->owner, copy->group) &&
+			fchown(copy->out, (uid_t)-1, copy->group))
+			errno = 0; /* what has come of it is looked at */
+		if (fstat(copy->out, &out))
+			return false;
+		if (out.st_uid != copy->owner || out.st_gid != copy->group)
+			copy->mode &= (mode_t) ~(S_ISUID | S_ISGID | S_ISVTX);
+	}
+	return !fchmod(copy->out, copy->mode);
+}
+
 static bool copy_file(struct copy *copy)
 {
 	char *buffer = aligned_alloc(FOLIO_PAGE_SIZE, BLOCK);
@@ -219,7 +243,7 @@ static bool copy_file(struct copy *copy)
 	free(buffer);
 	if (!good)
 		return false;
-	if (fchmod(copy->out, copy->mode))
+	if (!give_owner_and_mode(copy))
 		return failed(copy->target, errno);
 	progress("syncing %s", copy->target);
 	r = folio_file_sync(copy->to, NULL, 0);
