@@ -162,11 +162,80 @@ else
 	skip "cp to a file that is not to be written" "root writes everything"
 fi
 
+# Whose size the system does not tell: a cache takes them for empty.
+if [ -r /proc/self/status ]; then
+	for command in cat bench; do
+		check "$command of a file without a size" refuses 1 "status: the system does not tell its size" \
+			$command /proc/self/status
+	done
+	check "cp of a file without a size" refuses 1 "status: the system does not tell its size" \
+		cp /proc/self/status two
+else
+	for command in cat bench cp; do
+		skip "$command of a file without a size" "no /proc"
+	done
+fi
+mkfifo fifo
+check "cat of a pipe" refuses 1 "fifo: neither a regular file nor" cat fifo
+check "cp of a pipe" refuses 1 "fifo: neither a regular file nor" cp fifo two
+check "bench of a pipe" refuses 1 "fifo: neither a regular file nor" bench fifo
+check "bench write of a pipe" refuses 1 "fifo: neither a regular file nor" bench write fifo --overwrite
+
 nothing_copied() {
 	[ ! -e two ] && [ "$(cat one)" = x ]
 }
 check "none of these has copied anything" nothing_copied
+
+# Pictures that would take the place of something else.
+head -c 65536 /dev/zero >measured
+ln measured other-name
+ln -s measured soft-name
+ln -s nowhere dangling
+for picture in measured other-name soft-name; do
+	check "picture of bench in the place of the file, $picture" refuses 2 "file that is measured" \
+		bench measured --svg $picture
+	check "picture of bench write in the place of the file, $picture" refuses 2 "file that is measured" \
+		bench write measured --overwrite --svg $picture
+done
+check "picture that is a pipe" refuses 1 "fifo: .*not a regular file" bench measured --svg fifo
+check "picture that is a device" refuses 1 "/dev/null: .*not a regular file" bench ref --svg /dev/null
+check "picture that is a directory" refuses 1 "Is a directory" bench measured --svg .
+check "picture that is a link to nothing" refuses 1 "dangling: .*nowhere" bench measured --svg dangling
 check "picture that cannot be written" refuses 1 "nosuch/x.svg" bench one --svg nosuch/x.svg
+measured_is_there() {
+	ls -l
+	head -c 65536 /dev/zero | cmp - measured && [ -L soft-name ] && [ -L dangling ] && [ -p fifo ]
+}
+check "none of these has touched anything" measured_is_there
+rm measured other-name soft-name dangling fifo
+
+# closed STATUS PATTERN ARGUMENT...: with standard output closed; nothing is written to another file instead.
+closed() {
+	status=$1 pattern=$2
+	shift 2
+	cp file-65536 scratch
+	"$folio" "$@" 2>err >&-
+	got=$?
+	echo "folio $* >&-: status $got"
+	cat err
+	[ $got -eq "$status" ] && [ "$(wc -l <err)" -eq 1 ] && grep -q "^folio: .*$pattern" err &&
+		cmp file-65536 scratch && [ ! -e new.svg ]
+}
+head -c 65536 /dev/zero >file-65536
+check "cat to a closed output" closed 1 "Bad file descriptor" cat one
+check "help to a closed output" closed 1 "Bad file descriptor" --help
+check "bench to a closed output" closed 1 "Bad file descriptor" bench scratch --svg new.svg
+check "bench write to a closed output" closed 1 "Bad file descriptor" bench write scratch --overwrite
+check "bench ref to a closed output" closed 1 "Bad file descriptor" bench ref --svg new.svg
+all_closed() {
+	"$folio" cp one closed-copy <&- >&- 2>&- && cmp one closed-copy && ! "$folio" cat nosuch <&- 2>&- &&
+		[ "$("$folio" cat one <&- 2>&-)" = x ]
+	got=$?
+	rm -f closed-copy
+	return $got
+}
+check "no standard descriptor at all" all_closed
+rm scratch file-65536
 TMPDIR=$dir/nosuch check "own file that cannot be made" refuses 1 "$dir/nosuch" bench
 check "option after --" refuses 1 "'\{0,1\}--json" cat -- --json
 
@@ -703,6 +772,65 @@ no_empty_picture() {
 }
 check "a picture is not touched when the run fails" no_empty_picture
 
+# The mode of an old picture stays, and a link to it; nothing is beside it.
+picture_replaced() {
+	rm -rf pictures
+	mkdir pictures
+	echo old >pictures/it
+	chmod 640 pictures/it
+	ln -s it pictures/link
+	"$folio" bench file-65536 --threads 1 --seconds 0.05 --svg pictures/link >out || return 1
+	ls -l pictures
+	[ -L pictures/link ] && python3 results.py svg pictures/it hot && [ "$(stat -c %a pictures/it)" = 640 ] &&
+		[ "$(ls -A pictures | wc -l)" -eq 2 ]
+}
+check "a picture takes the place of the old one" picture_replaced
+
+# A picture that does not fit; and the results have come all the same.
+picture_fails() {
+	echo old >pictures/it
+	(
+		trap '' XFSZ
+		ulimit -f 1
+		"$folio" bench file-65536 --threads 1 --seconds 0.05 --svg pictures/it 2>err | cat >out
+	)
+	cat err
+	ls -l pictures
+	grep -q '^folio: cannot write pictures/it: File too large$' err && [ "$(cat pictures/it)" = old ] &&
+		[ "$(ls -A pictures | wc -l)" -eq 2 ]
+}
+check "a picture that cannot be written leaves the old one" picture_fails
+
+# More than stdio keeps: the reason is that of the first write.
+full_results() {
+	refuses_to_full=$("$folio" bench ref --threads 1 --seconds 0.05 --json 2>&1 >/dev/full)
+	got=$?
+	echo "status $got: $refuses_to_full"
+	[ $got -eq 1 ] && [ "$refuses_to_full" = "folio: cannot write to standard output: No space left on device" ]
+}
+if [ -c /dev/full ]; then
+	check "results to a full device" full_results
+else
+	skip "results to a full device" "no /dev/full"
+fi
+
+# A pipe that is full and does not wait.
+slow_reader() {
+	python3 - "$folio" <<'PYTHON'
+import json, os, subprocess, sys, fcntl
+reader, writer = os.pipe()
+fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+os.set_blocking(writer, False)
+process = subprocess.Popen([sys.argv[1], 'bench', 'ref', '--threads', '1', '--seconds', '0.05', '--json'],
+                           stdout=writer)
+os.close(writer)
+with open(reader) as file:
+    report = json.load(file)
+sys.exit(process.wait())
+PYTHON
+}
+check "results to a pipe that does not wait" slow_reader
+
 # A kernel that gives another byte than the cache: the command cannot know which of them is wrong.
 mismatch() {
 	cat >other.c <<'C'
@@ -734,6 +862,31 @@ C
 		LD_PRELOAD=$dir/other.so refuses 1 "offset 700001" bench write scratch --overwrite --threads 2 \
 			--seconds 0.5
 }
+# Made shorter in the fifth sample, which is of the mapping: the second sleep of each sample is the measured part of it.
+shorter() {
+	cat >shorter.c <<'C'
+#include <time.h>
+#include <unistd.h>
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	static int calls;
+
+	if (++calls == 2 * 4 + 1 && truncate("scratch", 0))
+		_exit(9);
+	return clock_nanosleep(CLOCK_MONOTONIC, 0, time, left);
+}
+C
+	cc -D_GNU_SOURCE -shared -fPIC -o shorter.so shorter.c || return 1
+	cp file-65536 scratch
+	LD_PRELOAD=$dir/shorter.so refuses 1 "scratch: it was made shorter while it was read" bench scratch \
+		--threads 1 --seconds 0.5 || return 1
+}
+if sanitized || ! command -v cc >/dev/null; then
+	skip "bench of a file that becomes shorter" "sanitized, or no compiler"
+else
+	check "bench of a file that becomes shorter" shorter
+fi
+
 if sanitized || ! command -v cc >/dev/null; then
 	skip "bench finds a byte that differs" "sanitized, or no compiler"
 else

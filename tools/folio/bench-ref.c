@@ -426,7 +426,7 @@ int bench_ref_command(int argc, char **argv)
 		.command = "folio bench ref",
 		.argc = argc,
 		.argv = argv};
-	struct output output = {.svg_fd = -1};
+	struct output output = {0};
 	unsigned threads = bench_threads();
 	double seconds = 10;
 	const struct option_spec specs[] = {
@@ -441,7 +441,7 @@ int bench_ref_command(int argc, char **argv)
 
 	status = options_parse("bench ref", specs, help, argc, argv, NULL, 0);
 	if (status < 0)
-		status = output_open(&output);
+		status = output_open(&output, NULL);
 	if (status >= 0)
 		return status;
 	status = STATUS_FAILED;

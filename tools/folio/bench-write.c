@@ -421,7 +421,7 @@ int bench_write_command(int argc, char **argv)
 {
 	struct bench bench = {
 		.threads = bench_threads(), .sync = 32, .seconds = 10, .writes = true};
-	struct output output = {.svg_fd = -1};
+	struct output output = {0};
 	bool overwrite = false;
 	const struct option_spec specs[] = {
 		{"--overwrite", OPTION_FLAG, &overwrite, 0, 0},
@@ -445,7 +445,7 @@ int bench_write_command(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	if (status < 0)
-		status = output_open(&output);
+		status = output_open(&output, path);
 	if (status >= 0)
 		return status;
 	bench.report.title = "Writes: folio beside the kernel's own ways";

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "input.h"
 #include "machine.h"
 #include "options.h"
 #include "progress.h"
@@ -172,6 +174,7 @@ static int make_own_file(struct bench *bench)
 static bool open_file(struct bench *bench)
 {
 	uint64_t least = bench->writes ? 2 * FOLIO_PAGE_SIZE : LINE_SIZE;
+	const char *reason;
 	struct stat stat;
 	unsigned i;
 	off_t end;
@@ -184,21 +187,19 @@ static bool open_file(struct bench *bench)
 	for (i = 0; i < bench->threads; i++)
 		bench->fds[i] = -1;
 	for (i = 0; i < bench->threads; i++) {
-		bench->fds[i] = open(bench->path, (bench->writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+		/* Of a pipe it would wait for who writes to it. */
+		bench->fds[i] = open(
+			bench->path, (bench->writes ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
 		if (bench->fds[i] < 0) {
 			complain("%s: %s", bench->name, strerror(errno));
 			return false;
 		}
-	}
-	if (fstat(bench->fds[0], &stat)) {
-		complain("%s: %s", bench->name, strerror(errno));
-		return false;
-	}
-	if (!S_ISREG(stat.st_mode) && !S_ISBLK(stat.st_mode)) {
-		complain("%s: %s", bench->name,
-			S_ISDIR(stat.st_mode) ? strerror(EISDIR)
-					      : "neither a regular file nor a block device");
-		return false;
+		reason = i ? NULL : input_objection(bench->fds[0], &stat);
+		if (reason) {
+			complain("%s: %s", bench->name, reason);
+			return false;
+		}
+		fcntl(bench->fds[i], F_SETFL, 0);
 	}
 	/* stat knows no size of a block device. */
 	end = lseek(bench->fds[0], 0, SEEK_END);
@@ -484,6 +485,54 @@ static void close_all(struct bench *bench)
 	report_free(&bench->report);
 }
 
+/* What is said when a mapped page of the file is not there any more, prepared: little may be called then. */
+static struct {
+	int fd;
+	uint64_t size;
+	char *shorter, *unreadable;
+} lost;
+
+static void lose(int signal)
+{
+	struct stat stat;
+	const char *text = lost.unreadable;
+	ssize_t written;
+
+	if (!fstat(lost.fd, &stat) && S_ISREG(stat.st_mode) && (uint64_t)stat.st_size < lost.size)
+		text = lost.shorter;
+	written = write(STDERR_FILENO, text, strlen(text));
+	(void)written;
+	_exit(STATUS_FAILED);
+}
+
+/* measure, with an answer to a file that somebody makes shorter while it is mapped. */
+static bool guard(struct bench *bench, bool (*measure)(struct bench *bench))
+{
+	/* Over the line that progress may have left. */
+	const char *start = isatty(STDERR_FILENO) ? "\r\033[K" : "";
+	struct sigaction action = {.sa_handler = lose}, before;
+	bool good = false;
+
+	lost.fd = bench->fds[0];
+	lost.size = bench->size;
+	if (asprintf(&lost.shorter, "%sfolio: %s: it was made shorter while it was %s\n", start,
+		    bench->name, bench->writes ? "written" : "read") < 0)
+		lost.shorter = NULL;
+	if (asprintf(&lost.unreadable, "%sfolio: %s: a page of it cannot be had any more\n", start,
+		    bench->name) < 0)
+		lost.unreadable = NULL;
+	if (lost.shorter && lost.unreadable) {
+		sigaction(SIGBUS, &action, &before);
+		good = measure(bench);
+		sigaction(SIGBUS, &before, NULL);
+	} else {
+		complain("out of memory");
+	}
+	free(lost.shorter);
+	free(lost.unreadable);
+	return good;
+}
+
 int bench_of_file(struct bench *bench, struct output *output, const char *path, int argc,
 	char **argv, bool (*measure)(struct bench *bench))
 {
@@ -499,7 +548,7 @@ int bench_of_file(struct bench *bench, struct output *output, const char *path, 
 	} else {
 		own = make_own_file(bench);
 	}
-	if (bench->path && open_file(bench) && open_cache(bench) && measure(bench))
+	if (bench->path && open_file(bench) && open_cache(bench) && guard(bench, measure))
 		status = output_write(output, &bench->report);
 	output_close(output);
 	close_all(bench);
@@ -511,7 +560,7 @@ int bench_of_file(struct bench *bench, struct output *output, const char *path, 
 static int bench_file(int argc, char **argv)
 {
 	struct bench bench = {.threads = bench_threads(), .depth = 32, .seconds = 10};
-	struct output output = {.svg_fd = -1};
+	struct output output = {0};
 	const struct option_spec specs[] = {
 		{"--cache", OPTION_SIZE, &bench.cache_bytes, FOLIO_CACHE_BYTES_MIN, INT64_MAX},
 		{"--threads", OPTION_COUNT, &bench.threads, 1, THREADS_MAX},
@@ -527,7 +576,7 @@ static int bench_file(int argc, char **argv)
 
 	status = options_parse("bench", specs, help, argc, argv, &path, 1);
 	if (status < 0)
-		status = output_open(&output);
+		status = output_open(&output, path);
 	if (status >= 0)
 		return status;
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <folio/cache.h>
 
@@ -22,7 +23,9 @@
 struct output {
 	bool json, csv;
 	const char *svg;
-	int svg_fd;
+	/* Of output.c. */
+	char *place; /* svg, or where it is a link, what it leads to */
+	mode_t mode; /* for the picture */
 };
 
 struct bench {
@@ -82,15 +85,16 @@ void *huge_alloc(size_t size);
 void huge_free(void *memory, size_t size);
 
 /*
- * Check the choice and open the picture's file, before anything is measured that could not be written then.
+ * Check the choice and whether the results can be written, before anything is measured or made. measured: the file that is to
+ * be measured, which the picture must not take the place of, or NULL.
  * Returns -1 to go on, otherwise the exit status, after a complaint.
  */
-int output_open(struct output *output);
+int output_open(struct output *output, const char *measured);
 
 /* Write all of it; the exit status. */
-int output_write(struct output *output, const struct report *report);
+int output_write(const struct output *output, const struct report *report);
 
-/* Give the picture's file back; called after output_write, or instead of it when there is nothing to write. */
+/* Called after output_write, or instead of it when there is nothing to write. */
 void output_close(struct output *output);
 
 #endif

@@ -13,19 +13,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <folio/cache.h>
 
 #include "command.h"
+#include "input.h"
 #include "options.h"
 
 #define BLOCK_MAX   (UINT64_C(1) << 20)
@@ -67,40 +65,6 @@ struct pins {
 	unsigned count;
 	uint64_t bytes;
 };
-
-/* Standard output takes everything, or the error is told. */
-static bool write_all(struct iovec *iov, unsigned count)
-{
-	ssize_t written;
-
-	while (count) {
-		written = writev(STDOUT_FILENO, iov, (int)(count < IOV_MAX ? count : IOV_MAX));
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0 && errno == EAGAIN) {
-			struct pollfd wait = {.fd = STDOUT_FILENO, .events = POLLOUT};
-
-			poll(&wait, 1, -1);
-			continue;
-		}
-		if (written < 0) {
-			/* Who reads went away: as it wants. */
-			if (errno != EPIPE)
-				complain("cannot write to standard output: %s", strerror(errno));
-			return false;
-		}
-		while (count && (size_t)written >= iov->iov_len) {
-			written -= (ssize_t)iov->iov_len;
-			iov++;
-			count--;
-		}
-		if (count) {
-			iov->iov_base = (char *)iov->iov_base + written;
-			iov->iov_len -= (size_t)written;
-		}
-	}
-	return true;
-}
 
 /*
  * Pin as much of offset .. end as can be had without going round any difficulty. A page is whole only up to
@@ -168,7 +132,7 @@ static bool copy_range(struct cat *cat, uint64_t offset, uint64_t end, int *stat
 			break;
 		iov.iov_base = buffer;
 		iov.iov_len = (size_t)got;
-		if (!write_all(&iov, 1)) {
+		if (!output_all(&iov, 1)) {
 			*status = STATUS_FAILED;
 			break;
 		}
@@ -231,7 +195,7 @@ static void *write_blocks(void *argument)
 		status = STATUS_OK;
 		if (pins && pins->count) {
 			offset += pins->bytes;
-			if (!write_all(pins->iov, pins->count)) {
+			if (!output_all(pins->iov, pins->count)) {
 				status = STATUS_FAILED;
 				more = false;
 			}
@@ -281,14 +245,23 @@ static int run(struct cat *cat, unsigned threads)
 /* What is wrong with the file, as far as it can be told before it is read; NULL: nothing. */
 static const char *objection(const char *path)
 {
+	const char *reason;
 	struct stat in, out;
+	int fd;
 
 	if (stat(path, &in))
 		return strerror(errno);
-	if (S_ISDIR(in.st_mode))
-		return strerror(EISDIR);
-	if (!S_ISREG(in.st_mode) && !S_ISBLK(in.st_mode))
-		return "neither a regular file nor a block device";
+	/* Opening some devices does something. */
+	reason = input_kind_objection(&in);
+	if (reason)
+		return reason;
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return strerror(errno);
+	reason = input_objection(fd, &in);
+	close(fd);
+	if (reason)
+		return reason;
 	/* It would grow as fast as it is read. */
 	if (!fstat(STDOUT_FILENO, &out) && S_ISREG(out.st_mode) && in.st_dev == out.st_dev &&
 		in.st_ino == out.st_ino)
@@ -319,6 +292,8 @@ int cat_command(int argc, char **argv)
 		complain("cat wants the name of a file; 'folio cat --help' explains it");
 		return STATUS_USAGE;
 	}
+	if (!output_open_for_writing())
+		return STATUS_FAILED;
 	reason = objection(cat.name);
 	if (reason) {
 		complain("%s: %s", cat.name, reason);

@@ -9,6 +9,9 @@
 #ifndef FOLIO_TOOLS_COMMAND_H
 #define FOLIO_TOOLS_COMMAND_H
 
+#include <stdbool.h>
+#include <sys/uio.h>
+
 enum exit_status {
 	STATUS_OK = 0,
 	STATUS_FAILED = 1, /* the job could not be done, or found something wrong */
@@ -32,6 +35,15 @@ int cp_command(int argc, char **argv);
 
 /* One sentence on stderr, with "folio: " before it and a newline after it. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether standard output is open for writing; false after a complaint. For a command before it touches anything. */
+bool output_open_for_writing(void);
+
+/*
+ * Standard output takes everything, or the error is told; where its reader has gone, nothing is told. Changes iov. Not for
+ * what stands beside printf.
+ */
+bool output_all(struct iovec *iov, unsigned count);
 
 /* Make sure that what was printed has arrived. STATUS_OK, or STATUS_FAILED after a complaint. */
 int finish_output(void);

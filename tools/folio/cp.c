@@ -19,6 +19,7 @@
 #include <folio/cache.h>
 
 #include "command.h"
+#include "input.h"
 #include "options.h"
 #include "progress.h"
 
@@ -61,14 +62,15 @@ static bool failed(const char *name, int error)
 
 static bool open_source(struct copy *copy, struct stat *in)
 {
+	const char *reason;
+
 	copy->in = open(copy->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (copy->in < 0 || fstat(copy->in, in))
+	if (copy->in < 0)
 		return failed(copy->source, errno);
-	if (S_ISDIR(in->st_mode))
-		return failed(copy->source, EISDIR);
-	if (S_ISREG(in->st_mode) || S_ISBLK(in->st_mode))
+	reason = input_objection(copy->in, in);
+	if (!reason)
 		return true;
-	complain("%s: neither a regular file nor a block device", copy->source);
+	complain("%s: %s", copy->source, reason);
 	return false;
 }
 

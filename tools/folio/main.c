@@ -3,9 +3,13 @@
  * main.c - the folio command: finds the subcommand and hands over.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <folio/cache.h>
 
@@ -36,6 +40,49 @@ void complain(const char *format, ...)
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
+}
+
+bool output_open_for_writing(void)
+{
+	int flags = fcntl(STDOUT_FILENO, F_GETFL);
+
+	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+		return true;
+	complain("cannot write to standard output: %s", strerror(EBADF));
+	return false;
+}
+
+bool output_all(struct iovec *iov, unsigned count)
+{
+	ssize_t written;
+
+	while (count) {
+		written = writev(STDOUT_FILENO, iov, (int)(count < IOV_MAX ? count : IOV_MAX));
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0 && errno == EAGAIN) {
+			struct pollfd wait = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+			poll(&wait, 1, -1);
+			continue;
+		}
+		if (written < 0) {
+			/* Who reads went away: as it wants. */
+			if (errno != EPIPE)
+				complain("cannot write to standard output: %s", strerror(errno));
+			return false;
+		}
+		while (count && (size_t)written >= iov->iov_len) {
+			written -= (ssize_t)iov->iov_len;
+			iov++;
+			count--;
+		}
+		if (count) {
+			iov->iov_base = (char *)iov->iov_base + written;
+			iov->iov_len -= (size_t)written;
+		}
+	}
+	return true;
 }
 
 int finish_output(void)
@@ -116,10 +163,28 @@ static int help_command(int argc, char **argv)
 	return command->run(help_argc, help_argv);
 }
 
+/*
+ * Where a standard descriptor is closed the next file that is opened gets its number, and what is printed. They are opened the
+ * wrong way round, so that who uses one is told that it is not to be used.
+ */
+static bool open_standard_descriptors(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+			open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	if (!open_standard_descriptors())
+		return STATUS_FAILED;
 	if (argc < 2) {
 		complain("no command given; 'folio --help' lists them");
 		return STATUS_USAGE;
