@@ -616,6 +616,30 @@ sys.exit(process.wait() or b'copying file-9441279' not in said or not said.endsw
 PYTHON
 }
 check "cp on a terminal shows progress" on_terminal
+
+# What is longer than the line of the terminal would go on in the next, and stay there.
+narrow_terminal() {
+	python3 - "$folio" <<'PYTHON'
+import fcntl, os, pty, struct, subprocess, sys, termios
+master, slave = pty.openpty()
+fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 20, 0, 0))
+process = subprocess.Popen([sys.argv[1], 'cp', 'file-9441279', 'copies/it'], stderr=slave)
+os.close(slave)
+said = b''
+while True:
+    try:
+        part = os.read(master, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    said += part
+lines = said.split(b'\r\x1b[K')
+print(lines)
+sys.exit(process.wait() or b'copying file-944127' not in lines or max(map(len, lines)) >= 20)
+PYTHON
+}
+check "cp on a narrow terminal shows as much as fits" narrow_terminal
 rm -f copies/it
 
 memory_cp() {
@@ -653,6 +677,11 @@ if form == 'svg':
         assert any(text.startswith(workload + ':') for text in texts), workload
     bars = [rect for rect in root.iter() if rect.tag.endswith('}rect')]
     assert all(float(bar.get('width')) >= 0 for bar in bars)
+    # As wide as characters of the widest of the fonts are on average.
+    for text in root.iter():
+        if text.tag.endswith('}text') and text.get('text-anchor') == 'start' and text.get('class') != 'title':
+            length = len(''.join(text.itertext()))
+            assert float(text.get('x')) + 7.1 * length <= float(root.get('width')), ''.join(text.itertext())
     assert len(bars) > 3 * len(wanted)
 elif form == 'json':
     with open(path) as file:
@@ -710,6 +739,25 @@ table() {
 check "bench" measures "hot uniform zipf chain" file-1048583 --seconds 1 --threads 2
 check "bench, the table" table
 check "bench of a line" measures "hot uniform zipf" file-4095 --seconds 0.5 --threads 1
+
+# A name that does not fit into a line, with what moves a cursor and what is no UTF-8.
+odd_name() {
+	rm -rf deep
+	mkdir -p "deep/$(printf '%0120d' 0)" || return 1
+	odd=deep/$(printf '%0120d' 0)/$(printf 'a\033[2Jb\tc\377d\n%0120d' 1)
+	cp file-65536 "$odd"
+	measures hot "$odd" --seconds 0.05 --threads 1 && "$folio" bench "$odd" --seconds 0.05 --threads 1 >table &&
+		"$folio" bench "$odd" --seconds 0.05 --threads 1 --csv >results || return 1
+	head -n 3 table
+	python3 - <<'PYTHON'
+import unicodedata
+for name in 'table', 'results':
+    with open(name, encoding='utf-8', newline='') as file:
+        text = file.read()
+    assert all(c == '\n' or unicodedata.category(c) != 'Cc' for c in text), name
+PYTHON
+}
+check "bench of a file with an odd name" odd_name
 check "bench with more threads than processors" measures "hot" file-65536 --seconds 0.5 --threads 9
 check "bench of a file larger than the cache" measures \
 	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 1 --cache 4M --depth 8

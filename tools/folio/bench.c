@@ -437,7 +437,7 @@ bool bench_begin(struct bench *bench, unsigned threads)
 		return false;
 	}
 	report_headline(&bench->report, "folio %s, file %s: %s, cache of %s, filled by %s",
-		folio_version(), bench->name, size_about(bench->size),
+		folio_version(), report_name(bench->name), size_about(bench->size),
 		size_about(bench->cache_bytes), bench_stats(bench).io);
 	machine_report(&bench->report);
 	if (bench->threads > team_processors())

@@ -4,20 +4,45 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static bool shown;
 
+/* Cut to what is left of the terminal's line: of one that goes on in the next, only that would be taken away. */
+static void cut(char *line)
+{
+	struct winsize window;
+	unsigned width = 0;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) || !window.ws_col)
+		return;
+	for (; *line; line++) {
+		/* The last column stays free: some terminals go to the next line when it is taken. */
+		if ((*line & 0xc0) != 0x80 && ++width >= window.ws_col) {
+			*line = '\0';
+			return;
+		}
+	}
+}
+
 void progress(const char *format, ...)
 {
+	char line[512], *next;
 	va_list args;
 
 	if (!isatty(STDERR_FILENO))
 		return;
-	fputs("\r\033[K", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
+	/* A file's name may move the cursor. */
+	for (next = line; *next; next++) {
+		if ((unsigned char)*next < ' ' || *next == '\177')
+			*next = '?';
+	}
+	cut(line);
+	fprintf(stderr, "\r\033[K%s", line);
 	fflush(stderr);
 	shown = true;
 }

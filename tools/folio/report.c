@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "report.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <folio/cache.h>
+
+/* Characters of a file's name in a headline, which is a line of the picture. */
+#define NAME_WIDTH 56
 
 /* A report is small and made at leisure: without memory for it there is nothing to tell. */
 static void *grow(void *array, unsigned count, size_t size)
@@ -345,6 +349,38 @@ void report_clean(char *clean, size_t size, const char *text)
 	clean[used] = '\0';
 }
 
+/* Where the character number begins; a character's first byte is none of the others. */
+static char *character(char *text, int number)
+{
+	for (; *text; text++) {
+		if ((*text & 0xc0) != 0x80 && number-- == 0)
+			break;
+	}
+	return text;
+}
+
+const char *report_name(const char *name)
+{
+	static const char gap[] = "\xe2\x80\xa6";
+	static char clean[3 * PATH_MAX];
+	char *bad, *begin, *end;
+	int width;
+
+	report_clean(clean, sizeof(clean), name);
+	while ((bad = strstr(clean, "\xef\xbf\xbd"))) {
+		*bad = '?';
+		memmove(bad + 1, bad + 3, strlen(bad + 3) + 1);
+	}
+	width = text_width(clean);
+	if (width > NAME_WIDTH) {
+		begin = character(clean, NAME_WIDTH / 2);
+		end = character(clean, width - (NAME_WIDTH - NAME_WIDTH / 2 - 1));
+		memmove(begin + strlen(gap), end, strlen(end) + 1);
+		memcpy(begin, gap, strlen(gap));
+	}
+	return clean;
+}
+
 static void json_string(FILE *out, const char *text)
 {
 	char clean[3 * REPORT_TEXT_MAX];
@@ -507,11 +543,15 @@ void report_json(const struct report *report, FILE *out)
 
 static void csv_string(FILE *out, const char *text)
 {
+	char clean[3 * REPORT_TEXT_MAX];
+	const char *next;
+
+	report_clean(clean, sizeof(clean), text);
 	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"')
+	for (next = clean; *next; next++) {
+		if (*next == '"')
 			fputc('"', out);
-		fputc(*text == '\n' || *text == '\r' ? ' ' : *text, out);
+		fputc(*next, out);
 	}
 	fputc('"', out);
 }

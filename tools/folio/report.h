@@ -113,6 +113,9 @@ void report_free(struct report *report);
 /* Copy of text that is valid UTF-8 without control characters, for JSON and XML; bad bytes become U+FFFD. */
 void report_clean(char *clean, size_t size, const char *text);
 
+/* A file's name for people: of bytes that cannot be shown '?', and of a long one its ends. In a static buffer. */
+const char *report_name(const char *name);
+
 /* A rate or a time with three digits: "0.82", "17.3", "291". */
 const char *report_three_digits(double value);
 

@@ -5,9 +5,9 @@
 #include <string.h>
 
 /* Places in pixels. */
-#define WIDTH       980
-#define BARS_LEFT   250
-#define BARS_RIGHT  720 /* the rest of the width is for the values */
+#define WIDTH       1040
+#define BARS_LEFT   170
+#define BARS_RIGHT  630 /* the rest of the width is for the values */
 #define MARGIN      24
 #define BAR_HEIGHT  13
 #define BAR_STEP    15
