@@ -88,6 +88,12 @@ check "no command" refuses 2 "no command"
 check "unknown command" refuses 2 "'nonsense'" nonsense
 check "unknown option before the command" refuses 2 "'--nonsense'" --nonsense
 check "help for nothing" refuses 2 "'nonsense'" help nonsense
+check "help for no benchmark" refuses 2 "'bench nonsense'" help bench nonsense
+check "help for more than one" refuses 2 "'cp'" help cat cp
+check "help for a benchmark and more" refuses 2 "'more'" help bench ref more
+for option in --version -V --help -h; do
+	check "$option with an argument" refuses 2 "no argument.*'more'" $option more
+done
 check "cat without a file" refuses 2 "name of a file" cat
 check "cat of two files" refuses 2 "'two'" cat one two
 check "cat with an unknown option" refuses 2 "'--nonsense'" cat one --nonsense
@@ -103,7 +109,7 @@ for threads in 0 -1 x 1K 4294967297; do
 	check "threads of bench ref '$threads'" refuses 2 "--threads.*'$threads'" bench ref \
 		--threads "$threads"
 done
-for seconds in 0 -1 x 1s nan inf 1e9; do
+for seconds in 0 -1 x 1s nan inf 1e9 0x10 1e1 . 1.2.3; do
 	check "seconds '$seconds'" refuses 2 "--seconds.*'$seconds'" bench one --seconds "$seconds"
 done
 check "JSON and CSV" refuses 2 "exclude" bench one --json --csv
@@ -116,6 +122,7 @@ check "cp without a second name" refuses 2 "names of a file" cp one
 check "cp with a third name" refuses 2 "'three'" cp one two three
 check "cp with an option of cat" refuses 2 "'--offset'" cp one two --offset 1
 check "cp with too small a cache" refuses 2 "least" cp one two --cache 4K
+check "bench write of no file that may be lost" refuses 2 "--overwrite wants" bench write --overwrite
 check "bench write of a file that may not be lost" refuses 2 "--overwrite" bench write one
 for sync in 0 -1 x 1000001; do
 	check "bench write with sync '$sync'" refuses 2 "--sync.*'$sync'" bench write --sync "$sync"
@@ -298,6 +305,11 @@ for part in "0 0" "0 1" "0 4096" "1 4096" "4095 1" "4095 2" "4096 4096" "5000 10
 		--cache 256K
 done
 check "cat from the middle of a hole" same_as_part sparse 20971000 1000
+
+repeated() {
+	"$folio" cat file-4097 --length 1 --threads 2 --length=4096 >out && head -c 4096 file-4097 | cmp - out
+}
+check "the last of a repeated option counts" repeated
 
 suffixes() {
 	"$folio" cat file-9441279 --offset 1M --length 3k >out && dd if=file-9441279 bs=1024 skip=1024 \
@@ -508,6 +520,17 @@ else
 	skip "cp as root leaves a file to its owner" "not root"
 	skip "cp that may not do so takes the set-user-ID bit away" "not root"
 fi
+
+dangling() {
+	ln -s nowhere copies/link
+	"$folio" cp file-4097 copies/link || return 1
+	ls -Al copies
+	[ ! -L copies/link ] && cmp file-4097 copies/link && [ "$(ls -A copies)" = link ]
+	got=$?
+	rm -f copies/*
+	return $got
+}
+check "cp takes the place of a link that leads nowhere" dangling
 
 # fails PATTERN ENVIRONMENT...: cp of 9 MiB to copies/it ends so, and copies/it is as it was, or not there.
 fails() {

@@ -438,6 +438,10 @@ int bench_write_command(int argc, char **argv)
 	int status;
 
 	status = options_parse("bench write", specs, help, argc, argv, &path, 1);
+	if (status < 0 && overwrite && !path) {
+		complain("--overwrite wants the name of the file that may be lost");
+		return STATUS_USAGE;
+	}
 	if (status < 0 && path && !overwrite) {
 		complain("bench write writes over what %s holds: say --overwrite if that may be "
 			 "lost",

@@ -50,7 +50,7 @@ static const char help[] =
 	"  --json, --csv  results for programs\n"
 	"  --svg FILE     results as a picture, too\n";
 
-static const struct command benchmarks[] = {
+const struct command bench_commands[] = {
 	{"ref", "reference counters on one line", bench_ref_command},
 	{"write", "writes through the cache", bench_write_command},
 	{NULL, NULL, NULL},
@@ -587,7 +587,7 @@ static int bench_file(int argc, char **argv)
 
 int bench_command(int argc, char **argv)
 {
-	const struct command *command = argc > 1 ? command_find(benchmarks, argv[1]) : NULL;
+	const struct command *command = argc > 1 ? command_find(bench_commands, argv[1]) : NULL;
 
 	/* A file of such a name is "./ref". */
 	if (command)

@@ -27,6 +27,9 @@ struct command {
 /* The entry of a table (which ends with a NULL name), or NULL. */
 const struct command *command_find(const struct command *table, const char *name);
 
+/* Of "folio bench": those that are called like a command. */
+extern const struct command bench_commands[];
+
 int bench_command(int argc, char **argv);
 int bench_ref_command(int argc, char **argv);
 int bench_write_command(int argc, char **argv);

@@ -150,8 +150,15 @@ static int help_command(int argc, char **argv)
 		complain("there is no command '%s' to explain; 'folio --help' lists them", argv[1]);
 		return STATUS_USAGE;
 	}
-	if (argc > 3) {
-		complain("help wants the name of one command");
+	if (argc > 3 || (argc == 3 && command->run != bench_command)) {
+		complain("help wants the name of one command, not '%s' after it",
+			argv[argc > 3 ? 3 : 2]);
+		return STATUS_USAGE;
+	}
+	if (argc == 3 && !command_find(bench_commands, argv[2])) {
+		complain("there is no command 'bench %s' to explain; 'folio bench --help' lists "
+			 "what there is",
+			argv[2]);
 		return STATUS_USAGE;
 	}
 	while (help_argc + 1 < argc) {
@@ -182,6 +189,7 @@ static bool open_standard_descriptors(void)
 int main(int argc, char **argv)
 {
 	const struct command *command;
+	bool help;
 
 	if (!open_standard_descriptors())
 		return STATUS_FAILED;
@@ -189,10 +197,14 @@ int main(int argc, char **argv)
 		complain("no command given; 'folio --help' lists them");
 		return STATUS_USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		return print_help();
-	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
-		return print_version();
+	help = !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h");
+	if (help || !strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		if (argc > 2) {
+			complain("%s takes no argument, such as '%s'", argv[1], argv[2]);
+			return STATUS_USAGE;
+		}
+		return help ? print_help() : print_version();
+	}
 	command = command_find(commands, argv[1]);
 	if (!command) {
 		complain("there is no %s '%s'; 'folio --help' lists them",

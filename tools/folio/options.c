@@ -88,11 +88,12 @@ static bool parse_count(const char *text, uint64_t *value)
 	return parse_digits(text, value, &end) && !*end;
 }
 
+/* Digits and a point: strtod alone would take more, as strtoull does. */
 static bool parse_seconds(const char *text, double *value)
 {
 	char *end;
 
-	if ((*text < '0' || *text > '9') && *text != '.')
+	if (text[strspn(text, "0123456789.")])
 		return false;
 	*value = strtod(text, &end);
 	return !*end && end != text && isfinite(*value);
