@@ -6,14 +6,15 @@
 #   make linux-check                            the counter in Linux: linux/README.md; half an hour
 
 BUILD    ?= build
-FILE     ?= $(BUILD)/bench.data
+FILE     ?=
 ARGS     ?=
 PACKAGES := gcc g++ meson ninja-build pkg-config python3 liburcu-dev liburing-dev
 TESTING  := libcmocka-dev
 
-run: $(BUILD)/build.ninja $(FILE)
+# A name of the caller's is none of make's, which would take it apart at its blanks.
+run: $(BUILD)/build.ninja $(if $(FILE),,$(BUILD)/bench.data)
 	ninja -C $(BUILD) tools/folio
-	$(BUILD)/tools/folio bench $(ARGS) $(FILE)
+	$(BUILD)/tools/folio bench $(ARGS) -- '$(subst ','\'',$(or $(FILE),$(BUILD)/bench.data))'
 
 check: $(BUILD)/build.ninja
 	ninja -C $(BUILD)

@@ -51,9 +51,15 @@ def escape(text):
 def marked(text):
     """@name becomes italic; name(2) and constants bold."""
     text = escape(text)
-    text = re.sub(r"\*?@(\w+)", r"\\fI\1\\fR", text)
+    text = re.sub(r"@(\w+)", r"\\fI\1\\fR", text)
     text = re.sub(r"\b(FOLIO_[A-Z_]+|folio_\w+|E[A-Z]{3,})\b", r"\\fB\1\\fR", text)
     return text
+
+
+def date():
+    """That of the page of the command, so that the same sources make the same pages."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "man", "folio.1"), encoding="utf-8") as file:
+        return re.search(r"^\.Dd (.*)$", file.read(), re.M).group(1)
 
 
 def page(header, name, body, code, version):
@@ -77,13 +83,14 @@ def page(header, name, body, code, version):
         where = "RETURN VALUE" if more.startswith("Returns") else "DESCRIPTION"
         sections[where].insert(0, ".PP\n" + marked(more))
     out = [
-        f'.TH {name.upper()} 3 "" "folio {version}" "folio"',
+        f'.TH {name.upper()} 3 "{date()}" "folio {version}" "folio"',
         ".SH NAME", f"{name} \\- {escape(summary.rstrip('.'))}",
         ".SH SYNOPSIS", ".nf", f"\\fB#include <{header}>\\fR", "", escape(code) + ";", ".fi",
     ]
     for title, parts in sections.items():
         if parts:
-            out += [f'.SH "{title}"'] + parts
+            # The heading begins a paragraph.
+            out += [f'.SH "{title}"', parts[0].removeprefix(".PP\n")] + parts[1:]
     out += [".SH SEE ALSO", f"\\fBfolio\\fR(1), \\fI{header}\\fR"]
     return "\n".join(out) + "\n"
 
