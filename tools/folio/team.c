@@ -211,7 +211,7 @@ static bool gather(const struct team *team, uint32_t *there)
 }
 
 /*
- * All have done a batch: from then on each moment of a thread lies in one of its batches, and so does the one in which the
+ * All have done batches: from then on each moment of a thread lies in one of its batches, and so does the one in which the
  * measuring begins.
  */
 static void be_ready(struct team *team)
@@ -240,9 +240,11 @@ static void measure(struct slot *slot)
 		if (!done)
 			goto failed;
 		end = seconds_now();
-		if (!ready)
+		/* With a batch of the right size: later there may be no turn in which to find it. */
+		if (!ready && (end - start >= BATCH_SECONDS || n == BATCH_MAX)) {
 			be_ready(team);
-		ready = true;
+			ready = true;
+		}
 		if (__atomic_load_n(&team->phase, __ATOMIC_RELAXED) != PHASE_WARM)
 			break;
 		if (end - start < BATCH_SECONDS && n < BATCH_MAX)
@@ -250,6 +252,9 @@ static void measure(struct slot *slot)
 		else if (end - start > 4 * BATCH_SECONDS && n > 1)
 			n /= 2;
 	}
+	/* Another one has failed. */
+	if (!ready)
+		be_ready(team);
 	/* Again: between the look at the clock and the one at the phase others may have had the processor. */
 	end = seconds_now();
 	slot->first = done;
