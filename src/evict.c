@@ -448,10 +448,18 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 	}
 }
 
+/*
+ * Passes of one caller while holds end but no page is evicted, by him or by anybody: then those are not what he waits for, however
+ * many come and go.
+ */
+#define PASSES_FUTILE 16
+
 int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
 	const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct evict *evict = &cache->evict;
+	uint64_t clock = folio_u64_load_relaxed(&evict->clock), now;
+	unsigned futile = 0;
 	struct folio *folio;
 	int r;
 
@@ -473,6 +481,11 @@ int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum e
 		/* What is dirty has a reference, too; when it is written, it can go. */
 		writeback_kick(cache);
 		r = effort == EVICT_WAIT ? evict_wait(evict, seen, until) : -ENOMEM;
+		now = folio_u64_load_relaxed(&evict->clock);
+		futile = now == clock ? futile + 1 : 0;
+		clock = now;
+		if (!r && futile == PASSES_FUTILE)
+			r = -ENOMEM;
 	} while (!r);
 	if (r == -ENOMEM)
 		stats_add(shard, STAT_OUT_OF_MEMORY, 1);

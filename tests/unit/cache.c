@@ -827,7 +827,9 @@ static void test_far_apart(void **state)
 			sched_yield();
 		assert_int_equal(n, 64);
 	}
-	assert_true(nodes_are_short(world.cache));
+	/* For want of nodes: there are pages. */
+	assert_true(cache_stats(world.cache).evictions > 0);
+	assert_true(cache_stats(world.cache).pages_free > 0);
 	assert_int_equal(folio_file_open(world.cache, "near", O_RDONLY, 0, &near), 0);
 	for (i = 0; i < 100; i++)
 		assert_int_equal(folio_file_read(near, buf, sizeof(buf), i * PAGE), 64);
