@@ -1138,10 +1138,12 @@ int folio_file_get_page(
 
 /*
  * Start to read those of the pages that @range touches that are not there. Returns how many. *all: those were all; else there would
- * be too many, beside the @before that the call has started, memory was short, or room among the requests, or somebody else was quicker.
+ * be too many, beside the @before that the call has started, or more than the @most that it had room for when it began, memory was
+ * short, or room among the requests, or somebody else was quicker.
  */
 static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
-	const struct folio_range *range, uint64_t before, struct stats_shard *shard, bool *all)
+	const struct folio_range *range, uint64_t before, uint64_t most, struct stats_shard *shard,
+	bool *all)
 {
 	uint64_t first = range->offset >> FOLIO_PAGE_SHIFT, started = 0;
 	uint64_t end = size_pages(folio_u64_load_acquire(&file->inode->size));
@@ -1157,9 +1159,11 @@ static uint64_t start_range(struct fill_batch *batch, struct folio_file *file,
 	}
 	while (first < end) {
 		uint64_t part = end - first < START_PART ? end - first : START_PART, missing;
-		/* Asked each time: others take memory as well. */
+		/* Asked each time: others take memory as well. But what is evicted meanwhile is no more room: it may be ours. */
 		uint64_t room = evict_room(file->cache, before + started);
 
+		if (room > most - before - started)
+			room = most - before - started;
 		if (!room) {
 			*all = false;
 			break;
@@ -1186,7 +1190,7 @@ ssize_t folio_file_prefetch(
 {
 	struct fill_batch batch;
 	struct stats_shard *shard;
-	uint64_t started = 0;
+	uint64_t started = 0, most;
 	unsigned i;
 	bool all;
 
@@ -1197,8 +1201,9 @@ ssize_t folio_file_prefetch(
 		return thread_error(file->cache);
 	batch = (struct fill_batch){.cache = file->cache};
 	/* The end of what is wanted must not push its beginning out before anybody has read it. */
-	for (i = 0; i < count && evict_room(file->cache, started); i++)
-		started += start_range(&batch, file, &range[i], started, shard, &all);
+	most = evict_room(file->cache, 0);
+	for (i = 0; i < count && started < most && evict_room(file->cache, started); i++)
+		started += start_range(&batch, file, &range[i], started, most, shard, &all);
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return (ssize_t)started;
@@ -1274,7 +1279,7 @@ static unsigned batch_start(struct folio_file *file, const struct folio_read *re
 	struct stats_shard *shard)
 {
 	struct fill_batch batch = {.cache = file->cache};
-	uint64_t started = 0;
+	uint64_t started = 0, most = evict_room(file->cache, 0);
 	unsigned n = 0;
 	bool all = true;
 
@@ -1284,8 +1289,8 @@ static unsigned batch_start(struct folio_file *file, const struct folio_read *re
 
 		if (read->result == READ_PENDING &&
 			read_is_valid(read->buf, read->len, read->offset))
-			started += start_range(&batch, file, &range, started, shard, &all);
-	} while (n < count && all && evict_room(file->cache, started));
+			started += start_range(&batch, file, &range, started, most, shard, &all);
+	} while (n < count && all && started < most && evict_room(file->cache, started));
 	fill_submit(&batch);
 	stats_add(shard, STAT_PREFETCH_PAGES, started);
 	return n;
