@@ -21,15 +21,15 @@ const char *folio_version(void)
 	return FOLIO_VERSION;
 }
 
-/* Also fills in what follows from the rest. */
 /* What a cache cannot do without, and of the rest all or none. */
 static bool ops_are_whole(const struct folio_io_ops *io)
 {
-	return io->size >= sizeof(*io) && io->create && io->destroy && io->open && io->close &&
-	       io->getattr && io->read && io->submit && !io->sync == !io->truncate &&
+	return io->size >= sizeof(*io) && io->name && io->create && io->destroy && io->open &&
+	       io->close && io->getattr && io->read && io->submit && !io->sync == !io->truncate &&
 	       !io->sync == !io->punch;
 }
 
+/* Also fills in what follows from the rest. */
 static int check(struct folio_cache_params *params)
 {
 	const uint32_t flags =

@@ -341,13 +341,11 @@ static bool evict_until(
 	return pool_free_pages(&cache->pool) >= pages;
 }
 
-/* Wake the background thread, unless it runs or would find everything pinned. */
+/* Wake the background thread, unless it runs. */
 static void wake(struct evict *evict)
 {
 	uint32_t asleep = 0;
 
-	if (folio_u32_load_relaxed(&evict->stuck))
-		return;
 	if (folio_u32_load_relaxed(&evict->wakeup) == 0 &&
 		folio_u32_cas_relaxed(&evict->wakeup, &asleep, 1))
 		futex_wake(&evict->wakeup, 1);
@@ -448,25 +446,19 @@ static struct folio *alloc_evicting(struct folio_cache *cache, unsigned *order, 
 	}
 }
 
-/*
- * Passes of one caller while holds end but no page is evicted, by him or by anybody: then those are not what he waits for, however
- * many come and go.
- */
-#define PASSES_FUTILE 16
-
 int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum evict_effort effort,
 	const struct timespec *until, struct stats_shard *shard, struct folio **result)
 {
 	struct evict *evict = &cache->evict;
-	uint64_t clock = folio_u64_load_relaxed(&evict->clock), now;
-	unsigned futile = 0;
 	struct folio *folio;
 	int r;
 
 	if (smaller && *order > folio_u32_load_relaxed(&evict->order_max))
 		*order = folio_u32_load_relaxed(&evict->order_max);
 	folio = alloc_order(cache, order, smaller);
-	if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low))
+	/* Unless it would find everything pinned. */
+	if (pool_free_pages(&cache->pool) < folio_u64_load_relaxed(&evict->low) &&
+		!folio_u32_load_relaxed(&evict->stuck))
 		wake(evict);
 	if (folio || effort == EVICT_NOTHING) {
 		*result = folio;
@@ -481,11 +473,6 @@ int evict_alloc(struct folio_cache *cache, unsigned *order, bool smaller, enum e
 		/* What is dirty has a reference, too; when it is written, it can go. */
 		writeback_kick(cache);
 		r = effort == EVICT_WAIT ? evict_wait(evict, seen, until) : -ENOMEM;
-		now = folio_u64_load_relaxed(&evict->clock);
-		futile = now == clock ? futile + 1 : 0;
-		clock = now;
-		if (!r && futile == PASSES_FUTILE)
-			r = -ENOMEM;
 	} while (!r);
 	if (r == -ENOMEM)
 		stats_add(shard, STAT_OUT_OF_MEMORY, 1);
@@ -512,19 +499,33 @@ static bool evict_part(
 	return freed > 0;
 }
 
+/*
+ * Are there nodes again, perhaps? Waits for a grace period first: they may have left their trees already. And one thread at a time
+ * evicts: what it has evicted counts as nodes until the next grace period has ended, and others would go on. *ends as evict_batch's.
+ */
+static bool make_nodes(
+	struct folio_cache *cache, bool direct, uint32_t *ends, struct stats_shard *shard)
+{
+	struct evict *evict = &cache->evict;
+	bool freed;
+
+	grace_barrier();
+	if (!nodes_are_short(cache) || folio_u32_exchange_acquire(&evict->making_nodes, 1))
+		return true;
+	freed = evict_part(cache, direct, ends, shard);
+	grace_barrier();
+	folio_u32_store_release(&evict->making_nodes, 0);
+	return freed;
+}
+
 int evict_nodes(struct folio_cache *cache, const struct timespec *until, struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
 	uint32_t seen = folio_u32_load_acquire(&evict->progress);
 	int r;
 
-	grace_barrier();
-	if (!nodes_are_short(cache))
-		return 0;
-	if (evict_part(cache, true, &seen, shard)) {
-		grace_barrier();
-		return 0;
-	}
+	if (make_nodes(cache, true, &seen, shard))
+		return time_is_up(until) ? -ETIMEDOUT : 0;
 	writeback_kick(cache);
 	r = evict_wait(evict, seen, until);
 	if (r == -ENOMEM)
@@ -590,9 +591,7 @@ static void *background(void *arg)
 		if (nodes_are_short(cache)) {
 			uint32_t ends = 0;
 
-			grace_barrier();
-			if (nodes_are_short(cache))
-				evict_part(cache, false, &ends, shard);
+			make_nodes(cache, false, &ends, shard);
 		}
 		if (!folio_u32_load_acquire(&evict->stop))
 			futex_wait(&evict->wakeup, 0);
@@ -637,6 +636,7 @@ int evict_create(struct folio_cache *cache)
 	folio_u32_store_relaxed(&evict->stop, 0);
 	folio_u32_store_relaxed(&evict->started, 0);
 	folio_u32_store_relaxed(&evict->stuck, 0);
+	folio_u32_store_relaxed(&evict->making_nodes, 0);
 	folio_u32_store_relaxed(&evict->busy, 0);
 	folio_u32_store_relaxed(&evict->progress, 0);
 	folio_u32_store_relaxed(&evict->ended, 0);

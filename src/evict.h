@@ -49,6 +49,7 @@ struct evict {
 	folio_u32
 		started; /* futex word of who creates it: 1 the thread is known and runs, 2 it has ended again */
 	folio_u32 stuck; /* the last pass found everything pinned: no use in waking the thread */
+	folio_u32 making_nodes; /* 1: somebody evicts for nodes (evict_nodes) */
 
 	/*
 	 * Folios that are held for a moment, by fills in flight, by copying readers, by evictors with a

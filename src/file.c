@@ -328,7 +328,8 @@ static int no_memory(struct folio_cache *cache, uint32_t seen, struct stats_shar
  * What one call has found out on its way.
  */
 struct demand {
-	bool alone; /* a read of several pages failed: what is missing is read page by page, so that the bad one alone fails */
+	/* A read of several pages failed: those before this one are read page by page, so that the bad one alone fails. */
+	uint64_t alone;
 	uint64_t
 		brought; /* pages before this one that are found were brought by this call: no hits */
 };
@@ -347,10 +348,10 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, struct 
 	struct fill_batch batch = {.cache = cache};
 	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
 	struct window window;
-	uint64_t sync_end, filled;
+	uint64_t sync_end, filled, later = 0;
 	int r = -EAGAIN;
 
-	if (demand->alone)
+	if (index < demand->alone)
 		window = (struct window){.demand_end = index + 1, .end = index + 1};
 	else
 		window = streams_miss(&file->streams, index, pages,
@@ -372,7 +373,7 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, struct 
 	if (window.end > sync_end) {
 		evict_reserve(cache, window.end - index, shard);
 		if (window.demand_end > sync_end)
-			fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK,
+			later = fill_add(&batch, inode, sync_end, window.demand_end, FILL_NO_MARK,
 				HEAT_COLD);
 		if (window.end > window.demand_end)
 			stats_add(shard, STAT_READAHEAD_PAGES,
@@ -384,7 +385,7 @@ static int miss(struct folio_file *file, uint64_t index, uint64_t pages, struct 
 		return r;
 	r = fill_sync(inode, index, sync_end, until, shard, folio, &filled);
 	if (!r)
-		demand->brought = index + filled;
+		demand->brought = index + filled + (index + filled == sync_end ? later : 0);
 	return r;
 }
 
@@ -446,7 +447,7 @@ again:
 		if (r == 0)
 			break;
 		if (r == -FILL_ALONE) {
-			demand->alone = true;
+			demand->alone = index + FILL_PAGES_MAX;
 			r = -EEXIST;
 		}
 		if (!nowait && (r != -EEXIST || time_is_up(until)))
@@ -478,7 +479,8 @@ again:
 	anew = false;
 	if (flags & FOLIO_ERROR) {
 		anew = folio->error == FILL_LATE || folio->error == FILL_ALONE;
-		demand->alone = demand->alone || folio->error == FILL_ALONE;
+		if (folio->error == FILL_ALONE)
+			demand->alone = index + FILL_PAGES_MAX;
 		if (!anew)
 			r = -(int)folio->error;
 	}

@@ -278,7 +278,7 @@ static int fill_error(const struct fill *fill, int error)
 }
 
 /*
- * Step 5 for one folio, whose first @done bytes the read brought and which ends at @end at the latest, by the size
+ * Step 5 for one folio, whose first @done bytes the read brought and which ends at @size at the latest, by the size
  * of the file. Returns 0 or the error that it got.
  *
  * A folio that somebody dropped meanwhile goes to those who wait for it and to nobody else: they take what the file
@@ -453,7 +453,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, uint64_t index,
 static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, uint64_t end,
 	const struct timespec *until, struct stats_shard *shard)
 {
-	int r, tries = 3, evicts = 16;
+	int r, tries = 3;
 
 	fill_init(fill, inode, index);
 	while ((r = fill_extend(fill, end, HEAT_COLD, EVICT_WAIT, until, shard)) == -ENOBUFS) {
@@ -461,7 +461,7 @@ static int fill_begin(struct fill *fill, struct inode *inode, uint64_t index, ui
 		if (!nodes_are_short(inode->cache))
 			r = tries-- > 0 ? 0 : -ENOMEM;
 		else
-			r = evicts-- > 0 ? evict_nodes(inode->cache, until, shard) : -ENOMEM;
+			r = evict_nodes(inode->cache, until, shard);
 		if (r)
 			break;
 	}

@@ -83,14 +83,19 @@ char grace_tsan_tag;
 /*
  * The thread ends. Another key's destructor may still call the library after this one: the thread
  * then attaches again, which sets the key again, and so this runs once more, as often as the system
- * goes round its keys. After that nothing would take the thread out of the list that is in its own memory.
+ * goes round its keys. After that nothing would take the thread out of the list that is in its own memory:
+ * the key is set again in any case, so that the rounds are counted.
  */
-static __thread unsigned detached;
+static __thread unsigned rounds;
+static __thread bool attached;
 
 static void detach(void *value)
 {
-	(void)value;
-	detached++;
+	if (++rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+		pthread_setspecific(detach_key, value);
+	if (!attached)
+		return;
+	attached = false;
 	pthread_mutex_lock(&attach_lock);
 	urcu_memb_unregister_thread();
 	cds_list_del(&self.link);
@@ -164,13 +169,14 @@ int grace_thread_attach(void)
 	 */
 	pthread_once(&set_up_once, set_up);
 	/* With a value, or the destructor would not be called. */
-	if (set_up_error || detached >= PTHREAD_DESTRUCTOR_ITERATIONS ||
+	if (set_up_error || rounds >= PTHREAD_DESTRUCTOR_ITERATIONS ||
 		pthread_setspecific(detach_key, &self))
 		return -ENOMEM;
 	pthread_mutex_lock(&attach_lock);
 	urcu_memb_register_thread();
 	self.reader = &URCU_TLS(urcu_memb_reader);
 	cds_list_add(&self.link, &attachments);
+	attached = true;
 	pthread_mutex_unlock(&attach_lock);
 	return 0;
 }

@@ -421,7 +421,10 @@ int file_truncate(struct folio_file *file, uint64_t size, struct stats_shard *sh
 		folio_u64_store_release(&inode->size, had);
 		goto out;
 	}
+	/* Under the lock: who fills the page with the new end stores it there before he asks (fill.c), or is found by cut. */
+	tree_lock(&inode->tree);
 	folio_u64_store_release(&inode->disk_size, size);
+	tree_unlock(&inode->tree);
 	if (size < had) {
 		cut(file, size, shard);
 		inode_discard(inode, first, UINT64_MAX, shard);

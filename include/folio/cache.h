@@ -36,8 +36,10 @@
  * taken with folio_alloc, gets SIGSEGV. It may put such a folio (and get it again, and ask for its order and index), which
  * gives nothing back. A child may open caches of its own, as many as any process. One that was forked inside a
  * call (in a backend's function, in a type's release) must not return from there. One that was forked by the handler of a
- * signal which came inside of a call may do what a handler may (execve, _exit), and gets -ESTALE for caches of its own. All
- * of this goes by pthread_atfork(3), so not for _Fork(3) and the bare system call.
+ * signal which came inside of a read, a get or a write may do what a handler may (execve, _exit), and gets -ESTALE for caches of its
+ * own. (Inside of a thread's first call on a cache, of folio_cache_open, folio_cache_close and folio_cache_stats, fork itself
+ * may wait for the thread that it interrupts.) All of this goes by pthread_atfork(3), so not for _Fork(3) and the bare system
+ * call.
  *
  * A thread must not be cancelled inside a call (pthread_cancel), nor leave it in another way (longjmp,
  * pthread_exit in a backend's function). There are cancellation points inside: whatever the backend
@@ -283,7 +285,7 @@ ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t
  *
  * Stops before the first page that is not there, having started to read it. That waits for room when more than io_depth requests are in
  * flight, unless folio_cache_params.timeout_ms is set: then it is started only if there is room. Returns -EAGAIN when
- * nothing could be copied.
+ * nothing could be copied; also where the device cannot read the page: that is told to who waits for it (folio_file_read).
  */
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 

@@ -781,6 +781,12 @@ static void test_misses_counted(void **state)
 	stats = cache_stats(world.cache);
 	assert_int_equal(stats.misses, 1 + 200);
 	assert_int_equal(stats.hits, 1 + 201);
+	/* More than one request. */
+	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	expect_read(&world, 0, 500 * PAGE, 1);
+	stats = cache_stats(world.cache);
+	assert_int_equal(stats.misses, 1 + 200 + 500);
+	assert_int_equal(stats.hits, 1 + 201);
 	world_end(&world);
 }
 

@@ -398,48 +398,6 @@ static void test_pinned(void **state)
 	}
 }
 
-static folio_u32 stop_holding;
-
-static void *hold_and_let_go(void *arg)
-{
-	struct evict *evict = arg;
-
-	/* Told as by evict_busy_end, but so often that there is always one since a pass began. */
-	while (!folio_u32_load_acquire(&stop_holding))
-		folio_u32_fetch_add_release(&evict->progress, 1);
-	return NULL;
-}
-
-/* Everything pinned, and others hold pages for a moment all the time, as hits by the tree do: the error comes all the same. */
-static void test_all_pinned_beside_hits(void **state)
-{
-	struct folio_cache_stats before, after;
-	struct folio *folio[64];
-	struct world world;
-	pthread_t thread;
-	char buf[64];
-	unsigned i;
-
-	(void)state;
-	world_begin(&world, 64);
-	for (i = 0; i < 64; i++)
-		pin(&world, 3 * i, &folio[i]);
-	folio_u32_store_relaxed(&stop_holding, 0);
-	assert_int_equal(pthread_create(&thread, NULL, hold_and_let_go, &world.cache->evict), 0);
-	for (i = 0; i < 2000; i++) {
-		before = cache_stats(world.cache);
-		assert_int_equal(folio_file_read(world.file, buf, 64, (1000 + i) * PAGE), -ENOMEM);
-		after = cache_stats(world.cache);
-		/* Each folio is looked at four times at most in a pass; the background thread may have one of its own. */
-		assert_true(after.evict_busy - before.evict_busy <= (16 + 2) * (4 * 64 + 64));
-	}
-	folio_u32_store_release(&stop_holding, 1);
-	pthread_join(thread, NULL);
-	for (i = 0; i < 64; i++)
-		folio_put(folio[i]);
-	world_end(&world);
-}
-
 /* Everything pinned: every way to ask for a page says so, soon; hits go on; any one page let go of is enough. */
 static void test_all_pinned(void **state)
 {
@@ -845,7 +803,6 @@ int main(void)
 		cmocka_unit_test(test_background),
 		cmocka_unit_test(test_pinned),
 		cmocka_unit_test(test_all_pinned),
-		cmocka_unit_test(test_all_pinned_beside_hits),
 		cmocka_unit_test(test_one_page_for_all),
 		cmocka_unit_test(test_all_refused),
 		cmocka_unit_test(test_waits_for_fills),
