@@ -1282,6 +1282,8 @@ static void test_prefetch_when_warm(void **state)
 
 static struct folio_file *nested_file; /* prefetched in the course of a submit, once */
 static ssize_t nested_started;
+static struct folio_file
+	*nested_drop; /* all its pages are dropped in the course of a submit, once */
 
 static void nested_submit(void *context, struct folio_io_request **requests, unsigned count)
 {
@@ -1291,37 +1293,73 @@ static void nested_submit(void *context, struct folio_io_request **requests, uns
 	nested_file = NULL;
 	if (file)
 		nested_started = folio_file_prefetch(file, &all, 1);
+	file = nested_drop;
+	nested_drop = NULL;
+	if (file)
+		assert_int_equal(folio_file_invalidate(file, 0, UINT64_MAX), 0);
 	io_fault_ops.submit(context, requests, count);
+}
+
+static struct world nested_world_begin(
+	struct folio_io_ops *ops, struct folio_range *range, unsigned count)
+{
+	struct world world = {.io = io_fault_new(test_seed, 0)};
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = 256 * PAGE,
+		.flags = FOLIO_CACHE_NO_READAHEAD,
+		.io = ops,
+		.io_context = world.io,
+	};
+	unsigned i;
+
+	*ops = io_fault_ops;
+	ops->submit = nested_submit;
+	world.contents = io_fault_add(world.io, "a", 2000 * PAGE);
+	assert_int_equal(folio_cache_open(&params, &world.cache), 0);
+	world.file = file_open(world.cache, "a");
+	for (i = 0; i < count; i++)
+		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
+	return world;
+}
+
+/* What is given back in the course of a prefetch is no room for more of it: as little as what is evicted, perhaps its own first pages. */
+static void test_prefetch_beside_drop(void **state)
+{
+	struct folio_io_ops ops;
+	struct folio_range range[200];
+	struct world world = nested_world_begin(&ops, range, 200);
+	struct folio_file *other;
+	char buf[64];
+	uint64_t i;
+
+	(void)state;
+	io_fault_add(world.io, "b", 200 * PAGE);
+	other = file_open(world.cache, "b");
+	for (i = 0; i < 120; i++)
+		assert_int_equal(folio_file_read(other, buf, sizeof(buf), i * PAGE), sizeof(buf));
+	nested_drop = other;
+	/* An eighth stays free. */
+	assert_int_equal(folio_file_prefetch(world.file, range, 200), 256 - 120 - 256 / 8);
+	assert_null(nested_drop);
+	assert_int_equal(cache_stats(world.cache).pages_free, 120 + 256 / 8);
+	assert_int_equal(folio_file_close(other), 0);
+	world_end(&world);
 }
 
 /* What was free when a prefetch began is taken by another in the course of it: it goes on no further than beside that. */
 static void test_prefetch_beside_prefetch(void **state)
 {
-	struct io_fault *io = io_fault_new(test_seed, 0);
-	struct folio_io_ops ops = io_fault_ops;
-	struct folio_cache_params params = {
-		.size = sizeof(params),
-		.bytes = 256 * PAGE,
-		.flags = FOLIO_CACHE_NO_READAHEAD,
-		.io = &ops,
-		.io_context = io,
-	};
-	struct world world = {.io = io};
+	struct folio_io_ops ops;
 	struct folio_range range[200];
-	unsigned i;
+	struct world world = nested_world_begin(&ops, range, 200);
 
 	(void)state;
-	ops.submit = nested_submit;
-	world.contents = io_fault_add(io, "a", 2000 * PAGE);
-	assert_int_equal(folio_cache_open(&params, &world.cache), 0);
-	world.file = file_open(world.cache, "a");
 	nested_file = world.file;
-	for (i = 0; i < 200; i++)
-		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
 	/* The first request goes out with others; an eighth stays free. */
 	assert_int_equal(folio_file_prefetch(world.file, range, 200), FILL_BATCH);
 	assert_int_equal(nested_started, 256 - 256 / 8 - FILL_BATCH);
-	io_fault_wait_idle(io);
+	io_fault_wait_idle(world.io);
 	assert_int_equal(cache_stats(world.cache).evictions, 0);
 	world_end(&world);
 }
@@ -2900,6 +2938,7 @@ int main(void)
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_prefetch_when_warm),
 		cmocka_unit_test(test_prefetch_beside_prefetch),
+		cmocka_unit_test(test_prefetch_beside_drop),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_together),
 		cmocka_unit_test(test_batch_nowait),
