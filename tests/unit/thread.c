@@ -139,6 +139,10 @@ static void test_destructor_that_reads(void **state)
 	void *good;
 
 	(void)state;
+#ifdef GRACE_TSAN
+	print_message("# left out: TSan takes its leave of a thread before the last round\n");
+	return;
+#endif
 	world_begin(&world);
 	/* Younger than the library's. */
 	assert_int_equal(pthread_key_create(&program_key, read_at_the_end), 0);
