@@ -387,8 +387,8 @@ uint64_t fill_missing(struct inode *inode, uint64_t index, uint64_t end);
  * Read page @index, for which the caller found nothing, and pages after it up to @end as far as one request
  * goes, on the calling thread, which is not counted as busy (evict.h).
  *
- * Returns 0 with a reference to the folio that has the page, *filled pages being read, and the caller counted as busy; -EEXIST when somebody else
- * stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; the error of the read, if it was of this page alone,
+ * Returns 0 with a reference to the folio that has the page, *filled pages being read, and the caller counted as busy; -EEXIST when
+ * somebody else stored it first; -ENOMEM when nothing can be evicted; -FILL_ENDED; the error of the read, if it was of this page alone,
  * or else -FILL_ALONE. With @until the read may be still to come when it returns 0: the folio is locked then; or -ETIMEDOUT.
  */
 #define FILL_ENDED 4096 /* no errno: the file ends before the page, by now */

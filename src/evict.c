@@ -507,14 +507,16 @@ static bool make_nodes(
 	struct folio_cache *cache, bool direct, uint32_t *ends, struct stats_shard *shard)
 {
 	struct evict *evict = &cache->evict;
+	uint32_t nobody = 0;
 	bool freed;
 
 	grace_barrier();
-	if (!nodes_are_short(cache) || folio_u32_exchange_acquire(&evict->making_nodes, 1))
+	/* relaxed: it guards nothing, it only keeps others from evicting as well. */
+	if (!nodes_are_short(cache) || !folio_u32_cas_relaxed(&evict->making_nodes, &nobody, 1))
 		return true;
 	freed = evict_part(cache, direct, ends, shard);
 	grace_barrier();
-	folio_u32_store_release(&evict->making_nodes, 0);
+	folio_u32_store_relaxed(&evict->making_nodes, 0);
 	return freed;
 }
 

@@ -25,8 +25,9 @@
  * The file belongs to the cache while it is open in it. When somebody else writes to it, cached pages
  * keep the old contents until folio_file_invalidate, or until folio_file_open or
  * folio_file_revalidate finds that size, time of change (mtime) or inode differ, which drops the file's
- * pages; contents that were changed in place and given their old time again are not noticed. A file that shrank is noticed when a read of the device comes back short: the size is taken
- * over then. A read at the end of the file asks for the size again, so that growth is seen.
+ * pages; contents that were changed in place and given their old time again are not noticed. A file that shrank is noticed when a
+ * read of the device comes back short: the size is taken over then. A read at the end of the file asks for the size again, so
+ * that growth is seen.
  *
  * For regular files and block devices. What the system makes up when it is read (files of /proc and /sys) has no size that could
  * be believed, and reads as empty or fails.

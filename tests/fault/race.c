@@ -784,6 +784,18 @@ static void test_refused_truncation_beside_the_thread(void **state)
 	world_end(&w);
 }
 
+/* What the pinned first page has been given is on the device, and the pin has gone. */
+static void write_in_place(struct world *w)
+{
+	assert_int_equal(folio_lock(pinned), 0);
+	memset(pinned_page, 'p', 10);
+	assert_int_equal(folio_mark_dirty(pinned, 0), 0);
+	folio_unlock(pinned);
+	folio_put(pinned);
+	assert_int_equal(folio_file_sync(w->file, NULL, 0), 0);
+	assert_true(all_are(disk(w, 0, 10), 'p', 10));
+}
+
 /*
  *	other                                           reader
  *	truncates: is at the device; the size is the
@@ -808,13 +820,7 @@ static void test_pinned_beside_refused_truncation(void **state)
 	pin_it(&w);
 	open_gate(&device);
 	assert_int_equal(task_end(&other), -EPERM);
-	assert_int_equal(folio_lock(pinned), 0);
-	memset(pinned_page, 'p', 10);
-	assert_int_equal(folio_mark_dirty(pinned, 0), 0);
-	folio_unlock(pinned);
-	folio_put(pinned);
-	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
-	assert_true(all_are(disk(&w, 0, 10), 'p', 10));
+	write_in_place(&w);
 	assert_true(all_are(disk(&w, 10, 2 * PAGE - 10), 'o', 2 * PAGE - 10));
 	world_end(&w);
 }
@@ -886,7 +892,7 @@ static void test_filled_while_growth_is_found(void **state)
 	struct folio_io_request *requests = &request;
 
 	(void)state;
-	/* Opened for writing by nobody, for now. */
+	/* Opened for writing by nobody, until the opener comes. */
 	assert_int_equal(folio_file_close(w.file), 0);
 	assert_int_equal(folio_file_open(w.cache, "a", O_RDONLY, 0, &reader), 0);
 	assert_int_equal(folio_file_read(reader, page, 100, 0), 100);
@@ -899,13 +905,7 @@ static void test_filled_while_growth_is_found(void **state)
 	assert_int_equal(task_end(&opener), 0);
 	w.file = opener.file;
 	pin_it(&w);
-	assert_int_equal(folio_lock(pinned), 0);
-	memset(pinned_page, 'p', 10);
-	assert_int_equal(folio_mark_dirty(pinned, 0), 0);
-	folio_unlock(pinned);
-	folio_put(pinned);
-	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
-	assert_true(all_are(disk(&w, 0, 10), 'p', 10));
+	write_in_place(&w);
 	assert_true(all_are(disk(&w, 10, PAGE - 10), 'e', PAGE - 10));
 	assert_int_equal(folio_file_close(reader), 0);
 	world_end(&w);

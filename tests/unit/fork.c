@@ -164,10 +164,20 @@ static void child(struct world *world)
 	_exit(0);
 }
 
+/* The child found nothing wrong. */
+static void expect_good(pid_t pid)
+{
+	int status = 0;
+
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_put_in_child(void **state)
 {
 	struct world world;
-	int status = 0;
 	pid_t pid;
 
 	(void)state;
@@ -182,10 +192,7 @@ static void test_put_in_child(void **state)
 	if (pid == 0)
 		child(&world);
 	pool_unlock(&world.cache->pool);
-	assert_true(pid > 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	expect_good(pid);
 	world_end(&world);
 }
 
@@ -196,7 +203,6 @@ static void test_fork_inside(void **state)
 		.size = sizeof(params), .bytes = 64 * PAGE, .io = &io_fault_ops};
 	struct folio_cache *cache;
 	struct world world;
-	int status = 0;
 	char buf[64];
 	pid_t pid;
 
@@ -217,10 +223,7 @@ static void test_fork_inside(void **state)
 		_exit(folio_cache_open(&params, &cache) == -ESTALE ? 0 : 2);
 	}
 	grace_read_unlock();
-	assert_true(pid > 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	expect_good(pid);
 	grace_barrier();
 	world_end(&world);
 }
