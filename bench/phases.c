@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * phases - the library's side of fio.py: one cache and one file, and phases of reading or writing by command, so that the
- * cache stays full while somebody else has his turn.
+ * phases - the library's side of fio.py. It has one cache and one file, and reads or writes for a
+ * while on command, so that the cache stays full while fio runs.
  *
  *   phases FILE CACHE_MIB [write]
  *
- *   random THREADS SECONDS     4 KiB reads of pages that are not cached, each thread waits for its own
- *   uniform THREADS SECONDS    4 KiB reads anywhere in the file, drawn anew each time: the cache has some of them
- *   known DEPTH SECONDS        the same by one thread that prefetches the next DEPTH pages
- *   batch DEPTH SECONDS        the same by one thread that reads DEPTH pages a call
- *   sequential SECONDS         reads of 1 MiB, going on where the last phase ended
- *   frames THREADS SECONDS     no cache: as random, each page read directly into a place in memory of the cache's size, and
- *                              copied from there. What a cache that keeps what it reads cannot do without
+ *   random THREADS SECONDS     4 KiB reads of pages that are not cached; each thread waits for its
+ *                              own page
+ *   uniform THREADS SECONDS    4 KiB reads at random offsets, drawn independently: some are cached
+ *   known DEPTH SECONDS        as random, by one thread that prefetches the next DEPTH pages
+ *   batch DEPTH SECONDS        as random, by one thread that reads DEPTH pages in a call
+ *   sequential SECONDS         1 MiB reads that continue where the last phase ended
+ *   frames THREADS SECONDS     no cache: as random, but each page is read directly into memory of
+ *                              the cache's size and copied from there. Any cache that keeps what
+ *                              it reads has at least this cost
  *
- * and where the file may be overwritten:
+ * With "write", which overwrites the file:
  *
- *   write-random PAGES SECONDS     4 KiB writes, a sync after each PAGES of them (0: none) and at the end
- *   write-sequential SECONDS       writes of 1 MiB, going on where the last phase ended, a sync at the end
+ *   write-random PAGES SECONDS     4 KiB writes, a sync after each PAGES of them (0: none) and at
+ *                                  the end
+ *   write-sequential SECONDS       1 MiB writes that continue where the last phase ended, a sync at
+ *                                  the end
  *
- * Answers each line of standard input with one of standard output: bytes read or written, seconds, bytes that the device
- * gave or took, microseconds of CPU. Random pages, but for uniform's, come in an order in which each comes once before any comes
- * again. A phase of writing ends when the device has all of it.
+ * Answers each line of standard input with one line of standard output: bytes read or written,
+ * seconds, bytes that the device delivered or took, microseconds of CPU. Random pages, except those
+ * of uniform, come in an order in which each comes once before any comes again. A phase of writing
+ * ends when the device has all of its data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +52,7 @@ static struct folio_cache *cache;
 static struct folio_file *file;
 static uint64_t pages, key;
 static folio_u64 next_page; /* number in the random order */
-static uint64_t offset;     /* of what is sequential */
+static uint64_t offset;     /* of the next sequential access */
 
 static double now(void)
 {
@@ -68,7 +73,8 @@ static uint64_t cpu_microseconds(void)
 
 static __attribute__((noreturn)) void fail(const char *what, ssize_t error)
 {
-	fprintf(stderr, "phases: %s: %s\n", what, error < 0 ? strerror((int)-error) : "came short");
+	fprintf(stderr, "phases: %s: %s\n", what,
+		error < 0 ? strerror((int)-error) : "short transfer");
 	exit(1);
 }
 
@@ -109,7 +115,7 @@ static void *read_uniform(void *arg)
 	struct reader *reader = arg;
 
 	while (now() < reader->end) {
-		/* No number is used twice, in no phase. */
+		/* Each number is used once in the life of the process. */
 		uint64_t state = random_mix(key + folio_u64_fetch_add_relaxed(&next_page, 1));
 
 		read_page(buffer, random_below(&state, pages) * FOLIO_PAGE_SIZE);
@@ -138,7 +144,7 @@ static void *read_frames(void *arg)
 		if (n != FOLIO_PAGE_SIZE)
 			fail("direct read", n < 0 ? -errno : n);
 		memcpy(buffer, frame, FOLIO_PAGE_SIZE);
-		/* All of it is wanted. */
+		/* The compiler must not leave the copy out. */
 		__asm__ volatile("" : : "r"(buffer) : "memory");
 		reader->bytes += FOLIO_PAGE_SIZE;
 	}
@@ -146,7 +152,7 @@ static void *read_frames(void *arg)
 	return NULL;
 }
 
-/* Pages as large as the cache's, and all in place. */
+/* In 2 MiB pages, as the cache's, and all of them resident. */
 static void frames_begin(void)
 {
 	if (frames)
@@ -181,7 +187,7 @@ static uint64_t threads_phase(unsigned threads, double seconds, void *(*read)(vo
 	return bytes;
 }
 
-/* Prefetches in groups of a quarter of the depth, as a program does that works through a list. */
+/* Prefetches in groups of a quarter of the depth, like a program that works through a list. */
 static uint64_t known_phase(unsigned depth, double seconds)
 {
 	static struct folio_range range[DEPTH_MAX];
@@ -208,7 +214,7 @@ static uint64_t known_phase(unsigned depth, double seconds)
 	return bytes;
 }
 
-/* So many pages a call, and the next ones when all have come. */
+/* Reads @depth pages in a call; the next call begins when all of them have arrived. */
 static uint64_t batch_phase(unsigned depth, double seconds)
 {
 	static struct folio_read read[DEPTH_MAX];
@@ -255,7 +261,7 @@ static uint64_t sequential_phase(double seconds)
 	return bytes;
 }
 
-/* Bytes that differ from phase to phase, so that no device finds what it has. */
+/* Bytes that differ from phase to phase: no device finds that it has them already. */
 static void *fresh_bytes(void *buffer, size_t len)
 {
 	static uint64_t word;
@@ -317,7 +323,7 @@ static uint64_t write_sequential_phase(double seconds)
 	return bytes;
 }
 
-/* Bytes between the cache and the device, either way. */
+/* Bytes moved between the cache and the device, in either direction. */
 static uint64_t moved(void)
 {
 	struct folio_cache_stats stats = {.size = sizeof(stats)};

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pin-counters - the whole path of a pinned hit (folio_file_get, 64 bytes, folio_put) over the counter of ref.h and
- * over the classic counter (cas/folio/ref.h), and a bare fetch-add pair on one line beside them. The library is built
- * twice, into two modules; contenders alternate within each round.
+ * pin-counters - measures a complete hit by pin (folio_file_get_page, 64 bytes, folio_put) over the
+ * counter of ref.h and over the classic counter (cas/folio/ref.h), and for comparison a bare
+ * fetch-add and fetch-sub on one cache line. The library is built twice, into two modules;
+ * contenders alternate within each round.
  *
  *   pin-counters FOLDER [ROUNDS [MILLISECONDS]]      FOLDER: where the modules are
  *
- * Prints medians of ns per operation and thread, and of the ratios within a round, as a table.
+ * Prints a table: medians of the ns per operation and thread, and of the ratios within a round.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -86,7 +87,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* ns per operation of one thread, mean over the threads. */
+/* Returns the ns that one operation takes a thread: the mean over the threads. */
 static double measure(enum contender contender, unsigned threads, double milliseconds)
 {
 	struct timespec t = {.tv_nsec = (long)(milliseconds * 1e6) % 1000000000,
@@ -137,7 +138,7 @@ static int open_module(
 	int r;
 
 	snprintf(path, sizeof(path), "%s/%s", folder, module);
-	/* Apart from each other: both have the same names inside. */
+	/* Local: both modules define the same names. */
 	handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!handle) {
 		fprintf(stderr, "pin-counters: %s\n", dlerror());

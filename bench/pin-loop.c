@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* pin-loop.c - the measured path, compiled with the library into each module: folio_put is inline. */
+/*
+ * pin-loop.c - the measured path. It is compiled into each module with the library, because
+ * folio_put is inline.
+ */
 #include "pin-loop.h"
 
 #include <fcntl.h>

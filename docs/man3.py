@@ -5,15 +5,23 @@
     man3.py OUTPUT-FOLDER HEADER...
     man3.py --list HEADER...          the names of the pages, for the build
 
-A comment that begins with two asterisks and "name - what it does" stands before the declaration of name. Lines
-"@parameter: ..." describe parameters; a paragraph that begins with "Returns" or "Errors" gets its heading. Whatever a page
-says is thus said once, in the header.
+HEADER... must be all public headers that have such comments (docs/meson.build lists them): pages
+refer to each other, and the version is read from cache.h.
+
+A comment that begins with two asterisks documents the declaration that follows it. It begins with
+"name - summary", or with "struct name - summary". Lines "@parameter: ..." describe parameters. A
+paragraph that begins with "Returns" or "Errors" goes under RETURN VALUE.
+
+Each field of a documented struct must have a comment: on the same line, or on the lines before it.
+A comment between blank lines is the heading of the fields that follow. A struct and a function of
+the same name share a page.
 """
 import os
 import re
 import sys
 
 COMMENT = re.compile(r"/\*\*\s*\n?(.*?)\*/\s*\n((?:[^;{/]|/(?!\*))*?)\s*[;{]", re.S)
+PAGE7 = ("folio", "folio-deadlines", "folio-durability", "folio-io")
 
 
 def clean(comment):
@@ -21,26 +29,138 @@ def clean(comment):
     return "\n".join(lines).strip()
 
 
+def one_line(code):
+    return re.sub(r"\s+", " ", code).strip()
+
+
 def declaration(text):
     text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
     text = re.sub(r"FOLIO_REF_FUNCTION_\((\w+), ", r"folio_ref_\1(", text)
     text = re.sub(r"\bstatic inline\b\s*", "", text)
-    return re.sub(r"\s+", " ", text).strip()
+    return one_line(text)
 
 
-def pages(path):
-    header = os.path.join("folio", os.path.basename(path))
-    for comment, code in COMMENT.findall(open(path, encoding="utf-8").read()):
-        text = clean(comment)
-        head = re.match(r"(\w+) - (.*)", text, re.S)
-        if not head or not head.group(1).startswith("folio_"):
+def fields(where, body):
+    """Yield (declaration, text) for each field, and (None, text) for each heading."""
+    pending, last, position = "", None, 0
+    while True:
+        space = re.compile(r"\s*").match(body, position)
+        position = space.end()
+        if position == len(body):
+            break
+        comment = re.compile(r"/\*(.*?)\*/", re.S).match(body, position)
+        if not comment:
+            if last:
+                yield last
+            end = body.index(";", position)
+            last, pending = (one_line(body[position:end]), pending), ""
+            position = end + 1
             continue
-        name = head.group(1)
-        body = head.group(2)
-        code = declaration(code)
-        if name not in code:
-            raise SystemExit(f"{path}: the comment of {name} stands before: {code}")
-        yield header, name, body, code
+        text, position = clean(comment.group(1)), comment.end()
+        if last and "\n" not in space.group():
+            last = (last[0], text)
+        elif re.compile(r"[ \t]*\n[ \t]*\n").match(body, position):
+            if last:
+                yield last
+            last = None
+            yield None, text
+        else:
+            pending = text
+    if last:
+        yield last
+
+
+class Page:
+    """One page; sections keep paragraphs in roff."""
+
+    def __init__(self, header, name):
+        self.header, self.name, self.summary, self.synopsis = header, name, None, []
+        self.sections = {"DESCRIPTION": [], "PARAMETERS": [], "RETURN VALUE": [], "FIELDS": []}
+        self.text = ""  # all of it, for SEE ALSO
+
+    def add(self, body, code, is_struct):
+        """Add the comment of a declaration; a function's summary replaces that of a struct."""
+        first, _, rest = body.partition("\n")
+        # A one-line comment may have more than its first sentence.
+        sentence = re.match(r"(.+?)\.\s+(.*)", first)
+        summary, more = sentence.groups() if sentence else (first.rstrip("."), "")
+        if not self.summary or not is_struct:
+            self.summary = summary
+        self.synopsis.insert(len(self.synopsis) if is_struct else 0, code)
+        self.text += f" {code} {body}"
+        for paragraph in re.split(r"\n\s*\n|\n(?=@\w+:)", (more + "\n\n" + rest).strip()):
+            parameter = re.match(r"@(\w+): (.*)", paragraph, re.S)
+            if parameter:
+                text = marked(re.sub(r"\n\s*", "\n", parameter.group(2)))
+                self.sections["PARAMETERS"].append(f".TP\n\\fI{parameter.group(1)}\\fR\n{text}")
+            elif re.match(r"(Returns|Errors)\b", paragraph):
+                self.sections["RETURN VALUE"].append(".PP\n" + marked(paragraph))
+            elif paragraph.strip():
+                self.sections["DESCRIPTION"].append(".PP\n" + marked(paragraph))
+
+    def add_fields(self, path, body):
+        for code, text in fields(path, body):
+            if not text:
+                raise SystemExit(f"{path}: struct {self.name}: no comment for: {code}")
+            if code:
+                self.sections["FIELDS"].append(f".TP\n\\fB{escape(code)}\\fR\n{marked(text)}")
+            else:
+                self.sections["FIELDS"].append(".PP\n" + marked(text))
+            self.text += " " + (code or "") + " " + text
+
+    def mentions(self):
+        return set(re.findall(r"\bfolio_\w+", self.text)) - {self.name}
+
+    def see_also(self, found):
+        """The pages that this one mentions, and the pages that mention it."""
+        names = {name for name in self.mentions() if name in found}
+        names |= {name for name, page in found.items() if self.name in page.mentions()}
+        if self.name.startswith("folio_ref_"):  # the counter: each page names all others
+            names |= {name for name in found if name.startswith("folio_ref_")} - {self.name}
+        also = {(name, "3") for name in names} | {("folio", "7")}
+        also |= set(re.findall(r"\b([\w-]+)\((\d)\)", self.text))
+        if "ETIMEDOUT" in self.text:
+            also.add(("folio-deadlines", "7"))
+        for name, section in also:
+            if name.startswith("folio") and section == "7" and name not in PAGE7:
+                raise SystemExit(f"{self.name}: no page {name}({section})")
+        return ",\n".join(f"\\fB{escape(name)}\\fR({section})"
+                          for name, section in sorted(also, key=lambda page: page[::-1]))
+
+    def roff(self, version, found):
+        out = [
+            f'.TH {self.name.upper()} 3 "{date()}" "folio {version}" "folio"',
+            ".SH NAME", f"{self.name} \\- {escape(self.summary)}",
+            ".SH SYNOPSIS", ".nf", f"\\fB#include <{self.header}>\\fR", "",
+            "\n".join(escape(code) + ";" for code in self.synopsis), ".fi",
+        ]
+        for title, parts in self.sections.items():
+            if parts:
+                # The heading begins a paragraph.
+                out += [f'.SH "{title}"', parts[0].removeprefix(".PP\n")] + parts[1:]
+        out += [".SH SEE ALSO", self.see_also(found)]
+        return "\n".join(out) + "\n"
+
+
+def pages(paths):
+    found = {}
+    for path in paths:
+        header = os.path.join("folio", os.path.basename(path))
+        with open(path, encoding="utf-8") as file:
+            source = file.read()
+        for match in COMMENT.finditer(source):
+            head = re.match(r"(struct )?(folio_\w+) - (.*)", clean(match.group(1)), re.S)
+            if not head:
+                continue
+            is_struct, name, body = head.groups()
+            code = declaration(match.group(2))
+            if not re.search(rf"\b{name}\b", code):
+                raise SystemExit(f"{path}: the comment of {name} precedes: {code}")
+            page = found.setdefault(name, Page(header, name))
+            page.add(body, code, is_struct)
+            if is_struct:
+                page.add_fields(path, source[match.end():source.index("\n};", match.end())])
+    return found
 
 
 def escape(text):
@@ -49,64 +169,33 @@ def escape(text):
 
 
 def marked(text):
-    """@name becomes italic; name(2) and constants bold."""
+    """@name becomes italic; functions, constants, and other manual pages become bold."""
     text = escape(text)
     text = re.sub(r"@(\w+)", r"\\fI\1\\fR", text)
     text = re.sub(r"\b(FOLIO_[A-Z_]+|folio_\w+|E[A-Z]{3,})\b", r"\\fB\1\\fR", text)
-    return text
+    return re.sub(r"\b([\w\\-]+)(?=\(\d\))", r"\\fB\1\\fR", text)
 
 
 def date():
-    """That of the page of the command, so that the same sources make the same pages."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "man", "folio.1"), encoding="utf-8") as file:
+    """The date of folio(7), so that the same sources make the same pages."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "man", "folio.7")
+    with open(path, encoding="utf-8") as file:
         return re.search(r"^\.Dd (.*)$", file.read(), re.M).group(1)
-
-
-def page(header, name, body, code, version):
-    first, _, rest = body.partition("\n\n") if "\n@" not in body.split("\n\n")[0] else (body, "", "")
-    summary, *after = first.split("\n")
-    rest = "\n".join(after) + ("\n\n" + rest if rest else "")
-    sections = {"DESCRIPTION": [], "PARAMETERS": [], "RETURN VALUE": []}
-    for paragraph in re.split(r"\n\s*\n|\n(?=@\w+:)", rest.strip()):
-        parameter = re.match(r"@(\w+): (.*)", paragraph, re.S)
-        if parameter:
-            sections["PARAMETERS"].append(
-                ".TP\n\\fI%s\\fR\n%s" % (parameter.group(1), marked(re.sub(r"\n\s*", "\n", parameter.group(2)))))
-        elif re.match(r"(Returns|Errors)\b", paragraph):
-            sections["RETURN VALUE"].append(".PP\n" + marked(paragraph))
-        elif paragraph.strip():
-            sections["DESCRIPTION"].append(".PP\n" + marked(paragraph))
-    # One-line comments say all in the summary: what is behind its first sentence is description.
-    sentence = re.match(r"(.+?[.;:])\s+(.*)", summary)
-    if sentence:
-        summary, more = sentence.group(1).rstrip(".;:"), sentence.group(2)
-        where = "RETURN VALUE" if more.startswith("Returns") else "DESCRIPTION"
-        sections[where].insert(0, ".PP\n" + marked(more))
-    out = [
-        f'.TH {name.upper()} 3 "{date()}" "folio {version}" "folio"',
-        ".SH NAME", f"{name} \\- {escape(summary.rstrip('.'))}",
-        ".SH SYNOPSIS", ".nf", f"\\fB#include <{header}>\\fR", "", escape(code) + ";", ".fi",
-    ]
-    for title, parts in sections.items():
-        if parts:
-            # The heading begins a paragraph.
-            out += [f'.SH "{title}"', parts[0].removeprefix(".PP\n")] + parts[1:]
-    out += [".SH SEE ALSO", f"\\fBfolio\\fR(1), \\fI{header}\\fR"]
-    return "\n".join(out) + "\n"
 
 
 def main(argv):
     if len(argv) < 3:
         raise SystemExit(__doc__)
-    found = [entry for path in argv[2:] for entry in pages(path)]
+    found = pages(argv[2:])
     if argv[1] == "--list":
-        print("\n".join(sorted(name + ".3" for _, name, _, _ in found)))
+        print("\n".join(sorted(name + ".3" for name in found)))
         return
-    cache_h = next((p for p in argv[2:] if p.endswith("cache.h")), None)
-    version = re.search(r'FOLIO_VERSION "(.*?)"', open(cache_h).read()).group(1) if cache_h else ""
-    for header, name, body, code in found:
+    cache_h = next(path for path in argv[2:] if path.endswith("cache.h"))
+    with open(cache_h, encoding="utf-8") as file:
+        version = re.search(r'FOLIO_VERSION "(.*?)"', file.read()).group(1)
+    for name, page in found.items():
         with open(os.path.join(argv[1], name + ".3"), "w", encoding="utf-8") as file:
-            file.write(page(header, name, body, code, version))
+            file.write(page.roff(version, found))
 
 
 main(sys.argv)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* read.c - the program of the README: a file, cached in 64 MiB, read by copy and by pin. */
+/* read.c - read a file through a cache of 64 MiB: by copy, and in place with a pin. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

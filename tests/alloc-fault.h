@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * alloc-fault.h - allocations that fail, for one file of a program: the first, then the second, ...
+ * alloc-fault.h - makes allocations fail for one test program: the first, then the second, and so
+ * on.
  *
- * They are those of the library and of what it calls, threads are among them: the program brings functions of the same
- * names, which the library is linked to. Its main calls alloc_begin before all else.
+ * Descriptors can be made scarce, too: allow_descriptors.
+ *
+ * It covers the allocations of the library and of everything that the library calls; thread
+ * creation counts as one. The program defines functions of the same names, and the library is
+ * linked against them. Its main calls alloc_begin first of all.
  */
 #ifndef FOLIO_TESTS_ALLOC_FAULT_H
 #define FOLIO_TESTS_ALLOC_FAULT_H
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "cache-test.h"
 
 #if defined(__SANITIZE_THREAD__)
-#define SWEEPS_ALLOCATIONS false /* TSan has its own, from before main */
+#define SWEEPS_ALLOCATIONS false /* TSan replaces them before main */
 #define LEAKS_ARE_CHECKED  false
 #elif defined(__SANITIZE_ADDRESS__)
 #define SWEEPS_ALLOCATIONS true
@@ -29,11 +35,15 @@
 #endif
 
 static folio_u32 armed;
-static folio_u64 calls, injected, outstanding;
+static folio_u64 calls, injected;
+__attribute__((unused)) static folio_u64 outstanding;
 static uint64_t fail_at; /* written while not armed */
 static bool fail_ever_after;
-static _Thread_local unsigned spared;
-/* What is allocated for a thread before it begins is the C library's business, or a sanitizer's, which cannot do without. */
+__attribute__((unused)) static _Thread_local unsigned spared;
+/*
+ * False while a thread starts: what is allocated for it until then belongs to the C library or to a
+ * sanitizer, and those cannot handle a failure.
+ */
 static _Thread_local bool begun;
 
 #if !defined(__SANITIZE_THREAD__)
@@ -110,6 +120,15 @@ void *mmap(void *address, size_t len, int protection, int flags, int fd, off_t o
 	return fails() ? MAP_FAILED : next(address, len, protection, flags, fd, offset);
 }
 
+int mprotect(void *address, size_t len, int protection)
+{
+	static int (*next)(void *, size_t, int);
+
+	if (!next)
+		*(void **)&next = dlsym(RTLD_NEXT, "mprotect");
+	return fails() ? -1 : next(address, len, protection);
+}
+
 struct start {
 	void *(*run)(void *);
 	void *arg;
@@ -159,7 +178,10 @@ static void disarm(void)
 	folio_u32_store_release(&armed, 0);
 }
 
-/* So many keys that the C library has to allocate for the library's own, which come after them, in each thread. */
+/*
+ * Creates so many keys that, in each thread, the C library must allocate memory for the keys of
+ * folio, which are created later.
+ */
 static int alloc_begin(void)
 {
 	pthread_key_t key;
@@ -172,7 +194,7 @@ static int alloc_begin(void)
 	return 0;
 }
 
-static unsigned open_files(void)
+static inline unsigned open_files(void)
 {
 	DIR *folder = opendir("/proc/self/fd");
 	unsigned count = 0;
@@ -182,6 +204,28 @@ static unsigned open_files(void)
 		count++;
 	closedir(folder);
 	return count;
+}
+
+/*
+ * The process may open so many more descriptors than it has now; UINT_MAX ends that. There must be
+ * no free number below those in use.
+ */
+static inline void allow_descriptors(unsigned more)
+{
+	static struct rlimit before;
+	struct rlimit limit;
+	int next;
+
+	if (!before.rlim_cur)
+		assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	if (more != UINT_MAX) {
+		next = dup(0);
+		assert_true(next >= 0);
+		close(next);
+		limit.rlim_cur = (rlim_t)next + more;
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cache-test.h - what the tests of a cache's rooms share: seed, scale, opening and closing, waiting for others.
+ * cache-test.h - helpers of all tests of a cache: seed, scale, opening, closing, waiting for
+ * another thread.
  */
 #ifndef FOLIO_TESTS_CACHE_TEST_H
 #define FOLIO_TESTS_CACHE_TEST_H
@@ -23,7 +24,9 @@
 
 #include <folio/cache.h>
 
-#include "cache.h"
+#include "core/heat.h"
+#include "core/walk.h"
+#include "cache/types.h"
 #include "io-fault.h"
 
 #define PAGE ((uint64_t)FOLIO_PAGE_SIZE)
@@ -109,25 +112,32 @@ static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
 			sched_yield(); \
 	} while (0)
 
-/* References of the folio that has a page of a file now; 0: it is not there. A look inside. */
+/*
+ * The references of the folio that caches a page of a file; 0 if the page is not cached. Reads
+ * internals.
+ */
 static inline uint32_t page_references(struct folio_file *file, uint64_t index)
 {
+	void *entry = tree_load(&file->inode->tree, index);
 	uint32_t count = 0;
-	void *entry;
 
-	assert_int_equal(grace_thread_attach(), 0);
-	grace_read_lock();
-	entry = tree_load(&file->inode->tree, index);
 	if (entry_is_folio(entry))
 		count = folio_ref_count(&entry_folio(entry)->ref);
-	grace_read_unlock();
 	return count;
 }
 
-/* Is a page of a file in the cache, or being read? */
+/* True if a page of a file is cached or being read. */
 static inline bool page_cached(struct folio_file *file, uint64_t index)
 {
 	return page_references(file, index) > 0;
+}
+
+/* The heat of the folio that caches a page of a file. The page must be cached. */
+static inline unsigned page_heat(struct folio_file *file, uint64_t index)
+{
+	struct folio *folio = entry_folio(tree_load(&file->inode->tree, index));
+
+	return folio_u32_load_relaxed(&folio->heat) & HEAT_MASK;
 }
 
 #endif

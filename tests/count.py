@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Count the tests in meson's testlog.json: each line of TAP where a test speaks TAP, else the test as one.
+"""Count the tests in meson's testlog.json.
 
-Prints two numbers, passed and failed. Expected failures and skipped tests count as neither.
+A test that prints TAP counts once for each line of TAP, any other test counts once. Prints two
+numbers, passed and failed. Skipped tests are not counted; an expected failure counts as passed.
 """
 import json
 import re

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The library exports what its map file lists, and the map file lists nothing that is not there.
+# Checks that the library exports exactly the symbols that its map file lists.
 #
 # exports.sh LIBRARY MAP-FILE
 set -u
@@ -13,9 +13,9 @@ trap 'rm -rf "$work"' EXIT
 export LC_ALL=C
 
 nm -D --defined-only "$1" >"$work/nm" || exit 2
-# Without the version behind @; the versions themselves are absolute symbols and no exports.
+# Strip the version after @. The versions themselves are absolute symbols, not exports.
 awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' "$work/nm" | sort -u >"$work/exported"
-# Without comments, of either kind; then what stands between "global:" and "local:".
+# Strip comments of both kinds, then take the names between "global:" and "local:".
 sed -e 's/#.*//' -e 's,/\*[^*]*\*/,,g' "$2" | tr ';{}' '\n\n\n' |
 	awk '{ sub(/^[ \t]+/, ""); sub(/[ \t]+$/, "") }
 		sub(/^global:[ \t]*/, "") { listed = 1 }
@@ -27,7 +27,7 @@ if [ ! -s "$work/listed" ]; then
 fi
 
 failed=0
-tell()
+report()
 {
 	if [ -s "$work/difference" ]; then
 		echo "$1:"
@@ -36,12 +36,12 @@ tell()
 	fi
 }
 comm -23 "$work/exported" "$work/listed" >"$work/difference"
-tell "exported and not listed in $2"
+report "exported but not listed in $2"
 comm -13 "$work/exported" "$work/listed" >"$work/difference"
-tell "listed in $2 and not exported"
+report "listed in $2 but not exported"
 uniq -d "$work/listed" >"$work/difference"
-tell "listed twice in $2"
+report "listed twice in $2"
 grep '[^A-Za-z0-9_]' "$work/listed" >"$work/difference"
-tell "listed in $2 by a pattern"
+report "listed in $2 as a pattern"
 [ "$failed" -eq 0 ] && echo "$(wc -l <"$work/listed") symbols, as listed"
 exit $failed

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Each public header compiles alone, as C11 and as C++11, without a warning; and all together in
-# several files that are linked into one program.
+# Each public header compiles alone, as C11 and as C++11, without a warning. All of them compile
+# together in several files, which are linked into one program; so does the umbrella <folio.h>.
 #
-# headers.sh CC CXX INCLUDE-DIRECTORY
+# headers.sh CC CXX INCLUDE-DIRECTORY: CC and CXX may have arguments, as in "ccache gcc"
 set -u
 if [ $# -ne 3 ]; then
 	echo "usage: headers.sh CC CXX INCLUDE-DIRECTORY" >&2
@@ -16,7 +16,7 @@ c="$cc -std=c11 $warnings -Wshadow -Wstrict-prototypes -Wmissing-prototypes"
 cplusplus="$cxx -std=c++11 $warnings"
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
-# Under a name without blanks.
+# A path without blanks.
 ln -s "$(cd "$include" && pwd)" "$work/include" || exit 2
 include=$work/include
 number=0
@@ -37,11 +37,11 @@ check()
 	fi
 }
 
-# alone HEADER FLAGS NAME
+# alone HEADER FLAGS NAME: HEADER as in #include <HEADER>
 alone()
 {
-	# Twice: the guard works. The last line: a file that has nothing is no C file.
-	printf '#include <folio/%s>\n' "$1" "$1" >"$work/alone.c"
+	# Included twice, to test the guard. ISO C forbids an empty file, hence the last line.
+	printf '#include <%s>\n' "$1" "$1" >"$work/alone.c"
 	echo 'extern int alone;' >>"$work/alone.c"
 	cp "$work/alone.c" "$work/alone.cpp"
 	check "$3 alone, C11" $c $2 -I"$include" -c -o "$work/alone.o" "$work/alone.c"
@@ -68,18 +68,49 @@ together()
 : >"$work/all"
 for path in "$include"/folio/*.h; do
 	header=${path##*/}
-	# Included by ref.h and by nobody else.
+	# Only ref.h may include it.
 	[ "$header" = ref-debug.h ] && continue
 	if [ ! -f "$path" ]; then
 		echo "headers.sh: no headers in $include/folio" >&2
 		exit 2
 	fi
-	alone "$header" "" "$header"
+	alone "folio/$header" "" "folio/$header"
 	echo "#include <folio/$header>" >>"$work/all"
 done
-alone ref.h -DFOLIO_REF_DEBUG "ref.h with FOLIO_REF_DEBUG"
-# -O1: inline functions that nobody calls must not be looked for when linking.
+alone folio.h "" "folio.h"
+for header in folio.h folio/ref.h folio/file.h folio/type.h; do
+	alone "$header" -DFOLIO_REF_DEBUG "$header with FOLIO_REF_DEBUG"
+done
+# -O1: the linker must not need the library for inline functions that are never called.
 together "-O1" "all headers"
 together "-O1 -DFOLIO_REF_DEBUG" "all headers with FOLIO_REF_DEBUG"
+echo '#include <folio.h>' >"$work/all"
+together "-O1" "folio.h"
+together "-O1 -DFOLIO_REF_DEBUG" "folio.h with FOLIO_REF_DEBUG"
+# For 32 bits, the headers give one reason why they do not compile; the counter does compile. The
+# machine need not have a C library of 32 bits.
+mkdir -p "$work/32/gnu"
+: >"$work/32/gnu/stubs-32.h"
+narrow="-m32 -I$work/32 -isystem /usr/include/$($cc -print-multiarch 2>/dev/null)"
+one_reason()
+{
+	"$@" 2>"$work/reason"
+	cat "$work/reason"
+	[ "$(grep -c 'error:' "$work/reason")" -eq 1 ] &&
+		grep -q 'error:.*folio runs on 64-bit systems only' "$work/reason"
+}
+echo '#include <pthread.h>' >"$work/probe.c"
+if $cc $narrow -fsyntax-only "$work/probe.c" 2>/dev/null; then
+	cp "$work/all" "$work/all.c"
+	cp "$work/all" "$work/all.cpp"
+	check "folio.h for 32 bits, C11" one_reason $c $narrow -I"$include" -fsyntax-only \
+		"$work/all.c"
+	check "folio.h for 32 bits, C++11" one_reason $cplusplus $narrow -I"$include" \
+		-fsyntax-only "$work/all.cpp"
+	alone folio/ref.h "$narrow" "folio/ref.h for 32 bits"
+else
+	number=$((number + 1))
+	echo "ok $number - folio.h for 32 bits # SKIP the compiler has no -m32"
+fi
 echo "1..$number"
 [ "$failed" -eq 0 ]

@@ -8,44 +8,52 @@
 
 #include <folio/folio.h>
 
+#include "fake-file.h"
 #include "io-fault.h"
 
 #define THREADS_MAX    16
 #define FILES_MAX      255
+#define DEVICES        2
+/* io_fault_fd of the first file; no descriptor of the process. */
+#define FD_FIRST       1000000
 
-/* What a failed or short read leaves in the memory. */
+/* A failed or short read leaves this in the buffer. */
 #define GARBAGE        0xdb
 
 /*
- * The name of a page in one word, which io_fault_word spreads over all bytes in a way that can be
- * undone: file << 56 | generation << 32 | page.
+ * The identity of a page in one word: file << 56 | generation << 32 | the lower half of the page's
+ * index. page_base spreads it over all bytes in a way that can be inverted, and adds the upper
+ * half.
  */
 #define GENERATION_MAX ((1u << 24) - 1)
-#define SIZE_MAX_BYTES ((uint64_t)FOLIO_PAGE_SIZE << 32)
+#define SIZE_MAX_BYTES ((uint64_t)INT64_MAX)
 
 #define SPREAD_1       0xd6e8feb86659fd93u
 #define SPREAD_2       0xa3b195354a39b70du
 #define STEP           0x9e3779b97f4a7c15u
+#define UPPER          0xd1342543de82ef95u
 
 struct io_fault_file {
 	struct io_fault *io;
 	uint64_t id;
 	const unsigned char *bytes; /* NULL: generated */
-	uint64_t capacity;          /* of bytes */
+	uint64_t capacity;          /* size of @bytes */
 	/* Guarded by io->lock. */
 	char *path; /* NULL: another file took the name */
 	uint64_t size;
 	uint64_t generation;
-	int64_t changes; /* the time of change, in seconds */
+	uint64_t end; /* no read goes past the page of this byte */
+	struct fake_file fake;
 	uint64_t fail_offset, fail_len;
 	int fail_error;
 };
 
 struct handle {
 	struct io_fault_file *file;
+	bool probe;
 };
 
-/* Counts down to the call that is to fail; 0: none. */
+/* Counts down to the call that must fail; 0: none. */
 struct order {
 	uint64_t nth;
 	uint64_t value;
@@ -54,24 +62,25 @@ struct order {
 struct io_fault {
 	unsigned threads; /* set at creation, never changed */
 
-	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t work;  /* a read may go on, or stop */
-	pthread_cond_t event; /* something else happened */
+	pthread_mutex_t lock; /* guards the rest of the struct */
+	pthread_cond_t work;  /* a read may proceed, or the threads must stop */
+	pthread_cond_t event; /* any other event */
 	uint64_t random;
 	struct io_fault_file *file[FILES_MAX];
 	unsigned files;
+	uint64_t inodes[DEVICES]; /* the last number given, by device */
 
 	struct order fail[IO_FAULT_OPS];
 	struct order shorten;
 	unsigned rate[IO_FAULT_OPS];
 	int rate_error[IO_FAULT_OPS];
 
-	struct folio_io_request *first; /* reads that wait, in no order */
-	unsigned waiting;               /* how many */
+	struct folio_io_request *first; /* waiting reads, in no order */
+	unsigned waiting;               /* their number */
 	unsigned running;
-	uint64_t permits; /* reads that may go on; UINT64_MAX: not held */
+	uint64_t permits; /* reads that may proceed; UINT64_MAX: not held */
 	unsigned depth;
-	unsigned in_flight; /* submitted, from submit to the return of complete */
+	unsigned in_flight; /* submitted requests whose complete has not returned */
 	bool stop;
 	pthread_t thread[THREADS_MAX];
 
@@ -82,7 +91,7 @@ struct io_fault {
 	unsigned opens;
 };
 
-/* A caller of read that waits for its request. */
+/* A caller of read, waiting for its request. */
 struct waiter {
 	struct folio_io_request request;
 	struct io_fault *io;
@@ -118,8 +127,7 @@ static uint64_t spread(uint64_t x)
 }
 
 /*
- * The inverse of an odd number: each step doubles the number of right bits, of which 3 are right at
- * first.
+ * The inverse of an odd number. Each step doubles the number of correct bits, which is 3 at first.
  */
 static uint64_t inverse(uint64_t odd)
 {
@@ -140,25 +148,26 @@ static uint64_t gather(uint64_t x)
 	return x ^ x >> 32;
 }
 
-static uint64_t page_name(const struct io_fault_file *file, uint64_t generation, uint64_t page)
+static uint64_t page_base(const struct io_fault_file *file, uint64_t generation, uint64_t page)
 {
-	return file->id << 56 | generation << 32 | page;
+	return spread(file->id << 56 | generation << 32 | (page & UINT32_MAX)) +
+	       (page >> 32) * UPPER;
 }
 
-/* A word of the page whose name is spread already. */
-static uint64_t page_word(uint64_t base, uint64_t place)
+/* One word of a page. */
+static uint64_t page_word(uint64_t base, uint64_t word_index)
 {
-	return base + place * STEP;
+	return base + word_index * STEP;
 }
 
 uint64_t io_fault_word(const struct io_fault_file *file, uint64_t generation, uint64_t offset)
 {
-	uint64_t base = spread(page_name(file, generation, offset / FOLIO_PAGE_SIZE));
+	uint64_t base = page_base(file, generation, offset / FOLIO_PAGE_SIZE);
 
 	return page_word(base, offset % FOLIO_PAGE_SIZE / 8);
 }
 
-/* Put the bytes of a page from @begin to @end (places in it) into @to. */
+/* Writes the bytes @begin to @end (offsets in the page) of a page to @to. */
 static void generate(uint64_t base, size_t begin, size_t end, unsigned char *to)
 {
 	uint64_t word;
@@ -172,18 +181,18 @@ static void generate(uint64_t base, size_t begin, size_t end, unsigned char *to)
 	}
 }
 
-/* The generation that the part of a page has from its first whole word, or 0. */
+/* Finds the generation of a part of a page by its first complete word; 0: none. */
 static uint64_t find_generation(const struct io_fault_file *file, uint64_t page, unsigned begin,
 	unsigned end, const unsigned char *data)
 {
-	unsigned place = (begin + 7) / 8;
+	unsigned word_index = (begin + 7) / 8;
 	uint64_t word, name;
 
-	if (place * 8 + 8 > end)
+	if (word_index * 8 + 8 > end)
 		return 0;
-	memcpy(&word, data + (place * 8 - begin), 8);
-	name = gather(word - place * STEP);
-	if (name >> 56 != file->id || (name & UINT32_MAX) != page)
+	memcpy(&word, data + (word_index * 8 - begin), 8);
+	name = gather(word - word_index * STEP - (page >> 32) * UPPER);
+	if (name >> 56 != file->id || (name & UINT32_MAX) != (page & UINT32_MAX))
 		return 0;
 	return name >> 32 & GENERATION_MAX;
 }
@@ -193,7 +202,7 @@ static bool matches(const struct io_fault_file *file, uint64_t generation, uint6
 {
 	unsigned char right[FOLIO_PAGE_SIZE];
 
-	generate(spread(page_name(file, generation, page)), begin, end, right);
+	generate(page_base(file, generation, page), begin, end, right);
 	return memcmp(right, data, end - begin) == 0;
 }
 
@@ -210,7 +219,7 @@ bool io_fault_check(struct io_fault_file *file, uint64_t offset, const void *dat
 		end = len < FOLIO_PAGE_SIZE - begin ? begin + (unsigned)len : FOLIO_PAGE_SIZE;
 		generation = find_generation(file, offset / FOLIO_PAGE_SIZE, begin, end, part);
 		if (!generation && end - begin < 15) {
-			/* No whole word to tell it. */
+			/* The part has no complete word to identify it. */
 			generation = now;
 			while (generation > 1 &&
 				!matches(file, generation, offset / FOLIO_PAGE_SIZE, begin, end,
@@ -236,19 +245,27 @@ bool io_fault_check(struct io_fault_file *file, uint64_t offset, const void *dat
 
 /* ---- files ---- */
 
+/* A new file of a name that exists is on the same device. Others are on each device in turn. */
+static void place_locked(struct io_fault_file *file, const struct io_fault_file *replaced)
+{
+	uint64_t device = replaced ? replaced->fake.device : 1 + (file->id - 1) % DEVICES;
+
+	file->fake = (struct fake_file){
+		.device = device, .inode = ++file->io->inodes[device - 1], .changes = 1};
+}
+
 static struct io_fault_file *add(
 	struct io_fault *io, const char *path, const void *bytes, uint64_t size)
 {
-	struct io_fault_file *file = calloc(1, sizeof(*file));
+	struct io_fault_file *file = calloc(1, sizeof(*file)), *replaced = NULL;
 	unsigned i;
 
 	must(file && size <= SIZE_MAX_BYTES, "no memory, or a file too large");
 	file->io = io;
 	file->bytes = bytes;
 	file->capacity = size;
-	file->size = size;
+	file->size = file->end = size;
 	file->generation = 1;
-	file->changes = 1;
 	file->path = strdup(path);
 	must(file->path, "no memory");
 
@@ -256,12 +273,14 @@ static struct io_fault_file *add(
 	must(io->files < FILES_MAX, "too many files");
 	for (i = 0; i < io->files; i++) {
 		if (io->file[i]->path && strcmp(io->file[i]->path, path) == 0) {
-			free(io->file[i]->path);
-			io->file[i]->path = NULL;
+			replaced = io->file[i];
+			free(replaced->path);
+			replaced->path = NULL;
 		}
 	}
 	io->file[io->files++] = file;
 	file->id = io->files;
+	place_locked(file, replaced);
 	pthread_mutex_unlock(&io->lock);
 	return file;
 }
@@ -283,8 +302,22 @@ void io_fault_resize(struct io_fault_file *file, uint64_t size)
 		"a size too large");
 	pthread_mutex_lock(&file->io->lock);
 	file->size = size;
-	file->changes++;
+	if (size > file->end)
+		file->end = size;
+	file->fake.changes++;
 	pthread_mutex_unlock(&file->io->lock);
+}
+
+void io_fault_set_end(struct io_fault_file *file, uint64_t end)
+{
+	pthread_mutex_lock(&file->io->lock);
+	file->end = end;
+	pthread_mutex_unlock(&file->io->lock);
+}
+
+int io_fault_fd(const struct io_fault_file *file)
+{
+	return FD_FIRST + (int)file->id;
 }
 
 uint64_t io_fault_change(struct io_fault_file *file)
@@ -294,7 +327,7 @@ uint64_t io_fault_change(struct io_fault_file *file)
 	pthread_mutex_lock(&file->io->lock);
 	must(file->generation < GENERATION_MAX, "too many generations");
 	generation = ++file->generation;
-	file->changes++;
+	file->fake.changes++;
 	pthread_mutex_unlock(&file->io->lock);
 	return generation;
 }
@@ -316,7 +349,7 @@ static bool due_locked(struct order *order)
 	return order->nth && --order->nth == 0;
 }
 
-/* Count a call and say whether it is to fail: 0 or an errno. */
+/* Counts a call. Returns the errno with which it must fail, or 0. */
 static int call_locked(struct io_fault *io, enum io_fault_op op)
 {
 	int error = 0;
@@ -374,12 +407,28 @@ static size_t length(const struct folio_io_request *request)
 	return bytes;
 }
 
+/* Ends the test if a cache must not make this read: see io-fault.h. */
+static void check_locked(struct io_fault *io, const struct folio_io_request *request)
+{
+	const struct handle *handle = request->handle;
+	const struct folio_io_request *other;
+	uint64_t pages =
+		handle->file->end / FOLIO_PAGE_SIZE + (handle->file->end % FOLIO_PAGE_SIZE != 0);
+
+	must(!handle->probe, "a read through a probe");
+	for (other = io->first; other; other = other->next)
+		must(other != request, "a request is submitted twice");
+	must((request->offset + length(request)) / FOLIO_PAGE_SIZE <= pages,
+		"a read past the end of the file");
+}
+
 /*
- * cookie[0] of a request: the errno to fail with, decided when it came. cookie[1]: bytes after
- * which it is to end, likewise; of a caller of read as of submit.
+ * Both are decided when a request arrives, through read or submit. cookie[0]: the errno with which
+ * it fails. cookie[1]: the number of bytes after which it ends.
  */
 static void arrive_locked(struct io_fault *io, struct folio_io_request *request)
 {
+	check_locked(io, request);
 	request->cookie[0] = (uint64_t)call_locked(io, IO_FAULT_READ);
 	request->cookie[1] = UINT64_MAX;
 	if (due_locked(&io->shorten)) {
@@ -389,13 +438,13 @@ static void arrive_locked(struct io_fault *io, struct folio_io_request *request)
 	io->bytes += length(request);
 }
 
-/* Without the lock. The contents are those of one moment of the read. */
+/* Without the lock. The contents are those of one moment during the read. */
 static ssize_t perform(struct io_fault *io, struct folio_io_request *request)
 {
 	struct io_fault_file *file = ((struct handle *)request->handle)->file;
 	uint64_t size, generation, end, wanted = length(request), offset = request->offset;
 	int error = (int)request->cookie[0];
-	size_t place, part, skip, good;
+	size_t begin, part, skip, valid;
 	unsigned char *to;
 	unsigned i;
 
@@ -416,27 +465,27 @@ static ssize_t perform(struct io_fault *io, struct folio_io_request *request)
 		end = offset;
 	for (i = 0; i < request->iov_count; offset += request->iov[i].iov_len, i++) {
 		to = request->iov[i].iov_base;
-		good = 0;
+		valid = 0;
 		if (offset < end)
-			good = end - offset < request->iov[i].iov_len ? end - offset
-								      : request->iov[i].iov_len;
-		for (skip = 0; skip < good; skip += part) {
-			place = (offset + skip) % FOLIO_PAGE_SIZE;
-			part = FOLIO_PAGE_SIZE - place < good - skip ? FOLIO_PAGE_SIZE - place
-								     : good - skip;
+			valid = end - offset < request->iov[i].iov_len ? end - offset
+								       : request->iov[i].iov_len;
+		for (skip = 0; skip < valid; skip += part) {
+			begin = (offset + skip) % FOLIO_PAGE_SIZE;
+			part = FOLIO_PAGE_SIZE - begin < valid - skip ? FOLIO_PAGE_SIZE - begin
+								      : valid - skip;
 			if (file->bytes)
 				memcpy(to + skip, file->bytes + offset + skip, part);
 			else
-				generate(spread(page_name(file, generation,
-						 (offset + skip) / FOLIO_PAGE_SIZE)),
-					place, place + part, to + skip);
+				generate(page_base(file, generation,
+						 (offset + skip) / FOLIO_PAGE_SIZE),
+					begin, begin + part, to + skip);
 		}
-		memset(to + good, GARBAGE, request->iov[i].iov_len - good);
+		memset(to + valid, GARBAGE, request->iov[i].iov_len - valid);
 	}
 	return error ? -error : (ssize_t)(end - request->offset);
 }
 
-/* Take any one of the reads that wait. */
+/* Picks any one of the waiting reads. */
 static struct folio_io_request *pick_locked(struct io_fault *io)
 {
 	struct folio_io_request **link = &io->first, *request;
@@ -643,31 +692,55 @@ unsigned io_fault_opens(struct io_fault *io)
 
 /* ---- the table ---- */
 
+static struct handle *new_handle_locked(struct io_fault_file *file, unsigned io_flags)
+{
+	struct handle *handle = malloc(sizeof(*handle));
+
+	must(handle, "no memory");
+	*handle = (struct handle){.file = file, .probe = io_flags & FOLIO_IO_PROBE};
+	file->io->opens++;
+	return handle;
+}
+
+static int open_locked(
+	struct io_fault *io, struct io_fault_file *file, unsigned io_flags, void **handle)
+{
+	int error = io_flags & FOLIO_IO_PROBE ? 0 : call_locked(io, IO_FAULT_OPEN);
+
+	if (!error && !file)
+		error = ENOENT;
+	*handle = error ? NULL : new_handle_locked(file, io_flags);
+	return -error;
+}
+
 static int fault_open(
 	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
 {
 	struct io_fault *io = context;
-	struct handle *opened = NULL;
+	struct io_fault_file *file = NULL;
 	unsigned i;
-	int error;
+	int r;
 
 	pthread_mutex_lock(&io->lock);
-	error = call_locked(io, IO_FAULT_OPEN);
-	if (!error) {
-		error = ENOENT;
-		for (i = 0; i < io->files && error; i++) {
-			if (!io->file[i]->path || strcmp(io->file[i]->path, path) != 0)
-				continue;
-			opened = malloc(sizeof(*opened));
-			must(opened, "no memory");
-			opened->file = io->file[i];
-			io->opens++;
-			error = 0;
-		}
-	}
+	for (i = 0; i < io->files; i++)
+		if (io->file[i]->path && strcmp(io->file[i]->path, path) == 0)
+			file = io->file[i];
+	r = open_locked(io, file, io_flags, handle);
 	pthread_mutex_unlock(&io->lock);
-	*handle = opened;
-	return -error;
+	return r;
+}
+
+static int fault_open_fd(void *context, int fd, int flags, unsigned io_flags, void **handle)
+{
+	struct io_fault *io = context;
+	unsigned id = (unsigned)(fd - FD_FIRST);
+	int r;
+
+	pthread_mutex_lock(&io->lock);
+	r = id >= 1 && id <= io->files ? open_locked(io, io->file[id - 1], io_flags, handle)
+				       : -EBADF;
+	pthread_mutex_unlock(&io->lock);
+	return r;
 }
 
 static void fault_close(void *context, void *handle)
@@ -682,19 +755,14 @@ static void fault_close(void *context, void *handle)
 
 static int fault_getattr(void *context, void *handle, struct folio_io_attr *attr)
 {
-	struct io_fault_file *file = ((struct handle *)handle)->file;
+	const struct handle *opened = handle;
 	struct io_fault *io = context;
 	int error;
 
 	pthread_mutex_lock(&io->lock);
 	error = call_locked(io, IO_FAULT_GETATTR);
 	if (!error)
-		*attr = (struct folio_io_attr){
-			.device = 1,
-			.inode = file->id,
-			.size = file->size,
-			.mtime_sec = file->changes,
-		};
+		fake_attr(&opened->file->fake, opened->file->size, opened->probe, attr);
 	pthread_mutex_unlock(&io->lock);
 	return -error;
 }
@@ -705,7 +773,10 @@ static void fault_destroy(void *context)
 	unsigned i;
 
 	pthread_mutex_lock(&io->lock);
-	/* Its request has completed, but the call of complete need not have returned to us yet. */
+	/*
+	 * A request may have completed before its complete has returned to the thread that called
+	 * it.
+	 */
 	while (io->running)
 		pthread_cond_wait(&io->event, &io->lock);
 	must(!io->waiting && !io->opens, "destroyed while it is in use");
@@ -770,4 +841,6 @@ const struct folio_io_ops io_fault_ops = {
 	.getattr = fault_getattr,
 	.read = fault_read,
 	.submit = fault_submit,
+	.features = FOLIO_IO_CAN_PROBE,
+	.open_fd = fault_open_fd,
 };

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref-world.h - objects under the counter, users that keep the rules R1-R5 of folio/ref.h, and the
- * bookkeeping that notices when something goes wrong. Shared by tests/unit/ref.c (32 bits) and
- * tests/unit/ref-narrow.c (8 bits). Defines the pause hook of ref.h, so it comes before any other
- * header that includes it.
+ * ref-world.h - objects under the counter, users that follow the rules R1-R5 of folio/ref.h, and
+ * bookkeeping that detects violations. tests/unit/ref.c (32 bits) and tests/unit/ref-narrow.c (8
+ * bits) share it. It defines the pause hook of ref.h, so it must be included before any other
+ * header that includes ref.h.
  *
- * The bookkeeping is relaxed atomics, and what an object carries is plain memory: so TSan, when
- * the tests are built with it, checks that the counter alone orders the object's data.
+ * The bookkeeping uses relaxed atomics, and the payload of an object is plain memory. So when the
+ * tests are built with TSan, TSan checks that the counter alone orders the payload.
  */
 #ifndef FOLIO_TESTS_REF_WORLD_H
 #define FOLIO_TESTS_REF_WORLD_H
@@ -29,12 +29,12 @@ enum world_pause { PAUSE_put_before_freeze, PAUSE_junk_reset };
 
 static void world_pause(enum world_pause point);
 
-/* These tests go where the checks of the debug build would stop them. */
+/* These tests do things that the checks of the debug build would stop. */
 #undef FOLIO_REF_DEBUG
 #define FOLIO_REF_PAUSE(point) world_pause(PAUSE_##point)
 #include <folio/ref.h>
 
-/* Types of objects; an object of another type is of no use to who looked for this one. */
+/* Types of objects. A thread that looked for one type cannot use an object of the other. */
 enum world_type { TYPE_X, TYPE_Y, WORLD_TYPES };
 
 #define WORLD_OBJECTS 4
@@ -44,31 +44,32 @@ enum world_type { TYPE_X, TYPE_Y, WORLD_TYPES };
 struct world_object {
 	struct folio_ref ref;
 
-	/* Written while frozen, read by holders and by the one who releases. */
+	/* Written while frozen; read by holders and by the releasing thread. */
 	enum world_type type;
-	uint32_t data[WORLD_DATA]; /* all the same */
+	uint32_t data[WORLD_DATA]; /* all equal */
 
 	/* Bookkeeping, relaxed. */
-	uint32_t alive;     /* between unfreeze of a new life and its release */
-	uint32_t born_as;   /* type of the life */
-	uint32_t exclusive; /* a freezer is at work */
+	uint32_t alive;     /* between the unfreeze that begins a use and its release */
+	uint32_t born_as;   /* type at the beginning of the use */
+	uint32_t exclusive; /* a thread has it frozen and is changing it */
 	uint32_t life;
 
-	/* The allocator's; guarded by world.lock, or alone. */
+	/* The allocator's; guarded by world.lock, or accessed by one thread alone. */
 	bool is_free;
 };
 
-/* Where objects are looked up; a slot holds objects of one type. */
+/* Look-ups go through slots. A slot holds objects of one type. */
 struct world_slot {
 	folio_ptr object;
 	enum world_type type; /* set at creation */
-	pthread_mutex_t lock; /* held to erase: what is in the slot keeps the slot's reference */
+	/* held to erase: until then the slot keeps its reference to its object */
+	pthread_mutex_t lock;
 };
 
 static struct {
 	struct world_object object[WORLD_OBJECTS];
 	struct world_slot slot[WORLD_SLOTS];
-	pthread_mutex_t lock; /* of the allocator */
+	pthread_mutex_t lock; /* the allocator's */
 
 	/* Relaxed. */
 	uint32_t lives[WORLD_TYPES];
@@ -76,22 +77,22 @@ static struct {
 	uint32_t violations;
 	uint32_t zeros;      /* puts that saw zero */
 	uint32_t revivals;   /* ... and did not freeze */
-	uint32_t reuse_wins; /* ... and froze another life than the one that they had put */
-	uint32_t
-		foreign_wins; /* ... and froze a zero left by another thread; under schedule.h only */
-	uint32_t frozen;      /* freezes that succeeded */
-	uint32_t validated;   /* look-ups that succeeded */
-	uint32_t refused;     /* gets that failed */
-	uint32_t resets;      /* passes of the loop that wipes junk */
+	uint32_t reuse_wins; /* ... and froze a later use than the one that was put */
+	/* ... and froze a zero left by another thread; under schedule.h only */
+	uint32_t foreign_wins;
+	uint32_t frozen;    /* freezes that succeeded */
+	uint32_t validated; /* look-ups that succeeded */
+	uint32_t refused;   /* gets that failed */
+	uint32_t resets;    /* iterations of the loop that resets junk */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* What the test at hand does at a named point, on this thread. */
+/* The current test's hook for the pause points, on this thread. */
 static __thread void (*world_pause_fn)(enum world_pause point);
-/* The put that this thread is in. */
+/* The put that this thread is executing. */
 static __thread struct world_object *world_putting;
 static __thread uint32_t world_putting_life;
 static __thread bool world_putting_zero;
-static __thread char world_me; /* its address tells threads apart */
+static __thread char world_me; /* its address identifies the thread */
 static void *world_last_zero;
 
 static uint32_t ghost_load(const uint32_t *p)
@@ -139,7 +140,7 @@ static void world_pause(enum world_pause point)
 		world_pause_fn(point);
 }
 
-/* Everything free, all slots empty. */
+/* All objects free, all slots empty. */
 static void world_begin(void)
 {
 	unsigned i;
@@ -162,7 +163,7 @@ static void world_begin(void)
 	world.violations = 0;
 }
 
-/* For the coverage of a whole test, which may begin many worlds. */
+/* For the coverage counts of a test, which may begin many worlds. */
 static void world_forget(void)
 {
 	world.zeros = world.revivals = world.reuse_wins = world.foreign_wins = 0;
@@ -170,14 +171,14 @@ static void world_forget(void)
 }
 
 /*
- * The caller has the object frozen and nobody else knows of it: a new life with @count references.
+ * The caller has frozen the object and no other thread knows of it. Begins a new use with @count
+ * references.
  */
 static void world_born(struct world_object *object, enum world_type type, uint32_t count)
 {
 	unsigned i;
 
-	world_demand(
-		folio_ref_is_frozen(&object->ref), "what the allocator hands out is not frozen");
+	world_demand(folio_ref_is_frozen(&object->ref), "an allocated object is not frozen");
 	object->type = type;
 	ghost_count(&object->life);
 	for (i = 0; i < WORLD_DATA; i++)
@@ -185,13 +186,13 @@ static void world_born(struct world_object *object, enum world_type type, uint32
 	ghost_count(&world.lives[type]);
 	ghost_exchange(&object->born_as, type);
 	if (ghost_exchange(&object->alive, 1))
-		world_violation("a second life before the first was released");
+		world_violation("a second use before the first was released");
 	folio_ref_unfreeze(&object->ref, count);
 }
 
 /*
- * By the one whose put returned true. @believed: what the caller took the object for; R2 says to
- * ignore it.
+ * Called by the thread whose put returned true. @believed: the type that the caller assumed; R2
+ * says to ignore it.
  */
 static void world_release(struct world_object *object, enum world_type believed)
 {
@@ -200,21 +201,23 @@ static void world_release(struct world_object *object, enum world_type believed)
 	(void)believed;
 	schedule_point();
 	if (!ghost_exchange(&object->alive, 0)) {
-		/* Not given back: it is in somebody's hands already. */
+		/* Not returned to the allocator: another thread has it already. */
 		world_violation("released twice");
 		return;
 	}
 	type = object->type;
-	world_demand(type == ghost_load(&object->born_as), "released as another type than it has");
+	world_demand(
+		type == ghost_load(&object->born_as), "released as a type that it does not have");
 	world_demand(folio_ref_is_frozen(&object->ref), "not frozen while it is released");
-	world_demand(!ghost_load(&object->exclusive), "released under a freezer");
+	world_demand(
+		!ghost_load(&object->exclusive), "released while another thread has it frozen");
 	ghost_count(&world.releases[type]);
 	pthread_mutex_lock(&world.lock);
 	object->is_free = true;
 	pthread_mutex_unlock(&world.lock);
 }
 
-/* A free object, frozen, or NULL. */
+/* Returns a free object, frozen, or NULL. */
 static struct world_object *world_take(void)
 {
 	struct world_object *object = NULL;
@@ -256,7 +259,8 @@ static void world_drop(struct world_object *object, enum world_type believed, ui
 }
 
 /*
- * A validated reference: the object is what the slot is for, whole, and nobody has it to himself.
+ * Checks a validated reference: the object has the slot's type, is consistent, and no thread has
+ * exclusive access.
  */
 static void world_check_held(struct world_object *object, enum world_type type)
 {
@@ -264,13 +268,14 @@ static void world_check_held(struct world_object *object, enum world_type type)
 	unsigned i;
 
 	schedule_point();
-	world_demand(!folio_ref_is_frozen(&object->ref), "a holder sees it frozen");
-	world_demand(ghost_load(&object->alive), "a holder sees it free");
-	world_demand(!ghost_load(&object->exclusive), "a holder beside a freezer");
-	world_demand(object->type == type, "a holder sees a foreign object");
+	world_demand(!folio_ref_is_frozen(&object->ref), "a held object is frozen");
+	world_demand(ghost_load(&object->alive), "a held object is free");
+	world_demand(
+		!ghost_load(&object->exclusive), "a held object is being changed by a freezer");
+	world_demand(object->type == type, "a held object has another type");
 	first = object->data[0];
 	for (i = 1; i < WORLD_DATA; i++)
-		world_demand(object->data[i] == first, "a holder sees data that change");
+		world_demand(object->data[i] == first, "the data of a held object change");
 }
 
 /* An optimistic reference to an object that was seen in @slot some time ago. */
@@ -281,8 +286,8 @@ static bool world_get(struct world_slot *slot, struct world_object *object, uint
 		return false;
 	}
 	/*
-	 * R3: it may be gone, or be something else. acquire: sees what the one who stored it set
-	 * up.
+	 * R3: the object may be gone or have another type now. acquire: sees what the thread that
+	 * stored it in the slot has set up.
 	 */
 	if (folio_ptr_load_acquire(&slot->object) != object) {
 		world_drop(object, slot->type, n);
@@ -301,9 +306,7 @@ static struct world_object *world_lookup(struct world_slot *slot, uint32_t n)
 	return NULL;
 }
 
-/*
- * The reference that the slot has is one of those that the caller owns. False: the slot is taken.
- */
+/* One of the caller's references becomes the slot's. False: the slot is in use. */
 static bool world_publish(struct world_slot *slot, struct world_object *object)
 {
 	void *empty = NULL;
@@ -311,7 +314,7 @@ static bool world_publish(struct world_slot *slot, struct world_object *object)
 	return folio_ptr_cas_release(&slot->object, &empty, object);
 }
 
-/* R4: out of sight first, then the reference. */
+/* R4: out of the slot first, then drop the reference. */
 static void world_erase(struct world_slot *slot)
 {
 	struct world_object *object;
@@ -323,7 +326,7 @@ static void world_erase(struct world_slot *slot)
 		world_drop(object, slot->type, 1);
 }
 
-/* The caller holds @expected references, and wants there to be no other. */
+/* The caller holds @expected references and freezes the object if there is no other. */
 static bool world_freeze_and_change(struct world_object *object, uint32_t expected)
 {
 	uint32_t value;
@@ -333,21 +336,21 @@ static bool world_freeze_and_change(struct world_object *object, uint32_t expect
 		return false;
 	ghost_count(&world.frozen);
 	if (ghost_exchange(&object->exclusive, 1))
-		world_violation("two freezers");
+		world_violation("two threads have it frozen");
 	value = object->data[0] + 0x10000;
 	for (i = 0; i < WORLD_DATA; i++) {
 		object->data[i] = value;
 		if (i == WORLD_DATA / 2)
 			schedule_point();
 	}
-	world_demand(ghost_load(&object->alive), "a freezer has a free object");
-	world_demand(folio_ref_is_frozen(&object->ref), "not frozen under a freezer");
+	world_demand(ghost_load(&object->alive), "a frozen object is free");
+	world_demand(folio_ref_is_frozen(&object->ref), "not frozen after a freeze");
 	ghost_exchange(&object->exclusive, 0);
 	folio_ref_unfreeze(&object->ref, expected);
 	return true;
 }
 
-/* Above the scaled-down counter there is room in the word, which it never uses. */
+/* Above the scaled-down counter the word has spare bits, which must stay unused. */
 static bool world_carried(struct world_object *object)
 {
 	uint32_t range = FOLIO_REF_FROZEN | (FOLIO_REF_FROZEN - 1);
@@ -356,7 +359,7 @@ static bool world_carried(struct world_object *object)
 }
 
 /*
- * Nobody is at work any more and nobody owns anything but the slots: each life was released once.
+ * All threads have stopped, and only slots own references. Each use must have been released once.
  */
 static void world_end(void)
 {
@@ -374,20 +377,20 @@ static void world_end(void)
 			!world_carried(&world.object[i]), "a word has carried out of its range");
 	}
 	for (i = 0; i < WORLD_TYPES; i++)
-		world_demand(world.lives[i] == world.releases[i], "lives and releases differ");
+		world_demand(world.lives[i] == world.releases[i], "uses and releases differ");
 }
 
 /* end() of a plan of schedule.h. */
-static void world_end_plan(void)
+static inline void world_end_plan(void)
 {
 	world_end();
 	if (world.violations)
-		schedule_fail("what is left is wrong");
+		schedule_fail("the final state is wrong");
 }
 
 /*
- * The stress test: threads look up, hold, freeze, insert, erase and get by stale pointers, on so
- * few objects that each is reused all the time.
+ * The stress test: threads look up, hold, freeze, insert, erase, and take references through stale
+ * pointers. There are so few objects that each is reused all the time.
  */
 
 #define STRESS_THREADS 4
@@ -410,7 +413,7 @@ static uint64_t world_random(uint64_t *state)
 	return *state * UINT64_C(2685821657736338717);
 }
 
-static uint64_t world_seed(void)
+static inline uint64_t world_seed(void)
 {
 	const char *given = getenv("FOLIO_SEED");
 	uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 20 | getpid();
@@ -419,7 +422,7 @@ static uint64_t world_seed(void)
 	return seed;
 }
 
-static uint64_t world_scaled(uint64_t amount)
+static inline uint64_t world_scaled(uint64_t amount)
 {
 	const char *scale = getenv("FOLIO_TEST_SCALE");
 	double product = (double)amount * (scale ? strtod(scale, NULL) : 1.0);
@@ -427,7 +430,7 @@ static uint64_t world_scaled(uint64_t amount)
 	return product < 1 ? 1 : (uint64_t)product;
 }
 
-/* Widens the windows: mostly a little, now and then until others have run. */
+/* Widens the windows: usually a short spin, sometimes a yield to other threads. */
 static void stress_pause(enum world_pause point)
 {
 	uint64_t random = world_random(&stress_pause_random) >> 40;
@@ -469,7 +472,10 @@ static void stress_step(struct stress_thread *self)
 		object = world_lookup(slot, n);
 		if (!object)
 			return;
-		/* Its own and that of the slot, which is there as long as nobody can erase. */
+		/*
+		 * This thread's references and the slot's, which cannot be dropped while the lock
+		 * is held.
+		 */
 		pthread_mutex_lock(&slot->lock);
 		if (folio_ptr_load_relaxed(&slot->object) == object)
 			world_freeze_and_change(object, n + 1);
@@ -502,7 +508,7 @@ static void *stress_thread(void *argument)
 }
 
 /* Returns the number of violations. */
-static uint32_t world_stress(uint64_t seed, uint64_t steps, unsigned stale_percent)
+static inline uint32_t world_stress(uint64_t seed, uint64_t steps, unsigned stale_percent)
 {
 	struct stress_thread threads[STRESS_THREADS];
 	unsigned i;
@@ -521,9 +527,8 @@ static uint32_t world_stress(uint64_t seed, uint64_t steps, unsigned stale_perce
 	for (i = 0; i < STRESS_THREADS; i++)
 		pthread_join(threads[i].thread, NULL);
 	world_end();
-	printf("# stress: %u lives, %u look-ups, %u refused gets, %u freezes, %u zeros, %u called "
-	       "off, "
-	       "%u won in a later life, %u resets; %u violations\n",
+	printf("# stress: %u uses, %u look-ups, %u refused gets, %u freezes, %u zeros, "
+	       "%u cancelled, %u won in a later use, %u resets; %u violations\n",
 		world.lives[TYPE_X] + world.lives[TYPE_Y], world.validated, world.refused,
 		world.frozen, world.zeros, world.revivals, world.reuse_wins, world.resets,
 		world.violations);
@@ -531,7 +536,7 @@ static uint32_t world_stress(uint64_t seed, uint64_t steps, unsigned stale_perce
 }
 
 /*
- * One row a transition: the word before, the operation, the word after. What is true of any width.
+ * One row per transition: the word before, the operation, the word after. These hold for any width.
  */
 
 enum world_op { OP_TRY_GET, OP_GET, OP_PUT, OP_FREEZE, OP_UNFREEZE };
@@ -548,17 +553,17 @@ struct world_transition {
 #define WORLD_LIMIT FOLIO_REF_JUNK_LIMIT
 
 static const struct world_transition world_transitions[] = {
-	/* Live: one more, up to the limit; the transient zero is live. */
+	/* Live: one more, up to the limit. The transient zero counts as live. */
 	{OP_TRY_GET, 1, 0, 1, true},
 	{OP_TRY_GET, 1, 1, 2, true},
 	{OP_TRY_GET, 1, WORLD_MAX - 2, WORLD_MAX - 1, true},
 	{OP_TRY_GET, 1, WORLD_MAX - 1, WORLD_MAX, true},
-	/* Past the limit: refused, and nothing is left behind. */
+	/* Past the limit: refused, and the word is unchanged. */
 	{OP_TRY_GET, 1, WORLD_MAX, WORLD_MAX, false},
 	{OP_TRY_GET, 1, WORLD_MAX + 1, WORLD_MAX + 1, false},
 	{OP_TRY_GET, 1, WORLD_MAX + WORLD_MAX / 2, WORLD_MAX + WORLD_MAX / 2, false},
 	{OP_TRY_GET, 1, WORLD_ICE - 2, WORLD_ICE - 2, false},
-	/* Frozen: refused, leaves junk, up to where it is wiped. */
+	/* Frozen: refused, and junk is left, up to the limit at which it is reset. */
 	{OP_TRY_GET, 1, WORLD_ICE, WORLD_ICE + 1, false},
 	{OP_TRY_GET, 1, WORLD_ICE + 1, WORLD_ICE + 2, false},
 	{OP_TRY_GET, 1, WORLD_ICE + 20, WORLD_ICE + 21, false},
@@ -572,7 +577,7 @@ static const struct world_transition world_transitions[] = {
 	{OP_GET, 1, 7, 8, true},
 	{OP_GET, 1, WORLD_MAX - 1, WORLD_MAX, true},
 
-	/* Who leaves zero freezes. */
+	/* The put that leaves zero freezes. */
 	{OP_PUT, 1, 1, WORLD_ICE, true},
 	{OP_PUT, 1, 2, 1, false},
 	{OP_PUT, 2, 2, WORLD_ICE, true},
@@ -585,7 +590,7 @@ static const struct world_transition world_transitions[] = {
 	{OP_PUT, 1, WORLD_MAX + 3, WORLD_MAX + 2, false},
 	{OP_PUT, WORLD_MAX + 3, WORLD_MAX + 3, WORLD_ICE, true},
 
-	/* Exactly the expected count, and only live. */
+	/* Only a live word with exactly the expected count. */
 	{OP_FREEZE, 1, 1, WORLD_ICE, true},
 	{OP_FREEZE, 5, 5, WORLD_ICE, true},
 	{OP_FREEZE, WORLD_MAX, WORLD_MAX, WORLD_ICE, true},
@@ -596,7 +601,7 @@ static const struct world_transition world_transitions[] = {
 	{OP_FREEZE, 1, WORLD_ICE, WORLD_ICE, false},
 	{OP_FREEZE, 1, WORLD_ICE + 1, WORLD_ICE + 1, false},
 
-	/* A store: junk is gone. */
+	/* A store, so junk is gone. */
 	{OP_UNFREEZE, 1, WORLD_ICE, 1, true},
 	{OP_UNFREEZE, 3, WORLD_ICE, 3, true},
 	{OP_UNFREEZE, WORLD_MAX, WORLD_ICE, WORLD_MAX, true},
@@ -630,8 +635,8 @@ static bool world_apply(struct folio_ref *ref, enum world_op op, uint32_t n)
 	return false;
 }
 
-/* Returns how many rows came out otherwise, and tells which. */
-static unsigned world_check_transitions(const struct world_transition *row, size_t rows)
+/* Prints the rows with another outcome and returns their number. */
+static inline unsigned world_check_transitions(const struct world_transition *row, size_t rows)
 {
 	unsigned wrong = 0;
 
@@ -651,8 +656,8 @@ static unsigned world_check_transitions(const struct world_transition *row, size
 	return wrong;
 }
 
-/* The two that only look. Returns how many words were read wrongly. */
-static unsigned world_check_reads(void)
+/* The two read-only operations. Returns how many words were read wrongly. */
+static inline unsigned world_check_reads(void)
 {
 	static const struct {
 		uint32_t word, count;

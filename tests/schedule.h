@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * schedule.h - every interleaving of a few short threads, one after the other, with the real code.
+ * schedule.h - runs every interleaving of a few short threads on the real code, one at a time.
  *
- * A plan is a handful of functions, each to be run by a thread of its own, on a small world that
- * begin() sets up and end() looks over. Only one thread runs at a time; at each schedule_point()
- * it decides whether to go on or to hand over, and over all runs every sequence of decisions is
+ * A plan is a handful of functions. Each is run by its own thread, on a small world that begin()
+ * sets up and end() checks. Only one thread runs at a time. At each schedule_point() it decides
+ * whether to continue or to switch to another thread; over all runs every sequence of decisions is
  * tried once (depth first, the last decision changed first). schedule-atomic.h puts a point before
- * each operation of folio/atomic.h, so what is explored is the shipped header, at the grain of its
- * atomic operations.
+ * each operation of folio/atomic.h, so the exploration covers the header as shipped, at the
+ * granularity of its atomic operations.
  *
- * What this shows is sequentially consistent. Weaker orders are for models/relacy; but the handing
- * over is hidden from TSan, which therefore knows only the order that the code under test makes
- * itself, and reports a plain access that an acquire or release too few leaves unordered, in
- * whichever interleaving it needs.
+ * The exploration is sequentially consistent; models/relacy covers weaker orders. But the switches
+ * are hidden from TSan. So TSan knows only the ordering that the code under test makes itself:
+ * where an acquire or a release is missing, it reports the unordered plain access, in whichever
+ * interleaving shows it.
  *
- * All threads of a plan run on one processor: a change of thread is then a switch, not a wake-up
- * across cores. Include once in a program, before any macro that renames atomics.
+ * All threads of a plan run on one processor, so that changing threads is a context switch and not
+ * a wake-up across cores. Include this file once in a program, before any macro that renames
+ * atomics.
  */
 #ifndef FOLIO_TESTS_SCHEDULE_H
 #define FOLIO_TESTS_SCHEDULE_H
@@ -32,7 +33,7 @@
 #include <unistd.h>
 
 #define SCHEDULE_THREADS 4
-/* A run with more decisions than this does not end. */
+/* A run with more decisions than this counts as endless. */
 #define SCHEDULE_STEPS   512
 
 struct schedule_plan {
@@ -40,10 +41,10 @@ struct schedule_plan {
 	unsigned threads;
 	void (*begin)(void);                  /* before each run, alone */
 	void (*body[SCHEDULE_THREADS])(void); /* each on its own thread */
-	void (*end)(void); /* after each run, alone; calls schedule_fail when something is wrong */
+	void (*end)(void); /* after each run, alone; calls schedule_fail on an error */
 };
 
-/* Where one thread waits for its turn. */
+/* The slot in which one thread waits for its turn. */
 struct schedule_seat {
 	uint32_t turn;
 	bool at_first_point;
@@ -54,23 +55,22 @@ struct schedule_seat {
 
 static struct {
 	const struct schedule_plan *plan;
-	struct schedule_seat
-		seat[SCHEDULE_THREADS + 1]; /* the last one: the thread that explores */
-	/* Decisions of the current run, and which others are still to be tried at each. */
+	struct schedule_seat seat[SCHEDULE_THREADS + 1]; /* the last one: the exploring thread */
+	/* Decisions of the current run, and the alternatives still to be tried at each. */
 	unsigned char chosen[SCHEDULE_STEPS];
 	unsigned char untried[SCHEDULE_STEPS]; /* bit mask of threads */
 	unsigned steps;
-	unsigned replayed; /* decisions taken over from the last run */
+	unsigned replayed; /* decisions repeated from the last run */
 	bool quit;
 	const char *wrong; /* first violation of the run */
-	uint32_t epoch;    /* ordered: what begin() did, before what bodies do */
-	uint32_t finished; /* ordered: what bodies did, before what end() does */
+	uint32_t epoch;    /* orders begin() before the bodies */
+	uint32_t finished; /* orders the bodies before end() */
 } schedule;
 
 static __thread struct schedule_seat *schedule_self;
 
 /*
- * GCC leaves functions with this out of TSan altogether: their atomics make no order that TSan
+ * GCC excludes functions with this attribute from TSan: their atomics make no order that TSan
  * knows.
  */
 #define SCHEDULE_HIDDEN __attribute__((noinline, no_sanitize("thread")))
@@ -97,7 +97,7 @@ SCHEDULE_HIDDEN static void schedule_print(const char *what)
 	fputc('\n', stderr);
 }
 
-/* Tell that the run violates what it must not. The run goes on to its end, and is the last. */
+/* Reports a violation. The current run continues to its end and is the last. */
 SCHEDULE_HIDDEN static void schedule_fail(const char *what)
 {
 	if (!schedule.wrong) {
@@ -106,7 +106,7 @@ SCHEDULE_HIDDEN static void schedule_fail(const char *what)
 	}
 }
 
-/* The next thread by the plan of this run; the exploring thread when all are done. */
+/* Returns the next thread in this run, or the exploring thread when all are done. */
 SCHEDULE_HIDDEN static struct schedule_seat *schedule_choose(struct schedule_seat *self)
 {
 	unsigned step = schedule.steps;
@@ -123,7 +123,7 @@ SCHEDULE_HIDDEN static struct schedule_seat *schedule_choose(struct schedule_sea
 		exit(1);
 	}
 	if (step >= schedule.replayed) {
-		/* To go on without a switch is the first thing to try. */
+		/* Try first to continue without a switch. */
 		if (self && !self->done)
 			schedule.chosen[step] = self->number;
 		else
@@ -142,7 +142,7 @@ SCHEDULE_HIDDEN static void schedule_point(void)
 
 	if (!self)
 		return;
-	/* A thread is chosen to do its first step, not to stand before it. */
+	/* A thread that was chosen must do its first step, not stop in front of it. */
 	if (self->at_first_point) {
 		self->at_first_point = false;
 		return;
@@ -193,7 +193,7 @@ SCHEDULE_HIDDEN static void schedule_run(void)
 	schedule_wait_turn(&schedule.seat[SCHEDULE_THREADS]);
 }
 
-/* Change the last decision that can be changed. False when all has been tried. */
+/* Changes the last decision that has an alternative. False when all have been tried. */
 SCHEDULE_HIDDEN static bool schedule_next(void)
 {
 	unsigned step = schedule.steps;
@@ -218,11 +218,8 @@ SCHEDULE_HIDDEN static void schedule_quit(void)
 		schedule_give_turn(&schedule.seat[i]);
 }
 
-/*
- * Returns how many interleavings there are, each tried once, or 0 after the first in which
- * something is wrong.
- */
-static uint64_t schedule_explore(const struct schedule_plan *plan)
+/* Tries each interleaving once and returns their number, or 0 after the first with a violation. */
+static inline uint64_t schedule_explore(const struct schedule_plan *plan)
 {
 	cpu_set_t before, one;
 	uint64_t runs = 0;

@@ -2,16 +2,16 @@
 /*
  * tree-suite.h - the tests of the tree, for any fan-out.
  *
- * Compiled twice: by unit/tree.c against the tree as it is, and by unit/tree-small.c with
- * -DTREE_SHIFT=2 against a tree compiled likewise, in which a few dozen entries cross as many
- * borders of nodes as millions do in the real one.
+ * Compiled twice: by unit/tree.c for the tree as it is, and by unit/tree-small.c with
+ * -DTREE_SHIFT=2 for a tree compiled likewise, in which a few dozen entries cross as many borders
+ * of nodes as millions do in the real one.
  *
  * The random tests compare the tree with a model that cannot be wrong: a flat array with the entry,
- * the shadow and the marks of every page. The model also tells how many nodes there have to be:
- * those on the way to something, and no other. Whatever the tree keeps beside (counts, queue, marks
- * of inner nodes) is recomputed from its slots by survey().
+ * the shadow and the marks of every page. The model also computes how many nodes there must be:
+ * those on the path to something, and no others. Whatever else the tree maintains (counts, queue,
+ * marks of inner nodes) is recomputed from its slots by survey().
  *
- * Entries are words with no folio behind them: the tree never looks.
+ * Entries are words with no folio behind them: the tree never reads a folio.
  */
 #ifndef FOLIO_TESTS_TREE_SUITE_H
 #define FOLIO_TESTS_TREE_SUITE_H
@@ -34,9 +34,9 @@
 
 /*
  * Before each load of a look-up (tree_walk is inline, so its loads are compiled here) a test may do
- * something: what another thread would do while this one is held up. See test_held_up.
+ * what another thread would do while this one is held up. See test_held_up.
  */
-static __thread unsigned step_countdown; /* 0: nothing is to be done any more */
+static __thread unsigned step_countdown; /* 0: nothing is left to do */
 static void (*step_do)(void);
 
 static inline void step(void)
@@ -46,29 +46,30 @@ static inline void step(void)
 }
 
 #define folio_ptr_load_acquire(p) (step(), folio_ptr_load_acquire(p))
+#define folio_u64_load_acquire(p) (step(), folio_u64_load_acquire(p))
+#define folio_u64_load_relaxed(p) (step(), folio_u64_load_relaxed(p))
 
-#include "grace.h"
-#include "tree.h"
+#include "core/walk.h"
 
 /*
- * Three windows of pages, in which everything happens: at both ends of the range, and one between.
- * Numbers that tests pass around count through all three.
+ * Four windows of pages, in which everything happens: at both ends of the range, around 4 GiB, and
+ * around page 2^32. Page numbers in tests count through all of them.
  */
 #define WINDOW_PAGES 4096u
-#define WINDOWS      3u
+#define WINDOWS      4u
 #define PAGES        (WINDOW_PAGES * WINDOWS)
 /* The largest order that the random tests store. */
 #define ORDERS       11u
 
-static const uint64_t window_base[WINDOWS] = {
-	0, UINT64_C(5) << 20, TREE_INDEX_MAX + 1 - WINDOW_PAGES};
+static const uint64_t window_base[WINDOWS] = {0, (UINT64_C(1) << 20) - WINDOW_PAGES / 2,
+	(UINT64_C(1) << 32) - WINDOW_PAGES / 2, TREE_INDEX_MAX + 1 - WINDOW_PAGES};
 
 static uint64_t index_of(unsigned page)
 {
 	return window_base[page / WINDOW_PAGES] + page % WINDOW_PAGES;
 }
 
-/* An entry that nobody else stores: it names its first page, and which store it comes from. */
+/* A unique entry: it names its first page and the store that made it. */
 static void *entry_make(unsigned page, unsigned order, uint64_t generation)
 {
 	return (void *)(uintptr_t)((generation << 20 | (page + 1)) << 6 | order << 2);
@@ -114,8 +115,8 @@ static unsigned scaled(unsigned work)
 }
 
 /*
- * The allocator of the tree's nodes, so that it can fail. A test sets how many allocations are left
- * before one fails (negative: none fails), and from then on one in alloc_fail_every.
+ * An allocator of nodes that fails on command. A test sets how many allocations are left before one
+ * fails (negative: none fails), and from then on one in alloc_fail_every fails.
  */
 static folio_u64 alloc_calls;
 static uint64_t alloc_fail_at, alloc_fail_every;
@@ -140,10 +141,7 @@ static void alloc_fail(uint64_t nth, uint64_t every)
 	alloc_fail_at = nth ? folio_u64_load_relaxed(&alloc_calls) + nth : 0;
 }
 
-/*
- * What a tree is made of, counted from its slots; and all that it keeps beside its slots must
- * agree.
- */
+/* The parts of a tree, counted from its slots; whatever else the tree maintains must agree. */
 struct survey {
 	uint64_t nodes, shadow_nodes;
 };
@@ -202,7 +200,7 @@ static struct survey survey(struct tree *tree)
 		assert_null(node->parent);
 		assert_int_equal(node->offset, 0);
 		survey_below(node, &found);
-		/* As low as can be. */
+		/* As low as possible. */
 		assert_false(
 			node->count == 1 && tree_is_node(folio_ptr_load_relaxed(&node->slot[0])));
 	}
@@ -221,9 +219,7 @@ static struct survey survey(struct tree *tree)
 	return found;
 }
 
-/*
- * A tree with its budget.
- */
+/* A tree and its budget. */
 struct fixture {
 	struct tree_budget budget;
 	struct tree tree;
@@ -231,28 +227,44 @@ struct fixture {
 
 static void fixture_init(struct fixture *f, uint64_t nodes_max, uint64_t nodes_shadow_max)
 {
-	f->budget =
-		(struct tree_budget){.nodes_max = nodes_max, .nodes_shadow_max = nodes_shadow_max};
+	assert_int_equal(tree_budget_init(&f->budget, nodes_max, nodes_shadow_max), 0);
 	assert_int_equal(tree_init(&f->tree, &f->budget), 0);
 	tree_lock(&f->tree);
 }
 
-/* Everything comes back to the budget. */
+/* All nodes are free, empty and as they were when they were new. */
+static void budget_destroy(struct tree_budget *budget)
+{
+	static const struct tree_node none;
+	uint64_t free_nodes = 0;
+	struct tree_node *node;
+	unsigned i;
+
+	assert_int_equal(folio_u64_load_relaxed(&budget->nodes), 0);
+	assert_int_equal(folio_u64_load_relaxed(&budget->nodes_shadow), 0);
+	for (node = budget->free; node; node = node->parent) {
+		for (i = 0; i < TREE_SLOTS; i++)
+			assert_null(folio_ptr_load_relaxed(&node->slot[i]));
+		assert_memory_equal(node->mark, none.mark, sizeof(none.mark));
+		assert_int_equal(node->count + node->live + node->offset + node->queued, 0);
+		free_nodes++;
+	}
+	assert_int_equal(folio_u64_load_relaxed(&budget->allocated), free_nodes);
+	tree_budget_destroy(budget);
+}
+
 static void fixture_destroy(struct fixture *f)
 {
 	tree_unlock(&f->tree);
 	tree_destroy(&f->tree);
-	grace_barrier();
-	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes), 0);
-	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes_shadow), 0);
+	budget_destroy(&f->budget);
 }
 
-/* Nodes that are linked; those that wait for their grace period are waited for. */
+/* The number of linked nodes. */
 static uint64_t fixture_nodes(struct fixture *f)
 {
 	struct survey found = survey(&f->tree);
 
-	grace_barrier();
 	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes), found.nodes);
 	assert_int_equal(folio_u64_load_relaxed(&f->budget.nodes_shadow), found.shadow_nodes);
 	return found.nodes;
@@ -260,18 +272,16 @@ static uint64_t fixture_nodes(struct fixture *f)
 
 static void *load(struct fixture *f, uint64_t index)
 {
+	struct tree_place place;
 	void *entry, *walked;
-	folio_ptr *slot;
 
-	grace_read_lock();
 	entry = tree_load(&f->tree, index);
-	walked = tree_walk(&f->tree, index, &slot);
+	walked = tree_walk(&f->tree, index, &place);
 	assert_ptr_equal(walked, entry);
-	if (slot)
-		assert_ptr_equal(folio_ptr_load_relaxed(slot), entry);
+	if (place.slot)
+		assert_true(tree_still(&f->tree, &place, entry));
 	else
 		assert_null(entry);
-	grace_read_unlock();
 	return entry;
 }
 
@@ -307,7 +317,7 @@ static void test_empty(void **state)
 	for (i = 0; i < sizeof(far) / sizeof(*far); i++) {
 		assert_null(load(&f, far[i]));
 		index = far[i];
-		assert_null(tree_next(&f.tree, &index, UINT64_MAX));
+		assert_null(tree_next_locked(&f.tree, &index, UINT64_MAX));
 		assert_null(tree_next_marked_locked(&f.tree, &index, UINT64_MAX, TREE_DIRTY));
 		assert_int_equal(index, far[i]);
 		tree_mark_set_locked(&f.tree, far[i], TREE_DIRTY);
@@ -321,8 +331,8 @@ static void test_empty(void **state)
 }
 
 /*
- * An entry of every order, alone, at both ends of the range and between: found on all its pages and
- * no other.
+ * One entry of every order, at both ends of the range and between: found on all its pages and no
+ * others.
  */
 static void test_orders(void **state)
 {
@@ -346,16 +356,16 @@ static void test_orders(void **state)
 			assert_ptr_equal(load(&f, index + pages - 1), entry);
 			assert_null(load(&f, index + pages));
 			assert_null(load(&f, index - 1));
-			assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), entry);
+			assert_ptr_equal(tree_next_locked(&f.tree, &at, UINT64_MAX), entry);
 			assert_int_equal(at, index);
 			at = index + pages / 2;
-			assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), entry);
+			assert_ptr_equal(tree_next_locked(&f.tree, &at, UINT64_MAX), entry);
 			assert_int_equal(at, index + pages / 2);
 			at = entry_end(at, entry);
 			assert_int_equal(at, index + pages);
-			assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+			assert_null(tree_next_locked(&f.tree, &at, UINT64_MAX));
 			/*
-			 * One node a level, from the one that the order needs to the one that
+			 * One node on each level, from the one that the order needs to the one that
 			 * reaches.
 			 */
 			top = top > level ? top : level;
@@ -386,7 +396,7 @@ static void test_invalid(void **state)
 	fixture_destroy(&f);
 }
 
-/* Nothing is stored over a folio, whatever covers what; and the refusal leaves no trace. */
+/* Nothing can be stored over a folio, whatever the orders, and a refused store leaves no trace. */
 static void test_exists(void **state)
 {
 	struct fixture f;
@@ -414,11 +424,28 @@ static void test_exists(void **state)
 		}
 		tree_erase_locked(&f.tree, index, order, NULL);
 	}
-	/* Over the whole of a tree that is lower than the entry's level. */
+	/* Over all of a tree that is lower than the level of the entry. */
 	assert_int_equal(tree_store_locked(&f.tree, 0, 0, entry_make(0, 0, 1)), 0);
 	assert_int_equal(tree_store_locked(&f.tree, 0, ORDERS, entry_make(0, ORDERS, 1)), -EEXIST);
 	assert_int_equal(fixture_nodes(&f), 1);
 	fixture_destroy(&f);
+}
+
+/* The word of a root keeps every bit of an address that an allocator may tag: of the top byte. */
+static void test_tagged_root(void **state)
+{
+	static struct tree_node node;
+	unsigned bit;
+
+	(void)state;
+	for (node.shift = 0; node.shift < 52; node.shift += TREE_SHIFT)
+		for (bit = 48; bit < 64; bit++) {
+			uintptr_t tag = (uintptr_t)1 << bit;
+			void *word = (void *)((uintptr_t)tree_root_word(&node) ^ tag);
+
+			assert_int_equal((uintptr_t)tree_root_node(word), (uintptr_t)&node ^ tag);
+			assert_int_equal(tree_root_shift(word), node.shift);
+		}
 }
 
 /* The root rises for a far page and comes down after it. */
@@ -442,9 +469,9 @@ static void test_grow_and_shrink(void **state)
 		assert_int_equal(survey(&f.tree).nodes, 1 + top / TREE_SHIFT * 2);
 		assert_ptr_equal(load(&f, 0), near);
 		assert_ptr_equal(load(&f, index), far);
-		assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), far);
+		assert_ptr_equal(tree_next_locked(&f.tree, &at, UINT64_MAX), far);
 		assert_int_equal(at, index);
-		/* The mark came up with the root. */
+		/* The mark was copied to the new root. */
 		at = 0;
 		assert_ptr_equal(
 			tree_next_marked_locked(&f.tree, &at, UINT64_MAX, TREE_WRITEBACK), near);
@@ -472,32 +499,32 @@ static void test_next(void **state)
 	assert_int_equal(tree_store_locked(&f.tree, 64, 5, large), 0);
 	assert_int_equal(tree_store_locked(&f.tree, TREE_INDEX_MAX, 0, last), 0);
 	at = 0;
-	assert_null(tree_next(&f.tree, &at, 6));
+	assert_null(tree_next_locked(&f.tree, &at, 6));
 	assert_int_equal(at, 0);
-	assert_ptr_equal(tree_next(&f.tree, &at, 7), small);
+	assert_ptr_equal(tree_next_locked(&f.tree, &at, 7), small);
 	assert_int_equal(at, 7);
 	at = 8;
-	assert_null(tree_next(&f.tree, &at, 63));
-	assert_ptr_equal(tree_next(&f.tree, &at, 64), large);
+	assert_null(tree_next_locked(&f.tree, &at, 63));
+	assert_ptr_equal(tree_next_locked(&f.tree, &at, 64), large);
 	assert_int_equal(at, 64);
 	at = 80;
-	assert_ptr_equal(tree_next(&f.tree, &at, 80), large);
+	assert_ptr_equal(tree_next_locked(&f.tree, &at, 80), large);
 	assert_int_equal(at, 80);
 	at = entry_end(at, large);
 	assert_int_equal(at, 96);
-	assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), last);
+	assert_ptr_equal(tree_next_locked(&f.tree, &at, UINT64_MAX), last);
 	assert_int_equal(at, TREE_INDEX_MAX);
 	at = TREE_INDEX_MAX + 1;
-	assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+	assert_null(tree_next_locked(&f.tree, &at, UINT64_MAX));
 	at = UINT64_MAX;
-	assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+	assert_null(tree_next_locked(&f.tree, &at, UINT64_MAX));
 	at = 9;
-	assert_null(tree_next(&f.tree, &at, 8));
+	assert_null(tree_next_locked(&f.tree, &at, 8));
 	/* A shadow is not a folio. */
 	tree_erase_locked(&f.tree, 7, 0, tree_shadow(1));
 	tree_erase_locked(&f.tree, 64, 5, tree_shadow(2));
 	at = 0;
-	assert_ptr_equal(tree_next(&f.tree, &at, UINT64_MAX), last);
+	assert_ptr_equal(tree_next_locked(&f.tree, &at, UINT64_MAX), last);
 	fixture_destroy(&f);
 }
 
@@ -513,7 +540,7 @@ static void test_marks(void **state)
 	assert_int_equal(tree_store_locked(&f.tree, 64, 5, large), 0);
 	assert_int_equal(tree_store_locked(&f.tree, 1 << 20, 9, far), 0);
 
-	/* By any page of the entry, seen on all of them. */
+	/* Set through any page of the entry, and seen on all of them. */
 	tree_mark_set_locked(&f.tree, 70, TREE_DIRTY);
 	for (i = 0; i < 32; i++)
 		assert_true(tree_mark_test_locked(&f.tree, 64 + i, TREE_DIRTY));
@@ -543,7 +570,7 @@ static void test_marks(void **state)
 	assert_true(tree_mark_test_locked(&f.tree, 1 << 20, TREE_DIRTY));
 	survey(&f.tree);
 
-	/* Erase takes the marks along, on the way up, too. */
+	/* Erase clears the marks, also on the path up. */
 	tree_mark_set_locked(&f.tree, 1 << 20, TREE_WRITEBACK);
 	tree_erase_locked(&f.tree, 1 << 20, 9, tree_shadow(1));
 	at = 0;
@@ -571,17 +598,14 @@ static void test_shadows(void **state)
 		tree_erase_locked(&f.tree, base, order, tree_shadow(order + 5));
 		assert_true(tree_is_shadow(load(&f, base)));
 		assert_int_equal(tree_shadow_value(load(&f, base)), order + 5);
-		/* In the first slot, which may be worth many pages, and in that only. */
+		/* In the first slot, which may stand for many pages, and in that slot only. */
 		assert_ptr_equal(load(&f, base + slot - 1), tree_shadow(order + 5));
 		assert_null(load(&f, base + slot));
-		assert_null(tree_next(&f.tree, &at, UINT64_MAX));
+		assert_null(tree_next_locked(&f.tree, &at, UINT64_MAX));
 		assert_int_equal(f.tree.entries, 0);
-		/* Nothing but a shadow in the whole tree. */
+		/* Only a shadow in the tree. */
 		assert_int_equal(survey(&f.tree).shadow_nodes, survey(&f.tree).nodes);
-		/*
-		 * What is stored next, on a higher level or on the same, takes its place with its
-		 * nodes.
-		 */
+		/* The next store, on a higher level or on the same, replaces it and its nodes. */
 	}
 	/* A store below the shadow's level drops it. */
 	assert_int_equal(tree_store_locked(&f.tree, base, ORDERS, entry_make(1, ORDERS, 1)), 0);
@@ -590,7 +614,7 @@ static void test_shadows(void **state)
 	assert_null(load(&f, base));
 	assert_null(load(&f, base + 2));
 	assert_int_equal(survey(&f.tree).shadow_nodes, 0);
-	/* A store beside a shadow leaves it. */
+	/* A store next to a shadow leaves it. */
 	tree_erase_locked(&f.tree, base + 1, 0, tree_shadow(3));
 	assert_int_equal(tree_store_locked(&f.tree, base, 0, entry_make(1, 0, 1)), 0);
 	assert_ptr_equal(load(&f, base + 1), tree_shadow(3));
@@ -614,7 +638,7 @@ static void test_shadows(void **state)
 	fixture_destroy(&f);
 }
 
-/* Only what the range touches goes, whatever the size of the range. */
+/* Only shadows that the range touches are dropped, whatever its size. */
 static void test_erase_shadows(void **state)
 {
 	static const uint64_t place[] = {
@@ -649,7 +673,10 @@ static void test_erase_shadows(void **state)
 	assert_int_equal(tree_store_locked(&f.tree, 64, 5, entry_make(1, 5, 1)), 0);
 	tree_erase_shadows_locked(&f.tree, 0, UINT64_MAX);
 	assert_ptr_equal(load(&f, 95), entry_make(1, 5, 1));
-	/* A shadow of a large page goes when any of what tree_load says of it is in the range. */
+	/*
+	 * The shadow of a large page is dropped if the range touches any page for which tree_load
+	 * returns it.
+	 */
 	assert_int_equal(
 		tree_store_locked(&f.tree, 1 << ORDERS, ORDERS, entry_make(2, ORDERS, 1)), 0);
 	tree_erase_locked(&f.tree, 1 << ORDERS, ORDERS, tree_shadow(1));
@@ -661,7 +688,8 @@ static void test_erase_shadows(void **state)
 }
 
 /*
- * Leaves 1, 3, 5.. of shadows alone, each beside a live leaf, so that no inner node is one.
+ * Leaves 1, 3, 5.. have only shadows, each next to a live leaf, so that no inner node has only
+ * shadows.
  */
 static void shadow_leaf(struct fixture *f, unsigned leaf)
 {
@@ -681,12 +709,12 @@ static void test_shadow_limit(void **state)
 	shadow_leaf(&f, 1);
 	shadow_leaf(&f, 3);
 	assert_int_equal(folio_u64_load_relaxed(&f.budget.nodes_shadow), 2);
-	/* The oldest goes. */
+	/* The oldest is dropped. */
 	shadow_leaf(&f, 5);
 	assert_null(load(&f, TREE_SLOTS));
 	assert_ptr_equal(load(&f, 3 * TREE_SLOTS), tree_shadow(3));
 	assert_ptr_equal(load(&f, 5 * TREE_SLOTS), tree_shadow(5));
-	/* Age counts from when the node became one: 3 is young again. */
+	/* Age counts from the time when the node became one: 3 is young again. */
 	assert_int_equal(tree_store_locked(&f.tree, 3 * TREE_SLOTS + 1, 0, entry_make(1, 0, 1)), 0);
 	tree_erase_locked(&f.tree, 3 * TREE_SLOTS + 1, 0, tree_shadow(33));
 	shadow_leaf(&f, 7);
@@ -696,13 +724,13 @@ static void test_shadow_limit(void **state)
 	assert_ptr_equal(load(&f, 7 * TREE_SLOTS), tree_shadow(7));
 	survey(&f.tree);
 
-	/* Another tree of the same budget has nothing older to give: its shadow is not kept. */
+	/* Another tree of the same budget has nothing older to drop: its shadow is not kept. */
 	assert_int_equal(tree_init(&other.tree, &f.budget), 0);
 	assert_int_equal(tree_store_locked(&other.tree, 0, 0, entry_make(1, 0, 1)), 0);
 	tree_erase_locked(&other.tree, 0, 0, tree_shadow(1));
 	assert_null(folio_ptr_load_relaxed(&other.tree.root));
 	assert_ptr_equal(load(&f, 7 * TREE_SLOTS), tree_shadow(7));
-	/* In a node that is there anyway it costs nothing. */
+	/* In an existing node it costs nothing. */
 	assert_int_equal(tree_store_locked(&other.tree, 0, 0, entry_make(1, 0, 1)), 0);
 	assert_int_equal(tree_store_locked(&other.tree, 1, 0, entry_make(1, 0, 1)), 0);
 	tree_erase_locked(&other.tree, 0, 0, tree_shadow(1));
@@ -713,7 +741,7 @@ static void test_shadow_limit(void **state)
 }
 
 /*
- * A store that needs n nodes, with 0 .. n-1 of them to be had; first by the budget, then by the
+ * A store that needs n nodes when only 0 .. n-1 are available; first by the budget, then by the
  * allocator.
  */
 static void test_no_memory(void **state)
@@ -748,7 +776,8 @@ static void test_no_memory(void **state)
 			if (by_budget)
 				f.budget.nodes_max = nodes + failed;
 			else
-				alloc_fail(failed + 1, 1);
+				/* What the attempt before has allocated is free now. */
+				alloc_fail(failed ? 2 : 1, 1);
 			err = tree_store_locked(&f.tree, index, cases[c / 2].order, entry);
 			alloc_fail(0, 0);
 			if (!err)
@@ -766,18 +795,15 @@ static void test_no_memory(void **state)
 			assert_ptr_equal(load(&f, first), there);
 		}
 		assert_ptr_equal(load(&f, index), entry);
-		/* It failed once for each node that it took. */
+		/* It failed once for each node that it needed. */
 		assert_int_equal(fixture_nodes(&f), nodes + failed);
 		assert_int_not_equal(failed, 0);
 		fixture_destroy(&f);
 	}
 }
 
-/*
- * Shadow nodes give way to folios, oldest first, before the budget is used up; and after, with a
- * grace period.
- */
-static void test_shadows_give_way(void **state)
+/* If the budget is used up, shadow nodes are reclaimed for folios, oldest first. */
+static void test_shadows_reclaimed(void **state)
 {
 	uint64_t nodes, index = UINT64_C(1) << 30;
 	void *entry = entry_make(1, 0, 1);
@@ -795,27 +821,22 @@ static void test_shadows_give_way(void **state)
 
 	f.budget.nodes_max = UINT64_MAX;
 	/*
-	 * The way to this page: two nodes a level from the old root up, less the top, which they
-	 * share.
+	 * The path to this page: two nodes on each level above the old root, except the top, which
+	 * they share.
 	 */
 	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), 0);
 	nodes = fixture_nodes(&f) - nodes;
 	tree_erase_locked(&f.tree, index, 0, NULL);
 	f.budget.nodes_max = fixture_nodes(&f) + nodes - 1;
-	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), -ENOMEM);
-	survey(&f.tree);
-	assert_null(load(&f, index));
-	assert_null(load(&f, TREE_SLOTS));
-	assert_int_equal(f.tree.entries, 2);
-	grace_barrier();
 	assert_int_equal(tree_store_locked(&f.tree, index, 0, entry), 0);
 	assert_ptr_equal(load(&f, index), entry);
+	assert_null(load(&f, TREE_SLOTS));
 	assert_true(folio_u64_load_relaxed(&f.budget.nodes) <= f.budget.nodes_max);
 	fixture_destroy(&f);
 }
 
-/* Making room takes away nodes that the store had counted on. */
-static void test_room_from_under_foot(void **state)
+/* Reclaiming drops nodes that the store had counted on. */
+static void test_reclaim_during_store(void **state)
 {
 	uint64_t base = UINT64_C(1) << 40, way = 2 * (52 / TREE_SHIFT + 1), nodes;
 	struct fixture f;
@@ -829,10 +850,10 @@ static void test_room_from_under_foot(void **state)
 	assert_int_equal(tree_store_locked(&f.tree, base, 0, entry_make(1, 0, 1)), 0);
 	tree_erase_locked(&f.tree, base, 0, tree_shadow(1));
 	nodes = fixture_nodes(&f);
-	f.budget.nodes_max = nodes + way;
+	f.budget.nodes_max = nodes;
 	/*
-	 * A neighbouring leaf: one node is missing, until the shadow's leaf and all above it have
-	 * gone.
+	 * A neighbouring leaf: one node is missing, until the leaf of the shadow and all nodes
+	 * above it are gone.
 	 */
 	assert_int_equal(tree_store_locked(&f.tree, base + TREE_SLOTS, 0, entry_make(1, 0, 1)), 0);
 	assert_null(load(&f, base));
@@ -842,19 +863,19 @@ static void test_room_from_under_foot(void **state)
 }
 
 /*
- * A reader is held up before each load of its look-up in turn, while a writer does all that it has
- * to do. No threads are needed for that: step() has the writer's work done between the reader's
- * loads.
+ * A reader is held up before each load of its look-up in turn, while a writer does all of its work.
+ * This needs no threads: step() runs the writer between the loads of the reader.
  */
 static struct {
 	struct fixture f;
+	struct tree other; /* of the same budget */
 	void *near, *far, *large;
 	unsigned scene;
 } held;
 
 #define HELD_FAR (UINT64_C(1) << 40)
 
-enum { SHRINK, GROW, ERASE, REBUILD, COVER, SCENES };
+enum { SHRINK, GROW, ERASE, REBUILD, COVER, REUSE, SCENES };
 
 static void held_setup(void)
 {
@@ -880,44 +901,50 @@ static void held_writer(void)
 		assert_int_equal(tree_store_locked(tree, HELD_FAR, 0, held.far), 0);
 		break;
 	case REBUILD:
-		/* Down to nothing, and up again with other nodes. */
+		/* Down to an empty tree, and up again with other nodes. */
 		tree_erase_locked(tree, HELD_FAR, 0, NULL);
 		tree_erase_locked(tree, 0, 0, NULL);
 		assert_int_equal(tree_store_locked(tree, HELD_FAR, 5, held.large), 0);
 		break;
 	case COVER:
-		/* ORDERS is some levels up, or at least many slots: the shadow's nodes go. */
+		/*
+		 * ORDERS is some levels up, or at least many slots: the nodes of the shadow are
+		 * dropped.
+		 */
 		assert_int_equal(tree_store_locked(tree, HELD_FAR, ORDERS, held.large), 0);
+		break;
+	case REUSE:
+		/* The nodes are those of another tree at once, with another page. */
+		tree_erase_locked(tree, HELD_FAR, 0, NULL);
+		assert_int_equal(tree_store_locked(&held.other, 0, 0, held.large), 0);
+		assert_int_equal(tree_store_locked(&held.other, HELD_FAR, 0, held.large), 0);
 		break;
 	}
 }
 
 /*
- * What the look-up may find when the writer did everything just before its @at-th load. When that
- * was the first, the new state; later, the new state or what was true when it set out, as far as
- * the writer did not undo it.
+ * What the look-up may find if the writer did everything just before one of its loads. Nodes have
+ * left the tree, so that the look-up begins again; in GROW, where none has, it finds the same.
  */
-static void held_check(unsigned at, void *entry, folio_ptr *slot)
+static void held_check(void *entry, const struct tree_place *place)
 {
-	bool before = at == 1; /* the writer was first: no choice */
-
 	switch (held.scene) {
 	case SHRINK:
 	case GROW:
 		assert_ptr_equal(entry, held.near);
 		break;
 	case ERASE:
+	case REUSE:
 		assert_null(entry);
 		break;
 	case REBUILD:
 	case COVER:
-		if (before || entry)
-			assert_ptr_equal(entry, held.large);
+		assert_ptr_equal(entry, held.large);
 		break;
 	}
-	/* The second look finds the same: nothing has happened since the first. */
+	/* The second look finds the same: nothing has happened since the first one. */
 	if (entry)
-		assert_ptr_equal(folio_ptr_load_relaxed(slot), entry);
+		assert_true(tree_still(&held.f.tree, place, entry));
 }
 
 static void held_clear(void)
@@ -926,14 +953,15 @@ static void held_clear(void)
 	uint64_t at = 0;
 	void *entry;
 
-	for (; (entry = tree_next(tree, &at, UINT64_MAX)); at = 0)
+	for (; (entry = tree_next_locked(tree, &at, UINT64_MAX)); at = 0)
 		tree_erase_locked(tree, at, tree_order(entry), NULL);
 	tree_erase_shadows_locked(tree, 0, UINT64_MAX);
+	tree_clear(&held.other);
 }
 
 static void test_held_up(void **state)
 {
-	folio_ptr *slot;
+	struct tree_place place;
 	unsigned at;
 	void *entry;
 	bool done;
@@ -947,32 +975,35 @@ static void test_held_up(void **state)
 		held.far = entry_make(2, 0, 1);
 		held.large = entry_make(3, order, 1);
 		fixture_init(&held.f, UINT64_MAX, UINT64_MAX);
+		assert_int_equal(tree_init(&held.other, &held.f.budget), 0);
 		for (at = 1, done = false; !done; at++) {
 			held_setup();
-			grace_read_lock();
 			step_countdown = at;
-			entry = tree_walk(&held.f.tree, index, &slot);
+			entry = tree_walk(&held.f.tree, index, &place);
 			done = step_countdown > 0;
 			step_countdown = 0;
 			if (!done) {
-				held_check(at, entry, slot);
-			} else if (held.scene == ERASE || held.scene == REBUILD) {
+				held_check(entry, &place);
+			} else if (index == HELD_FAR && held.scene != COVER) {
 				/* Held up between the first look and the second. */
 				assert_ptr_equal(entry, held.far);
 				held_writer();
-				assert_ptr_not_equal(folio_ptr_load_relaxed(slot), held.far);
+				assert_false(tree_still(&held.f.tree, &place, held.far));
 			}
-			grace_read_unlock();
 			held_clear();
 		}
-		/* It was held up at least in front of the root, and of a slot. */
-		assert_true(at > 3);
+		/*
+		 * It was held up at least before the loads of the generation, of the root and of a
+		 * slot.
+		 */
+		assert_true(at > 4);
 		assert_int_equal(fixture_nodes(&held.f), 0);
+		tree_destroy(&held.other);
 		fixture_destroy(&held.f);
 	}
 }
 
-/* A tree that is dropped with all that is in it. */
+/* A tree that is dropped with all its contents. */
 static void test_destroy(void **state)
 {
 	struct fixture f;
@@ -1050,7 +1081,7 @@ static void model_erase(struct model *m, unsigned page, unsigned order, void *sh
 	m->entries--;
 }
 
-/* The level on which something is stored for this page, -1 for nothing. */
+/* The level on which something is stored for this page, -1 if nothing is. */
 static int model_level(const struct page *page)
 {
 	if (page->entry)
@@ -1059,7 +1090,7 @@ static int model_level(const struct page *page)
 }
 
 /*
- * The nodes that the content needs: on every level up to the root's, one for each range that has
+ * The nodes that the contents need: on every level up to the root's, one for each range that has
  * something.
  */
 static struct survey model_survey(struct model *m)
@@ -1074,7 +1105,7 @@ static struct survey model_survey(struct model *m)
 		if (level < 0)
 			continue;
 		any = true;
-		/* The pages of a shadow after its first say nothing that the first does not. */
+		/* The pages of a shadow after its first add nothing. */
 		reach = reach_shift(index_of(i));
 		top = reach > top ? reach : top;
 		top = (unsigned)level > top ? (unsigned)level : top;
@@ -1101,7 +1132,7 @@ static struct survey model_survey(struct model *m)
 	return needed;
 }
 
-/* Every page, and all that the tree keeps beside. */
+/* Compares every page, and all that the tree maintains. */
 static void model_check(struct model *m)
 {
 	struct survey found, needed;
@@ -1130,7 +1161,7 @@ static void model_check(struct model *m)
 	assert_int_equal(m->f.tree.entries, m->entries);
 }
 
-/* Walk a random range, by mark (or TREE_MARKS for all), and compare. */
+/* Walks a random range, by mark (or TREE_MARKS for all), and compares. */
 static void model_check_walk(struct model *m, unsigned mark)
 {
 	unsigned from = random_below(&m->random, PAGES), to = random_below(&m->random, PAGES), i;
@@ -1144,7 +1175,7 @@ static void model_check_walk(struct model *m, unsigned mark)
 		if (index_of(i) > last)
 			break;
 		entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark)
-					  : tree_next(&m->f.tree, &at, last);
+					  : tree_next_locked(&m->f.tree, &at, last);
 		assert_ptr_equal(entry, m->page[i].entry);
 		assert_int_equal(at, index_of(i));
 		at = entry_end(at, entry);
@@ -1152,11 +1183,11 @@ static void model_check_walk(struct model *m, unsigned mark)
 		i |= (1u << tree_order(entry)) - 1;
 	}
 	entry = mark < TREE_MARKS ? tree_next_marked_locked(&m->f.tree, &at, last, mark)
-				  : tree_next(&m->f.tree, &at, last);
+				  : tree_next_locked(&m->f.tree, &at, last);
 	assert_null(entry);
 }
 
-/* One random operation. @fullness, 0..100: what the tree tends to. */
+/* One random operation. The tree tends to @fullness, 0..100. */
 static void model_step(struct model *m, unsigned fullness)
 {
 	unsigned page = random_below(&m->random, PAGES), what = random_below(&m->random, 100);
@@ -1172,7 +1203,7 @@ static void model_step(struct model *m, unsigned fullness)
 	} else if (what < 65) {
 		int err;
 
-		/* Small ones mostly, or the first large ones leave no room. */
+		/* Mostly small orders, or the first large ones leave no space. */
 		order = random_below(&m->random, order + 1);
 		page = page >> order << order;
 		entry = entry_make(page, order, ++m->generation);
@@ -1222,18 +1253,16 @@ static void model_run(uint64_t nodes_max, uint64_t nodes_shadow_max, bool failin
 		model_step(m, fullness);
 		if (i % 100 == 0)
 			model_check(m);
-		if (i % 1000 == 999) {
-			grace_barrier();
+		if (i % 1000 == 999)
 			assert_int_equal(folio_u64_load_relaxed(&m->f.budget.nodes),
 				survey(&m->f.tree).nodes);
-		}
 	}
 	alloc_fail(0, 0);
 	model_check(m);
-	/* Take everything out again, by the tree's own walk: not a node is left. */
+	/* Erases everything, by walks of the tree: no node is left. */
 	for (;;) {
 		uint64_t at = 0;
-		void *entry = tree_next(&m->f.tree, &at, UINT64_MAX);
+		void *entry = tree_next_locked(&m->f.tree, &at, UINT64_MAX);
 
 		if (!entry)
 			break;
@@ -1270,8 +1299,8 @@ static void test_model_failing_allocator(void **state)
 }
 
 /*
- * Readers beside a writer. Some entries stay, everything else comes and goes, the root rises and
- * comes down. Readers count what must not be, and the main thread demands zero.
+ * Readers and a writer. Some entries stay, all others come and go, the root rises and comes down.
+ * Readers count violations, and the main thread demands zero.
  */
 enum violation {
 	LOST,      /* an entry that stayed was not found */
@@ -1304,7 +1333,7 @@ static bool stays(const struct race *race, unsigned page)
 	return page < RACE_PAGES && page % race->stay_step == 0;
 }
 
-/* Was this word ever in the tree for this page? */
+/* True if this word was ever in the tree for this page. */
 static void race_check(struct race *race, unsigned page, void *entry)
 {
 	if (!entry || tree_is_shadow(entry)) {
@@ -1324,12 +1353,12 @@ static void race_check(struct race *race, unsigned page, void *entry)
 		violated(race, FOREIGN);
 }
 
-/* The two looks of a look-up, with a pause between, in which the writer may erase. */
+/* The two looks of a look-up, with a pause in which the writer may erase. */
 static void race_look_twice(struct race *race, unsigned page)
 {
-	folio_ptr *slot;
+	struct tree_place place;
 	unsigned tries;
-	void *entry = tree_walk(&race->f.tree, index_of(page), &slot);
+	void *entry = tree_walk(&race->f.tree, index_of(page), &place);
 
 	race_check(race, page, entry);
 	if (!entry || tree_is_shadow(entry))
@@ -1339,7 +1368,7 @@ static void race_look_twice(struct race *race, unsigned page)
 		if (folio_u64_load_acquire(&race->dead[entry_page(entry)]) >=
 			entry_generation(entry))
 			break;
-	if (tries < 50 && folio_ptr_load_relaxed(slot) == entry)
+	if (tries < 50 && tree_still(&race->f.tree, &place, entry))
 		violated(race, STALE);
 }
 
@@ -1356,7 +1385,7 @@ static void race_walk(struct race *race)
 			violated(race, BACKWARDS);
 			return;
 		}
-		/* What stays and was passed over. */
+		/* Entries that stay and were passed over. */
 		while (expected < RACE_PAGES && (!entry || expected < index)) {
 			if (stays(race, (unsigned)expected))
 				violated(race, LOST);
@@ -1376,15 +1405,9 @@ static void *race_reader(void *argument)
 	uint64_t random = seed ^ (uintptr_t)&random;
 	unsigned i;
 
-	if (grace_thread_attach()) {
-		violated(race, LOST);
-		return NULL;
-	}
 	while (!folio_u32_load_acquire(&race->stop)) {
-		/* Short sections and long ones. */
 		unsigned looks = 1u << random_below(&random, 8);
 
-		grace_read_lock();
 		for (i = 0; i < looks; i++) {
 			unsigned page = random_below(&random, RACE_PAGES);
 
@@ -1397,7 +1420,6 @@ static void *race_reader(void *argument)
 		}
 		if (looks == 1)
 			race_walk(race);
-		grace_read_unlock();
 		folio_u64_fetch_add_relaxed(&race->rounds, 1);
 	}
 	return NULL;
@@ -1410,7 +1432,7 @@ static int race_store(struct race *race, void **stored, unsigned page, unsigned 
 	unsigned i;
 	int err;
 
-	/* Before it can be found. */
+	/* Before a reader can find it. */
 	folio_u64_store_relaxed(&race->generation[page], generation);
 	tree_lock(&race->f.tree);
 	err = tree_store_locked(&race->f.tree, index_of(page), order, entry);
@@ -1452,11 +1474,11 @@ static void race_run(unsigned stay_step, uint64_t nodes_shadow_max, unsigned ste
 		assert_int_equal(race_store(race, stored, page, 0), 0);
 	for (i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&reader[i], NULL, race_reader, race), 0);
-	/* Until enough was done, and both sides had their turns. */
+	/* Until there were enough operations, and both sides had their turns. */
 	for (i = 0; i < steps || folio_u64_load_relaxed(&race->rounds) < 20; i++) {
 		if (i >= steps)
 			sched_yield();
-		/* Now and then empty or fill a stretch, so that nodes and levels come and go. */
+		/* Sometimes empties or fills a stretch, so that nodes and levels come and go. */
 		page = random_below(&random, 4) ? random_below(&random, RACE_PAGES)
 						: WINDOW_PAGES + random_below(&random, RACE_PAGES);
 		if (stored[page]) {
@@ -1499,31 +1521,23 @@ static void test_race(void **state)
 	race_run(97, UINT64_MAX, scaled(20000));
 }
 
-/* One page stays, all the rest of the tree comes and goes. */
+/* One page stays, everything else in the tree comes and goes. */
 static void test_race_sparse(void **state)
 {
 	race_run(RACE_PAGES, 5, scaled(20000));
 }
 
-/*
- * Nothing but growth and shrinking, as fast as can be, beside look-ups of a page that stays.
- */
+/* Only growth and shrinking, as fast as possible, during look-ups of a page that stays. */
 static void *root_reader(void *argument)
 {
 	struct race *race = argument;
 
-	if (grace_thread_attach()) {
-		violated(race, LOST);
-		return NULL;
-	}
 	while (!folio_u32_load_acquire(&race->stop)) {
 		unsigned i;
 
-		grace_read_lock();
 		for (i = 0; i < 100; i++)
 			if (tree_load(&race->f.tree, 0) != entry_make(0, 0, 1))
 				violated(race, LOST);
-		grace_read_unlock();
 		folio_u64_fetch_add_relaxed(&race->rounds, 1);
 	}
 	return NULL;
@@ -1540,15 +1554,20 @@ static void test_race_root(void **state)
 	assert_int_equal(tree_store_locked(&race->f.tree, 0, 0, entry_make(0, 0, 1)), 0);
 	for (i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&reader[i], NULL, root_reader, race), 0);
+	tree_unlock(&race->f.tree);
 	for (i = 0; i < steps || folio_u64_load_relaxed(&race->rounds) < 1000; i++) {
 		uint64_t far = UINT64_C(1) << (TREE_SHIFT + i % (52 - TREE_SHIFT));
 
+		/* Readers whose walk fails several times wait for the lock. */
+		tree_lock(&race->f.tree);
 		assert_int_equal(tree_store_locked(&race->f.tree, far, 0, entry_make(1, 0, 1)), 0);
 		tree_erase_locked(&race->f.tree, far, 0, NULL);
+		tree_unlock(&race->f.tree);
 	}
 	folio_u32_store_release(&race->stop, 1);
 	for (i = 0; i < 2; i++)
 		pthread_join(reader[i], NULL);
+	tree_lock(&race->f.tree);
 	assert_int_equal(folio_u64_load_relaxed(&race->violations[LOST]), 0);
 	assert_int_equal(fixture_nodes(&race->f), 1);
 	fixture_destroy(&race->f);
@@ -1556,7 +1575,7 @@ static void test_race_root(void **state)
 }
 
 /*
- * Two trees of one budget, each under its own lock: together they stay within it, and nothing is
+ * Two trees of one budget, each under its own lock: together they stay within it, and no node is
  * lost.
  */
 struct sharer {
@@ -1574,7 +1593,7 @@ static void *sharer_run(void *argument)
 	struct tree tree;
 	unsigned i;
 
-	if (grace_thread_attach() || tree_init(&tree, budget)) {
+	if (tree_init(&tree, budget)) {
 		sharer->exceeded++;
 		return NULL;
 	}
@@ -1589,7 +1608,7 @@ static void *sharer_run(void *argument)
 		else if (err == -EEXIST)
 			tree_erase_locked(&tree, index_of(page), 0, tree_shadow(1));
 		tree_unlock(&tree);
-		/* While a store tries, it may have charged what it does not get. */
+		/* While a store tries, it may have charged nodes that it does not get. */
 		if (folio_u64_load_relaxed(&budget->nodes) > budget->nodes_max + 2 * 2 * 52)
 			sharer->exceeded++;
 	}
@@ -1599,12 +1618,12 @@ static void *sharer_run(void *argument)
 
 static void test_shared_budget(void **state)
 {
-	/* A way to the far end for each, and a few more. */
-	struct tree_budget budget = {
-		.nodes_max = 20 + 2 * (52 / TREE_SHIFT + 1), .nodes_shadow_max = 10};
+	/* A path to the far end for each, and a few more nodes. */
+	struct tree_budget budget;
 	struct sharer sharer[2];
 	unsigned i;
 
+	assert_int_equal(tree_budget_init(&budget, 20 + 2 * (52 / TREE_SHIFT + 1), 10), 0);
 	for (i = 0; i < 2; i++) {
 		sharer[i] = (struct sharer){.budget = &budget, .number = i, .steps = scaled(10000)};
 		assert_int_equal(
@@ -1615,9 +1634,7 @@ static void test_shared_budget(void **state)
 		assert_int_equal(sharer[i].exceeded, 0);
 	}
 	assert_int_not_equal(sharer[0].refused + sharer[1].refused, 0);
-	grace_barrier();
-	assert_int_equal(folio_u64_load_relaxed(&budget.nodes), 0);
-	assert_int_equal(folio_u64_load_relaxed(&budget.nodes_shadow), 0);
+	budget_destroy(&budget);
 }
 
 static int tree_suite_run(const char *name)
@@ -1627,6 +1644,7 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_invalid),
 		cmocka_unit_test(test_exists),
+		cmocka_unit_test(test_tagged_root),
 		cmocka_unit_test(test_grow_and_shrink),
 		cmocka_unit_test(test_next),
 		cmocka_unit_test(test_marks),
@@ -1634,8 +1652,8 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_erase_shadows),
 		cmocka_unit_test(test_shadow_limit),
 		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_shadows_give_way),
-		cmocka_unit_test(test_room_from_under_foot),
+		cmocka_unit_test(test_shadows_reclaimed),
+		cmocka_unit_test(test_reclaim_during_store),
 		cmocka_unit_test(test_held_up),
 		cmocka_unit_test(test_destroy),
 		cmocka_unit_test(test_model),
@@ -1654,8 +1672,6 @@ static int tree_suite_run(const char *name)
 	printf("# %s: %u slots a node, FOLIO_SEED=%llu\n", name, TREE_SLOTS,
 		(unsigned long long)seed);
 	fflush(stdout);
-	if (grace_open())
-		return 1;
 	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }
 

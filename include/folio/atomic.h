@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * atomic.h - atomics with the memory order in the name of the operation.
+ * atomic.h - atomic operations with the memory order in their names.
  *
- * Every room of folio goes through these verbs, so that `grep release` finds every release in the
- * code, and so that the algorithms above are one text with several bodies underneath:
+ * All code of folio uses these functions. So `grep release` finds every release, and one text of an
+ * algorithm works with two implementations:
  *
  *   - C11 and C++11 (GCC and Clang builtins on plain words; the same layout in both languages);
  *   - Relacy, when FOLIO_ATOMIC_RELACY is defined: the words are rl::atomic and each access is a
  *     scheduling point of the model checker (models/relacy).
  *
- * Only the operations that the library uses are here. A name is
+ * This file has only the operations that the library uses. A name is
  *
  *   folio_<type>_<operation>_<order>        type: u8, u32, u64, ptr
  *
  * with the C11 orders relaxed, acquire, release, acq_rel. A compare-and-swap takes the expected
- * value by pointer, stores what it saw there when it fails, and fails with relaxed order.
+ * value by pointer. When it fails, its order is relaxed, and it stores the value that it found
+ * through that pointer.
  */
 #ifndef FOLIO_ATOMIC_H
 #define FOLIO_ATOMIC_H
@@ -26,13 +27,14 @@
 #ifdef FOLIO_ATOMIC_RELACY
 
 /*
- * The harness includes relacy/relacy.hpp first. RL_INFO is Relacy's source position, which makes each
- * access a point where its scheduler may switch threads.
+ * The harness includes relacy/relacy.hpp first. RL_INFO is Relacy's source position; it makes each
+ * access a point where the scheduler may switch threads.
  */
 template <typename value_t> struct folio_atomic_relacy : rl::atomic<value_t> {
 	/*
-	 * In C a word can be read and written plainly, too, by who has the object to himself. Relacy takes that for a
-	 * relaxed access; models that are about such data use rl::var, which reports a race.
+	 * In C, a thread that owns the object exclusively can also read and write a word
+	 * plainly. Relacy treats that as a relaxed access; models of such data use rl::var, which
+	 * reports a race.
 	 */
 	operator value_t() const
 	{
@@ -175,9 +177,10 @@ FOLIO_ATOMIC_ARITHMETIC_(u32, uint32_t)
 FOLIO_ATOMIC_ARITHMETIC_(u64, uint64_t)
 
 /*
- * Add to a word that one thread writes and others read: a load and a store, relaxed, and no locked instruction.
- * Where the machine has one instruction for both, that one: compilers do not fold atomic accesses. But not under a
- * sanitizer, which does not see what an instruction of ours writes to.
+ * Add to a word that one thread writes and others read: a relaxed load and a relaxed store, without
+ * a locked instruction. If the processor has one instruction for both, it is written out, because
+ * compilers do not fold atomic accesses; but not under a sanitizer, which does not see what inline
+ * assembly writes to.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define FOLIO_ATOMIC_SANITIZED_ 1

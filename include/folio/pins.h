@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pins.h - who holds what: for a program that finds its cache full of pins.
+ * pins.h - which folios are pinned, and their holders, for a program whose cache is full of pins.
  *
- * Which folios are pinned, and how often, every build says. By whom, down to file, line and thread, is known of pins that were
- * taken where FOLIO_REF_DEBUG is defined: there folio_file_get_page, folio_file_get, folio_alloc, folio_get and
- * folio_put are macros that tell the cache, whatever the library was built with. All of the program has to be
- * compiled so, else a pin that is taken here and put there stays in the list. A cache remembers 4096 of them, those of one folio,
- * thread and line counted once; of what comes when it is full, or when there is no memory for the list (168 KiB, and 4
- * bytes for each page frame), only the number of references is known. A put does not say which pin it gives back: the latest
- * of its thread on that folio is taken out of the list, or else one of which nothing is known, or else the latest of another
- * thread; the last also where the pin was taken while there was no memory for the list. Included by cache.h.
+ * Every build reports which folios are pinned and how often. File, line and thread of a pin are
+ * known if it was taken in code compiled with FOLIO_REF_DEBUG, whatever the library was built
+ * with: there folio_file_get_page, folio_file_get, folio_alloc, folio_get and folio_put are
+ * macros that report to the cache. The entire program must be compiled that way: a pin taken with
+ * it and put without it stays in the list.
+ *
+ * A cache records 4096 entries; pins of one folio, thread and line share an entry. If the list is
+ * full, or if there is no memory for it (168 KiB, and 4 bytes per page frame), only the number of
+ * references is known. A put does not name the pin that it ends. The cache removes the latest pin
+ * of the same thread on that folio; else it assumes a pin that was not recorded; else it removes
+ * the latest pin of another thread. It does the last also if the pin was taken while there was no
+ * memory for the list.
  */
 #ifndef FOLIO_PINS_H
 #define FOLIO_PINS_H
@@ -24,106 +28,75 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Pins that one thread took at one place of the program. */
+/** struct folio_holder - pins that one thread took at one line of the program */
 struct folio_holder {
-	const char *file;
-	int line;
-	pid_t thread;   /* gettid(2) */
-	uint32_t count; /* how many, not put yet */
+	const char *file; /* source file, as __FILE__ */
+	int line;         /* line in it */
+	pid_t thread;     /* gettid(2) */
+	uint32_t count;   /* pins that are not put yet */
 };
 
-/* A folio that somebody holds. */
+/** struct folio_pinned - a folio that is pinned, as folio_cache_pins reports it */
 struct folio_pinned {
 	size_t size;               /* of this struct, as the library has it */
-	const struct folio *folio; /* to compare with; it may be gone */
-	const char *type;          /* "file", "private", or the name of a type of the program's */
-	void *owner;               /* what folio_alloc was given; NULL for a file's */
-	bool own;                  /* taken with folio_alloc; else it is, or was, a file's */
-	bool in_file;              /* not so: its file has dropped it since it was pinned */
-	bool dirty;
-	bool writeback;      /* on its way to the file */
-	uint64_t device;     /* of the file that it is in, as the backend says; else 0 */
-	uint64_t inode;      /* likewise */
-	uint64_t index;      /* of its first page in the file */
-	uint32_t order;      /* 2^order pages */
-	uint32_t references; /* beyond the cache's own */
+	const struct folio *folio; /* for comparison only; it may be free by now */
+	const char *type;          /* "file", "private", or the name of a user-defined type */
+	void *owner;               /* as given to folio_alloc; NULL for a folio of a file */
+	bool own;                  /* allocated with folio_alloc; else it is, or was, a file's */
+	bool in_file;              /* false: its file has dropped it since it was pinned */
+	bool dirty;                /* has changes that its file does not have yet */
+	bool writeback;            /* being written back */
+	uint64_t device;           /* of its file, as the backend reports it; else 0 */
+	uint64_t inode;            /* likewise */
+	uint64_t index;            /* of its first page in the file */
+	uint32_t order;            /* 2^order pages */
+	uint32_t references;       /* beyond the cache's own */
 
-	/* What is known of them, if the program is compiled with FOLIO_REF_DEBUG; the latest first. */
-	const struct folio_holder *holder;
-	uint32_t holders; /* at most FOLIO_HOLDERS_MAX */
-	uint32_t unknown; /* of the references, those that are in none of these */
+	/* Known if the program is compiled with FOLIO_REF_DEBUG: */
+
+	const struct folio_holder *holder; /* the holders, the latest first */
+	uint32_t holders;                  /* their number, at most FOLIO_HOLDERS_MAX */
+	uint32_t unknown;                  /* references that belong to none of these holders */
 };
 
 #define FOLIO_HOLDERS_MAX 16u
 
-/** folio_pinned_fn - told of a folio by folio_cache_pins. Returns false to hear of no more. */
+/** folio_pinned_fn - called for each folio by folio_cache_pins. Returns false to stop the scan. */
 typedef bool folio_pinned_fn(const struct folio_pinned *pinned, void *context);
 
 /**
- * folio_cache_pins - which folios are pinned.
+ * folio_cache_pins - list the pinned folios
  * @cache: an open cache.
- * @tell: called for each, on the calling thread, with no lock held: it may use the cache, and put. NULL: only count.
- * @context: given to @tell.
+ * @visit: called for each, on the calling thread and without a lock: it may use the cache, and
+ *         put folios. Its argument is valid until it returns. NULL: only count.
+ * @context: passed to @visit.
  *
- * A pin that was there before the call and is there after it is told. One that comes or goes meanwhile may be. Not told
- * are the references of the cache, which every folio of a file has one of, and a dirty one two. Those of calls in flight
- * cannot be told from pins: a look-up, an evictor, the end of a read or a write hold a folio for a moment each, a call that
- * waits for somebody's lock or for the device (folio_file_write, folio_file_sync, folio_file_truncate) as long as it waits; they are
- * counted, also where there is no pin, and are gone when the call has ended. A folio with 2^30 references, to which gets say
- * -EOVERFLOW, is left out.
+ * Reports every pin that exists during the entire call; one that begins or ends during it may be
+ * reported. The cache's own references are not: one for a folio of a file, two if it is dirty.
+ * Calls in flight look like pins and are reported until they end. Lookups, eviction and the end
+ * of a request hold a folio for a moment; a call that waits for a lock or for the device
+ * (folio_file_write, folio_file_sync, folio_file_truncate) holds it while it waits. A folio with
+ * 2^30 references, for which gets return -EOVERFLOW, is left out.
  *
- * Looks at every descriptor: about a millisecond for each GiB of folio_cache_params.bytes_max, ten where all of it is pinned or
- * dirty. Beside it everything goes on, but that who is out of memory because all is pinned hears of it later: a folio that
- * was looked at may have become free, so he looks again. What @tell is given is its own until it returns.
+ * Scans every descriptor: about 1 ms per GiB of folio_cache_params.bytes_max, 10 ms per GiB if
+ * all of it is pinned or dirty. Other calls continue; only a thread that runs out of memory
+ * because everything is pinned gets its error later: it scans again, since a folio may have
+ * become free.
  *
- * Returns the number of folios that were told; -EINVAL; -ENOMEM when the thread cannot be made known; -ESTALE.
+ * Returns the number of folios reported; -EINVAL; -ESTALE.
  */
-ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *tell, void *context);
+ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *visit, void *context);
 
 /**
- * folio_cache_pins_print - which folios are pinned, as text.
+ * folio_cache_pins_print - print the pinned folios as text
  * @cache: an open cache.
- * @stream: where to.
+ * @stream: the destination.
  *
- * A line for each folio, below it one for each holder that is known, and a line with the sums.
+ * Prints a line per folio, below it a line per known holder, and a line with the totals.
  *
- * Returns as folio_cache_pins; whether @stream took it, ferror says.
+ * Returns as folio_cache_pins. Check @stream with ferror(3).
  */
 ssize_t folio_cache_pins_print(struct folio_cache *cache, FILE *stream);
-
-#if defined(FOLIO_REF_AT_PARAMETERS_) && !defined(FOLIO_LIBRARY)
-static inline int folio_file_get_page_at_(struct folio_file *file, uint64_t index, unsigned flags,
-	struct folio **folio, void **page, const char *source, int line)
-{
-	int r = folio_file_get_page(file, index, flags, folio, page);
-
-	if (!r)
-		folio_pin_taken(*folio, source, line);
-	return r;
-}
-
-static inline int folio_file_get_at_(struct folio_file *file, uint64_t index, unsigned flags,
-	struct folio **folio, const char *source, int line)
-{
-	void *page;
-
-	return folio_file_get_page_at_(file, index, flags, folio, &page, source, line);
-}
-
-static inline int folio_alloc_at_(struct folio_cache *cache, unsigned order, unsigned type,
-	void *owner, struct folio **folio, const char *source, int line)
-{
-	int r = folio_alloc(cache, order, type, owner, folio);
-
-	if (!r)
-		folio_pin_taken(*folio, source, line);
-	return r;
-}
-
-#define folio_file_get_page(...) folio_file_get_page_at_(__VA_ARGS__, __FILE__, __LINE__)
-#define folio_file_get(...)      folio_file_get_at_(__VA_ARGS__, __FILE__, __LINE__)
-#define folio_alloc(...)         folio_alloc_at_(__VA_ARGS__, __FILE__, __LINE__)
-#endif
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

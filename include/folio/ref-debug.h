@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref-debug.h - what ref.h adds when FOLIO_REF_DEBUG is defined. Included by ref.h alone.
+ * ref-debug.h - the checks of ref.h with FOLIO_REF_DEBUG. Only ref.h includes this file.
  *
- * Each operation becomes a macro that passes its file and line. A table, shared by the whole
- * program and addressed by the word's address, remembers the last changes of each word; words
- * whose addresses collide share a line of it, so every change carries the word's address. The
- * table is written without order, on purpose: it must not hide the races that it is there to show.
+ * Each operation becomes a macro that passes its file and line. A table for the entire program,
+ * indexed by a hash of the word's address, records the last changes of each word. Words whose
+ * hashes collide share an entry, so every change contains the word's address. Writes to the table
+ * are not ordered, on purpose: they must not hide the races that the table is meant to show.
  */
 #ifndef FOLIO_REF_DEBUG_H
 #define FOLIO_REF_DEBUG_H
@@ -22,9 +22,12 @@ enum folio_ref_op {
 	FOLIO_REF_OP_PUT,
 	FOLIO_REF_OP_FREEZE,
 	FOLIO_REF_OP_UNFREEZE,
+	/* Of the object whose word it is: folio_lock, folio_unlock (write.h). */
+	FOLIO_REF_OP_LOCK,
+	FOLIO_REF_OP_UNLOCK,
 };
 
-/* One change of a word: what it held before, and where in the program it was changed. */
+/* One change of a word: its value before, and the line of the program that changed it. */
 struct folio_ref_change {
 	const void *ref;
 	const char *file;
@@ -44,7 +47,7 @@ struct folio_ref_history {
 
 struct folio_ref; /* defined by ref.h before this file is included */
 
-/* weak: one table in the program however many files include this header. */
+/* weak: one table in the program, no matter how many files include this header. */
 __attribute__((weak)) struct folio_ref_history folio_ref_history[FOLIO_REF_HISTORY_WORDS];
 
 static inline struct folio_ref_history *folio_ref_history_of_(const void *ref)
@@ -60,11 +63,12 @@ static inline struct folio_ref_history *folio_ref_history_of_(const void *ref)
 #define FOLIO_REF_NO_TSAN_ __attribute__((no_sanitize("thread")))
 #endif
 
-/* Prints the remembered changes of @ref, oldest first, on standard error. */
+/* Prints the recorded changes of @ref to standard error, oldest first. */
 FOLIO_REF_NO_TSAN_
 static inline void folio_ref_print_history(const struct folio_ref *ref)
 {
-	static const char *const name[] = {"none", "try_get", "get", "put", "freeze", "unfreeze"};
+	static const char *const name[] = {
+		"none", "try_get", "get", "put", "freeze", "unfreeze", "lock", "unlock"};
 	const struct folio_ref_history *history = folio_ref_history_of_(ref);
 	uint32_t next = history->next;
 	uint32_t i;
@@ -80,8 +84,8 @@ static inline void folio_ref_print_history(const struct folio_ref *ref)
 }
 
 /*
- * Called on misuse, on the thread that misused. The default prints the history and aborts; a test
- * puts its own here.
+ * The default of folio_ref_on_misuse, which is called on the thread that made the mistake: prints
+ * the history and aborts. A test may install its own function.
  */
 static inline void folio_ref_misuse_default_(
 	const struct folio_ref *ref, const char *what, const char *file, int line)
@@ -138,11 +142,11 @@ static inline void folio_ref_note_(const struct folio_ref *ref, enum folio_ref_o
 			what = "put of nothing";
 		break;
 	case FOLIO_REF_OP_FREEZE:
-		/* Noted when it has succeeded: the word was what the caller expected it to be. */
+		/* Recorded after success: the word had the value that the caller expected. */
 		if (frozen)
-			what = "try_freeze of a frozen object: it is somebody else's";
+			what = "try_freeze of a frozen object: another thread owns it";
 		else if (before == 0)
-			what = "try_freeze at zero: it is the putter's";
+			what = "try_freeze at zero: the thread that put the last reference owns it";
 		break;
 	case FOLIO_REF_OP_UNFREEZE:
 		if (!frozen)

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * bench.c - what page references cost on a real machine, in the manner of will-it-scale: 1, 2, 4 ... processes that do one thing
- * for a while, each bound to its processor, several rounds of each; the median of the rounds.
+ * bench.c - measures the cost of page references on a real machine, in the manner of will-it-scale:
+ * 1, 2, 4 ... processes repeat one operation for a while, each bound to its processor. Several
+ * rounds of each; the result is the median of the rounds.
  *
  *   bench [--work read|read-own|free] [--processes N] [--seconds N] [--rounds N] [--file FILE]
  *
- *   read       64-byte preads of the same page of one file: the line with the count goes round
- *   read-own   the same, each process a file of its own: what is left when nobody competes
+ *   read       64-byte preads of the same page of one file: the cache line with the count bounces
+ *   read-own   the same, each process with its own file: the cost without contention
  *   free       map, touch and unmap one page: one release of a page with a single reference
  *
- * The file should be on a disk's file system: tmpfs locks the page that it reads, which hides the count.
+ * The file should be on a disk's file system: tmpfs locks the page that it reads, which hides the
+ * cost of the count.
  *
- * Prints a table as comma-separated values: work, processes, operations per second (median, least, most). See ../README.md for
- * how to compare two kernels with it.
+ * Prints a table as comma-separated values: work, processes, operations per second (median, least,
+ * most). ../README.md describes how to compare two kernels with it.
  */
 
 #include <fcntl.h>
@@ -32,7 +34,7 @@
 
 struct slot {
 	uint64_t operations;
-	char line[128 - sizeof(uint64_t)]; /* no two processes on a line, nor on neighbours */
+	char line[128 - sizeof(uint64_t)]; /* no two processes share a line or adjacent lines */
 };
 
 static struct {

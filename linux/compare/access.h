@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * access.h - all accesses of the two counters to their words go through here, so that they can be compared one by one, and
- * so that other operations can come between them.
+ * access.h - all accesses of the two counters to their words go through here, so that they can be
+ * compared one at a time, and so that other operations can run between them.
  */
 #ifndef ACCESS_H
 #define ACCESS_H
@@ -11,7 +11,7 @@
 
 enum access_kind { ACCESS_LOAD, ACCESS_STORE, ACCESS_ADD, ACCESS_CAS };
 
-/* Bits, so that "at least as strong" is a test of inclusion; full has all. */
+/* Bits, so that "at least as strong" is a test for inclusion; full has all bits. */
 enum access_order {
 	ORDER_RELAXED = 0,
 	ORDER_ACQUIRE = 1,
@@ -21,14 +21,14 @@ enum access_order {
 };
 
 /**
- * access - does one atomic access, after whatever comes between.
- * @word: what is accessed.
- * @kind: how.
- * @order: the order that the code asks for; recorded, since one thread does not need it.
- * @value: what is stored, added, or stored by a CAS that succeeds.
+ * access - makes one atomic access, after operations that run in between.
+ * @word: the word to access.
+ * @kind: the kind of access.
+ * @order: the order that the code requests; only recorded, since one thread does not need it.
+ * @value: the value to store, to add, or to store by a CAS that succeeds.
  * @expected: for a CAS.
  *
- * Returns what was there before.
+ * Returns the previous value of the word.
  */
 uint32_t access(uint32_t *word, enum access_kind kind, enum access_order order, uint32_t value,
 	uint32_t expected);

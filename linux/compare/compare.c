@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * compare.c - does the patched kernel's counter do what ref.h does?
+ * compare.c - does the patched kernel's counter do the same as ref.h?
  *
  *   compare [--traces N] [--seed N]
  *
- * A trace is a list of random operations on one word, some of which begin between two accesses of others, as another thread's
- * would: between the subtraction of a put and its compare-and-swap, between the rounds of a loop. Both counters run it.
- * Each access has to be of the same kind, to meet the same value and to leave the same one, in the same sequence; each result
- * has to be the same; and the kernel's order has to be at least that of ref.h. Random draws are made between accesses, so
- * the two see the same trace as long as they do the same.
+ * A trace is a list of random operations on one word. Some of them begin between two accesses of
+ * others, as another thread's would: between the subtraction of a put and its compare-and-swap, or
+ * between the iterations of a loop. Both counters run it. Each access must be of the same kind,
+ * meet the same value and leave the same one, in the same sequence. Each result must be the same,
+ * and the kernel's order must be at least as strong as that of ref.h. Random numbers are drawn
+ * between accesses, so both counters see the same trace as long as they make the same accesses.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +21,14 @@
 
 #define STEPS    24
 #define ACCESSES 4096
-#define DEPTH    3 /* operations that begin inside of others */
+#define DEPTH    3 /* nesting of operations that begin inside others */
 
 enum event_kind { EVENT_LOAD, EVENT_STORE, EVENT_ADD, EVENT_CAS, EVENT_BEGIN, EVENT_RESULT };
 
 struct event {
 	enum event_kind kind;
 	enum access_order order;
-	uint32_t before, after; /* of an operation: which, and its argument; of a result: that */
+	uint32_t before, after; /* an operation and its argument; or a result and the word */
 };
 
 static struct {
@@ -53,7 +54,7 @@ static void note(enum event_kind kind, enum access_order order, uint32_t before,
 		run.events[run.n++] = (struct event){kind, order, before, after};
 }
 
-/* Counts at and around each border of the number line. */
+/* Counts at and around each boundary of the value range. */
 static uint32_t interesting(void)
 {
 	static const uint32_t border[] = {0, 1, 1u << 30, 1u << 31, 3u << 30, 0};
@@ -88,7 +89,7 @@ static void operate(void)
 	enum operation operation = draw(OPERATIONS);
 	uint32_t argument = amount(), result = 0;
 
-	/* Mostly what is meaningful, so that the word stays among counts that mean something. */
+	/* Mostly sensible arguments, so that the word stays within valid counts. */
 	if (operation == PUT_ALL || operation == FREEZE_HERE)
 		argument = run.word;
 	if (operation == SET)
@@ -179,7 +180,7 @@ static void show(const char *name, const struct event *event, int n, int i)
 			event[i].before, event[i].after, event[i].order);
 }
 
-/* Returns whether the two did the same. */
+/* Returns whether the two made the same accesses. */
 static bool compare(uint64_t seed, uint64_t *accesses)
 {
 	static struct event first[ACCESSES];
@@ -199,7 +200,7 @@ static bool compare(uint64_t seed, uint64_t *accesses)
 	}
 	if (i == n && n == run.n)
 		return true;
-	printf("seed %llu: they part at access %d of %d:\n", (unsigned long long)seed, i, n);
+	printf("seed %llu: they differ at access %d of %d:\n", (unsigned long long)seed, i, n);
 	for (int j = i > 12 ? i - 12 : 0; j < i; j++)
 		show("both", first, n, j);
 	show(library.name, first, n, i);

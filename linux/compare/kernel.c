@@ -4,7 +4,7 @@
 
 #include "worlds.h"
 
-/* Where there is a function for one reference, it is used for one. */
+/* Uses the function for a single reference where one exists. */
 static bool try_get(uint32_t *word, uint32_t n)
 {
 	if (n == 1)

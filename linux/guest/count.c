@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * count.c - how many instructions a read takes. Under QEMU with -icount shift=N each instruction is 2^N ns of the guest's time,
- * and so of its time stamp counter: differences are exact. The shortest of many is the one that no interrupt has met.
+ * count.c - counts the instructions of a read. Under QEMU with -icount shift=N each instruction
+ * takes 2^N ns of the guest's time, and so of its time stamp counter: differences are exact. The
+ * shortest of many is one without an interrupt.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -53,7 +54,7 @@ static void count_reads(const char *type)
 	umount("/mnt");
 }
 
-/* What David Hildenbrand asked about: unmapping memory that nobody else has a reference to. */
+/* David Hildenbrand's question: unmapping memory that has no other references. */
 static void count_unmap(void)
 {
 	uint64_t best = UINT64_MAX;
@@ -77,7 +78,7 @@ void count(void)
 	uint64_t best = UINT64_MAX;
 	int error;
 
-	/* What the measuring itself takes. */
+	/* The cost of measuring itself. */
 	for (int i = 0; i < ROUNDS; i++) {
 		uint64_t begin = __rdtsc(), took = __rdtsc() - begin;
 
@@ -89,7 +90,7 @@ void count(void)
 	count_reads("tmpfs");
 	count_unmap();
 	error = load_module("/count.ko");
-	/* The module counts when it is loaded, and then refuses to stay. */
+	/* The module counts while it is being loaded, and then fails to load. */
 	if (error != -11)
 		say("folio: count: module: %d", error);
 }

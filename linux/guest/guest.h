@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* guest.h - what the programs in the guest share. They are one static executable, which the kernel starts as init. */
+/*
+ * guest.h - shared by the programs in the guest. They are one static executable, which the kernel
+ * starts as init.
+ */
 #ifndef GUEST_H
 #define GUEST_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Prints a line that linux/run looks for on the console. */
+/* Prints a line on the console, for linux/run. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes to a file of /proc or /sys. Returns false with errno set. */
@@ -16,9 +19,9 @@ bool set(const char *path, const char *format, ...) __attribute__((format(printf
 int load_module(const char *path);
 
 /**
- * stress - all actors for a while.
- * @seconds: how long.
- * @seed: of all that is random.
+ * stress - runs all actors for a while.
+ * @seconds: duration.
+ * @seed: seed of all random choices.
  *
  * Returns the number of bytes that were wrong.
  */

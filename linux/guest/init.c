@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * init.c - the guest's first and only program. Its arguments come from the kernel's command line, behind "--":
+ * init.c - the guest's first and only program. Its arguments are on the kernel's command line,
+ * after "--":
  *
- *   boot                     says that it is there
+ *   boot                     reports that the kernel has booted
  *   kunit                    loads the KUnit module, whose results the kernel prints
  *   stress SECONDS SEED      see stress.c
  *   count                    see count.c
  *
- * Each is followed by "folio: done", and the machine goes off.
+ * After each it prints "folio: done" and switches the machine off.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ void say(const char *format, ...)
 	if (length > (int)sizeof(line) - 2)
 		length = sizeof(line) - 2;
 	line[length++] = '\n';
-	/* One record of the kernel's log, so that neither lines of several processes mix nor the kernel's with them. */
+	/* One record of the kernel's log, so that lines of processes and the kernel never mix. */
 	if (write(kmsg, line, length) != length)
 		_exit(1);
 }
@@ -99,7 +100,7 @@ static void run(int argc, char **argv)
 	} else if (!strcmp(what, "count")) {
 		count();
 	} else {
-		say("folio: no such thing: %s", what);
+		say("folio: unknown command: %s", what);
 		return;
 	}
 	say("folio: done");

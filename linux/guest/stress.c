@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * stress.c - readers of shared pages against all that takes pages away under them.
+ * stress.c - readers of shared pages against everything that takes pages away from them.
  *
- * Each actor is a process, or several, that does its rounds until the time is over. Every byte that anybody reads is
- * checked: what is at an offset says in five bits which file and offset it belongs to, and in three which generation it
- * is of (1 .. 7), so that a reader beside a writer can tell any state of the right page from any other page, byte by
- * byte. 0 is right only where a file may have a hole. One file of each place has none and is never shortened: there a
- * read that fails or comes back short is wrong, too. A page that was freed under a reader has the kernel's poison, or
- * belongs to somebody else.
+ * Each actor is one or several processes that repeat rounds until the time is over. Every byte read
+ * is checked: five bits of a byte depend on its file and offset, three on its generation (1 .. 7).
+ * So a reader that runs concurrently with a writer can tell any state of the right page from any
+ * other page, byte by byte. 0 is right only where a file may have a hole. One file of each place
+ * has no holes and is never shortened: a read of it that fails or comes back short is wrong, too. A
+ * page that was freed under a reader has the kernel's poison, or another owner's data.
  *
- * Each actor counts its rounds and those that did what the actor is there for; one that never did is reported, since it
- * tested nothing.
+ * Each actor counts its rounds and its useful rounds. An actor without a useful round is reported,
+ * since it tested nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,12 +40,12 @@
 #define PAGE     4096u
 #define HUGE     (2u << 20)
 #define LENGTH   64u          /* of one read */
-#define SWAP     (256u << 20) /* Much more than is used, so that whole huge pages find a place. */
+#define SWAP     (256u << 20) /* Much more than is used, so that entire huge pages fit. */
 #define REPORTED 4            /* wrong reads that are printed, for each process */
 #define FILES    5u           /* in a place, at most */
-#define KEPT     0u           /* the file that is only written anew, never shortened or punched */
+#define KEPT     0u           /* the file that is only rewritten, never shortened or punched */
 
-/* How memory breaks. */
+/* Kinds of broken memory. */
 enum kind { FREE, SOFT, MAPPED, MAPPED_HUGE, POOLED_HUGE, KINDS };
 
 struct counts {
@@ -114,7 +114,7 @@ static bool check(struct worker *worker, const void *from, uint64_t key, uint64_
 	const uint8_t *bytes = from;
 
 	for (size_t i = 0; i < length; i++) {
-		/* Once: the memory may change meanwhile. */
+		/* Read once: the memory may change concurrently. */
 		uint8_t byte = *(volatile const uint8_t *)&bytes[i];
 
 		if ((byte & 0xf8) == tag(key, offset + i) && (byte & 7))
@@ -163,9 +163,9 @@ static uint64_t key_of(const struct place *place, unsigned int file)
 	return (place - places) * 16 + file + 1;
 }
 
-/* --- files: readers, and a writer that truncates, punches and writes anew ------------------------------------------ */
+/* --- files: readers, and a writer that truncates, punches and rewrites ---------------------- */
 
-/* What a read of a file gave, which tells errors as read() does. */
+/* Checks the result of a read of a file, which reports errors as read() does. */
 static void judge(struct worker *worker, const struct place *place, unsigned int file, off_t offset,
 	const void *data, ssize_t got)
 {
@@ -252,7 +252,7 @@ static void change_huge(struct worker *worker)
 	change_place(worker, &places[2]);
 }
 
-/* --- references through page tables: get_user_pages, slow and fast -------------------------------------------------- */
+/* --- references through page tables: get_user_pages, slow and fast -------------------------- */
 
 static uint8_t *mapped[3][FILES];
 
@@ -266,7 +266,7 @@ static void map_places(struct worker *worker)
 	}
 }
 
-/* Pins pages that are mapped, beside truncation: beyond the end that is an error, not a signal. */
+/* Pins mapped pages during truncation: past the end this returns an error, not a signal. */
 static void pin(struct worker *worker)
 {
 	unsigned int i = draw(worker, 3), file = draw(worker, places[i].files);
@@ -296,12 +296,12 @@ static void splice_pages(struct worker *worker)
 	got = read(ends[0], data, LENGTH);
 	if (got > 0 && check(worker, data, key_of(&places[i], file), offset, got, file != KEPT))
 		worker->counts->useful++;
-	/* The rest, where the range went over the end of a page. */
+	/* The rest, if the range crosses the end of a page. */
 	while (read(ends[0], data, LENGTH) > 0)
 		;
 }
 
-/* --- anonymous memory that stays what it is, whatever is done to its pages ------------------------------------------ */
+/* --- anonymous memory that keeps its contents, whatever happens to its pages ---------------- */
 
 static uint8_t *area;
 static size_t area_size;
@@ -351,7 +351,7 @@ static void migrate(struct worker *worker)
 			unsigned int place = 1 + draw(worker, 2);
 			unsigned int file = draw(worker, places[place].files);
 
-			/* Only pages that this process has in its tables move. */
+			/* Only pages in this process's page tables move. */
 			pages[i] = mapped[place][file] + draw(worker, 16) * PAGE;
 			madvise(pages[i], PAGE, MADV_POPULATE_READ);
 		}
@@ -365,7 +365,7 @@ static void migrate(struct worker *worker)
 		worker->counts->useful++;
 }
 
-/* One of the kernel's numbers of events. */
+/* One of the kernel's event counters. */
 static uint64_t events(const char *name)
 {
 	char line[128];
@@ -387,7 +387,7 @@ static void setup_split(struct worker *worker)
 	fill_area(2 * HUGE, 110 + worker->number, true);
 }
 
-/* Huge pages that cannot be written to swap stay in its cache, and once somebody has read them they can be split there. */
+/* Huge pages that cannot be swapped out stay in the swap cache. Once read, they can be split. */
 static void enter_swap_cache(struct worker *worker)
 {
 	madvise(area, area_size, MADV_DONTNEED);
@@ -399,7 +399,7 @@ static void enter_swap_cache(struct worker *worker)
 		check(worker, area + offset, area_key, offset, PAGE, false);
 }
 
-/* The file in debugfs takes a speculative reference to every page of the machine, and splits what is huge. */
+/* The debugfs file takes a speculative reference to every page, and splits the huge ones. */
 static void split(struct worker *worker)
 {
 	if (!draw(worker, 4)) {
@@ -411,7 +411,7 @@ static void split(struct worker *worker)
 		worker->counts->useful += events("thp_split_page") > before;
 	}
 	if (!draw(worker, 4)) {
-		/* A new huge page, or what is to be had. */
+		/* A new huge page if available, else small ones. */
 		madvise(area, area_size, MADV_DONTNEED);
 		fill(area, area_key, 0, area_size, draw(worker, 7));
 	}
@@ -449,7 +449,7 @@ static void swap(struct worker *worker)
 static void setup_merge(struct worker *worker)
 {
 	fill_area(64 * PAGE, 130, false);
-	/* Both processes have the same key, so the same pages. */
+	/* Both processes have the same key, so their pages are equal. */
 	(void)worker;
 	madvise(area, area_size, MADV_MERGEABLE);
 }
@@ -468,24 +468,27 @@ static void merge(struct worker *worker)
 	doze(2);
 }
 
-/* --- the allocator's other customers -------------------------------------------------------------------------------- */
+/* --- other users of the allocator ------------------------------------------------------------ */
 
-static void told(int number)
+static void interrupted(int number)
 {
 	(void)number;
 }
 
-/* What 6.12 by itself does not survive side by side. */
+/* Operations that an unpatched 6.12 does not survive concurrently. */
 enum lock {
 	/*
-	 * Huge pages of the pool are handed out, or one of them breaks: else some are left that are marked broken and in use, which
-	 * kill whoever has them and cannot be taken off line.
+	 * Huge pages of the pool are handed out, or one of them breaks. Without the lock some
+	 * remain that are marked broken and in use; these kill their users and cannot be taken off
+	 * line.
 	 */
 	POOL,
 	/*
-	 * A zone is compacted, or shrinks: else compaction marks a block that is not the zone's any more, "kernel BUG at
-	 * mm/page_alloc.c", VM_BUG_ON_PAGE(!zone_spans_pfn) in set_pfnblock_flags_mask(). Or a broken page is mended, which frees it
-	 * to its zone, whether it is in it or not: VM_BUG_ON_PAGE(bad_range(zone, page)) in __free_one_page().
+	 * A zone is compacted, or shrinks, or a broken page is repaired. Without the lock
+	 * compaction marks a block that no longer belongs to the zone: "kernel BUG at
+	 * mm/page_alloc.c", VM_BUG_ON_PAGE(!zone_spans_pfn) in set_pfnblock_flags_mask(). A repair
+	 * frees the page to its zone, even if the page is not in it: VM_BUG_ON_PAGE(bad_range(zone,
+	 * page)) in __free_one_page().
 	 */
 	ZONES,
 	LOCKS
@@ -531,7 +534,7 @@ static void hugetlb(struct worker *worker)
 	lock(POOL, LOCK_UN);
 }
 
-/* Memory that comes and goes, with a content of its own, and processes that do. */
+/* Memory that comes and goes, with contents that nothing else has, and processes that do. */
 static void churn(struct worker *worker)
 {
 	size_t length = (1 + draw(worker, 64)) * PAGE;
@@ -554,7 +557,7 @@ static void churn(struct worker *worker)
 	munmap(memory, length);
 }
 
-/* Marks every page of the machine idle and looks again: a speculative reference for each page on an LRU list. */
+/* Marks every page idle and checks again: a speculative reference for each page on an LRU list. */
 static void idle(struct worker *worker)
 {
 	static uint64_t bits[512];
@@ -565,7 +568,7 @@ static void idle(struct worker *worker)
 	while (pwrite(fd, bits, sizeof(bits), offset) > 0) {
 		uint64_t seen[512];
 
-		/* A bit that is set is a page that was got twice, and not used meanwhile. */
+		/* A set bit is a page that was got twice, and not used in between. */
 		if (pread(fd, seen, sizeof(seen), offset) == sizeof(seen)) {
 			for (int i = 0; i < 512; i++)
 				worker->counts->useful += __builtin_popcountll(seen[i]);
@@ -582,7 +585,7 @@ static void compact(struct worker *worker)
 	uint64_t before;
 
 	lock(ZONES, LOCK_EX);
-	/* Pages that it got and took off their list: pgmigrate_success has those of everybody else, too. */
+	/* Pages that compaction isolated; pgmigrate_success also counts those of others. */
 	before = events("compact_isolated");
 	set("/proc/sys/vm/compact_memory", "1");
 	worker->counts->useful += events("compact_isolated") > before;
@@ -594,13 +597,13 @@ static void compact(struct worker *worker)
 
 static void setup_hotplug(struct worker *worker)
 {
-	struct sigaction action = {.sa_handler = told};
+	struct sigaction action = {.sa_handler = interrupted};
 
 	(void)worker;
 	sigaction(SIGALRM, &action, NULL);
 }
 
-/* Blocks of memory go off line, which moves all that is on them, and come back. */
+/* Takes blocks of memory off line, which moves their pages, and brings them back. */
 static void hotplug(struct worker *worker)
 {
 	char path[64];
@@ -609,7 +612,7 @@ static void hotplug(struct worker *worker)
 	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%d/state",
 		(int)draw(worker, 8));
 	lock(ZONES, LOCK_EX);
-	/* Without a signal it tries for ever. */
+	/* Without a signal the kernel retries for ever. */
 	alarm(5);
 	did = set(path, "offline");
 	alarm(0);
@@ -624,9 +627,9 @@ static void hotplug(struct worker *worker)
 	doze(200);
 }
 
-/* --- broken memory ---------------------------------------------------------------------------------------------------- */
+/* --- broken memory --------------------------------------------------------------------------- */
 
-/* The frame that is mapped at an address, 0 if none. */
+/* The frame mapped at an address, 0 if none. */
 static uint64_t frame_of(const void *address)
 {
 	uint64_t entry = 0;
@@ -664,16 +667,17 @@ static void mend(uint64_t frame)
 
 static void setup_poison(struct worker *worker)
 {
-	struct sigaction action = {.sa_handler = told};
+	struct sigaction action = {.sa_handler = interrupted};
 
 	(void)worker;
-	/* Who has the broken page is told, and may not ignore it. */
+	/* The user of the broken page gets a signal, and must not ignore it. */
 	sigaction(SIGBUS, &action, NULL);
 }
 
 /*
- * Breaks a frame if, looked at once more by the kernel, its flags are still such: it may have become somebody else's. If they are
- * not, the kernel says nothing; so the frame is asked.
+ * Breaks a frame if its flags, which the kernel checks again, are still as given: it may have got
+ * another owner. If they are not, the kernel reports no error, so check the frame's flags
+ * afterwards.
  */
 static bool corrupt(uint64_t frame, uint64_t mask, uint64_t flags)
 {
@@ -699,8 +703,9 @@ static bool break_free(struct worker *worker)
 }
 
 /*
- * A frame breaks: one that is free, mapped, of a huge page in use or of one in the pool. Small ones are taken back. Huge ones are
- * not, as 6.12 unpoisons them under who maps them; they are dissolved, which loses 4 KiB each, and end after some.
+ * Breaks a frame: one that is free, mapped, of a huge page in use or of one in the pool. Small ones
+ * are repaired. Huge ones are not, since 6.12 unpoisons them while they are mapped; they are
+ * dissolved, which loses 4 KiB each, so their number is limited.
  */
 static bool break_frame(struct worker *worker, enum kind kind)
 {
@@ -717,7 +722,7 @@ static bool break_frame(struct worker *worker, enum kind kind)
 	fill(memory, 160, 0, PAGE, 1);
 	frame = frame_of(memory);
 	if (kind == SOFT) {
-		/* The page moves elsewhere; its content stays. */
+		/* The data moves to another page, unchanged. */
 		did = !madvise(memory, PAGE, MADV_SOFT_OFFLINE);
 		check(worker, memory, 160, 0, PAGE, false);
 	} else if (kind != POOLED_HUGE) {
@@ -735,20 +740,20 @@ static void poison(struct worker *worker)
 {
 	static int huge_left = 64;
 	enum kind kind = draw(worker, huge_left > 0 ? KINDS : MAPPED_HUGE);
-	/* Those that are not huge are mended. */
-	enum lock beside = kind >= MAPPED_HUGE ? POOL : ZONES;
+	/* Frames that are not huge are repaired. */
+	enum lock which = kind >= MAPPED_HUGE ? POOL : ZONES;
 
 	doze(20);
-	lock(beside, LOCK_EX);
+	lock(which, LOCK_EX);
 	huge_left -= kind >= MAPPED_HUGE;
 	if (break_frame(worker, kind)) {
 		worker->counts->useful++;
 		worker->counts->broke[kind]++;
 	}
-	lock(beside, LOCK_UN);
+	lock(which, LOCK_UN);
 }
 
-/* --- memory of a device: struct pages that are set up when it comes -------------------------------------------------- */
+/* --- memory of a device: struct pages that are set up when it is added ----------------------- */
 
 struct device_command {
 	uint64_t address, pointer, pages, copied, faults;
@@ -770,14 +775,14 @@ static void use_device(struct worker *worker)
 
 	if (!ioctl(device, _IOWR('H', 2, struct device_command), &to_device) && to_device.copied)
 		worker->counts->useful++;
-	/* Looking brings the pages back. */
+	/* Reading them brings the pages back. */
 	for (int i = 0; i < 4; i++)
 		check_area(worker);
 	write_area(worker);
 	doze(5);
 }
 
-/* --- all of them -------------------------------------------------------------------------------------------------------- */
+/* --- all actors ------------------------------------------------------------------------------ */
 
 static const struct actor actors[] = {
 	{"read-ramfs", NULL, read_ramfs, 2},
@@ -854,8 +859,8 @@ static void work(const struct actor *actor, struct counts *counts, int number, u
 	struct worker worker = {counts, seed, number, 0};
 
 	/*
-	 * As nice as khugepaged, which has this: else it waits for a processor in the middle of an RCU section, and all
-	 * that needs a grace period waits with it.
+	 * The same nice value as khugepaged. Otherwise khugepaged waits for a processor inside an
+	 * RCU section, and everything that needs a grace period waits with it.
 	 */
 	if (nice(19) < 0)
 		say("folio: stress: nice: %s", strerror(errno));
@@ -885,10 +890,10 @@ static const char *name_of(const pid_t *pids, const size_t *first, pid_t pid)
 				return actors[i].name;
 		}
 	}
-	return "somebody";
+	return "unknown";
 }
 
-/* Where in the kernel a process is that does not come to its end. */
+/* Prints the kernel stack of a process that does not end. */
 static void show_stack(const char *name, pid_t pid)
 {
 	char path[64], line[256];
@@ -903,7 +908,7 @@ static void show_stack(const char *name, pid_t pid)
 		fclose(file);
 }
 
-/* What the kernel has against itself by now, in bits: also what no line told. */
+/* The kernel's taint bits at this time: they include faults without a message. */
 static void say_tainted(void)
 {
 	char text[32] = "";
@@ -955,7 +960,7 @@ uint64_t stress(unsigned int seconds, uint64_t seed)
 				say("folio: died: %s, status 0x%x", name_of(pids, first, child),
 					status);
 		}
-		/* A second is much; what takes longer is shown. */
+		/* A second is already long; show the processes that take longer. */
 		for (size_t i = 0; waited == 200 && i < processes; i++) {
 			if (!kill(pids[i], 0))
 				show_stack(name_of(pids, first, pids[i]), pids[i]);

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * evict - does eviction take a folio from under nobody who pinned it, and is it released once and never lost,
- * while somebody drops the page at the same time?
+ * evict - does eviction ever take a folio that a thread has pinned, and is each folio released
+ * exactly once and never lost, while another thread drops the page?
  *
- * The steps of src/evict.c on one folio: an evictor (isolate with a reference under the queue's lock; under the tree's
- * lock: still in the tree? freeze at exactly two, version, erase; else put it back in its queue), one who drops
- * the page (erase under the tree's lock, unlink under the queue's, put), and a look-up by pin that reads plain
- * data, which whoever has the folio next overwrites. Again with a second look-up in place of the dropper.
+ * The steps of src/evict/evict.c on one folio. The evictor isolates it with a reference under the
+ * queue's lock. Under the tree's lock it checks that the folio is still in the tree, freezes it at
+ * exactly two references, makes the version odd and erases it; if any of this fails, it puts the
+ * folio back in its queue. A second thread drops the page: it erases it under the tree's lock,
+ * unlinks it under the queue's, and puts. A look-up pins the page and reads plain data, which the
+ * folio's next owner overwrites. In a second run another look-up replaces the dropper.
  *
  * All executions with at most five preemptions, three threads; random ones beyond.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
 static scenario evicted("eviction took it");
 static scenario kept("eviction met a pin and put it back");
-static scenario lost_race("eviction found it out of the tree");
+static scenario lost_race("eviction found it erased from the tree");
 static scenario last("the evictor's reference was the last");
-static scenario pinned("a look-up found it and was content");
+static scenario pinned("a look-up found it and accepted it");
 
 template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 	enum { CONTENTS = 7 };
@@ -46,8 +48,8 @@ template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 	/* Frozen, by a put or by eviction. */
 	void give_back()
 	{
-		CLAIM(!PLAIN_LOAD(queued), "given back while in a queue");
-		CLAIM(version.debug_value() & 1, "given back with an even version");
+		CLAIM(!PLAIN_LOAD(queued), "released while in a queue");
+		CLAIM(version.debug_value() & 1, "released with an even version");
 		PLAIN_STORE(data, -1);
 		pool.give(&ref);
 	}
@@ -56,7 +58,7 @@ template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 	{
 		if (!folio_ref_put(&ref))
 			return false;
-		version_break(&version);
+		version_write_begin(&version);
 		give_back();
 		return true;
 	}
@@ -89,7 +91,7 @@ template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 		}
 		tree_lock.acquire();
 		if (folio_ptr_load_relaxed(&owner) && folio_ref_try_freeze(&ref, 2)) {
-			version_break(&version);
+			version_write_begin(&version);
 			erase();
 			taken = true;
 		}
@@ -141,7 +143,7 @@ template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 			return;
 		if (folio_ptr_load_relaxed(&slot) == entry) {
 			pinned.reached();
-			CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, and not the contents");
+			CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, but wrong contents");
 		}
 		put();
 	}
@@ -162,8 +164,8 @@ template <bool drops> struct evict : rl::test_suite<evict<drops>, 3> {
 
 		CLAIM(!(drops && in_tree), "dropped, and still in the tree");
 		CLAIM(PLAIN_LOAD(queued) == in_tree,
-			"in a queue, or in the tree, and not in the other");
-		CLAIM(folio_ref_count(&ref) == in_tree, "the references are not what is left");
+			"in the queue but not in the tree, or the reverse");
+		CLAIM(folio_ref_count(&ref) == in_tree, "a wrong count at the end");
 		CLAIM(!in_tree == (pool.place.debug_value() == &ref), "the memory is lost");
 		CLAIM(in_tree != folio_ref_is_frozen(&ref), "free but not frozen");
 	}

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fill - is what a reader gets of a page that is being filled the contents, whole, whether he pins and waits, pins
- * what is good, or copies; is he woken; and does a failed fill tell its error to all who waited?
+ * fill - a reader pins a page that is being filled and waits, or pins a valid page, or copies.
+ * Does it get the complete contents, is it woken, and does a failed fill report its error to all
+ * waiters?
  *
- * One thread takes a free folio, gives it a life with two references, stores it in the slot, fills it, and ends the fill as
- * good or failed, by the library's folio.h: version even, UPTODATE. One or two readers pin (slot, get, slot again), look
- * at the flags, and wait for the lock bit. They read plain data. One reader copies.
+ * One thread takes a free folio, begins a generation with two references, stores the folio in the
+ * slot, fills it, and ends the fill as valid or failed through the library's folio.h: version even,
+ * UPTODATE. One or two readers pin (slot, get, slot again), check the flags, wait for the lock bit,
+ * and read plain data. One reader copies.
  *
- * Full search with one reader who pins; with two, and with one who copies beside: all executions with at
- * most four preemptions.
+ * Full search with one pinning reader. With two, and with one plus a copying reader: all executions
+ * with at most four preemptions.
  */
 #include "model.h"
 
 #include "futex.h"
 
-#include "folio.h"
+#include "core/folio.h"
+#include "core/version.h"
 
 static scenario slept("a reader waited for the end of the fill");
 static scenario good("a pinned reader waited and read the contents");
-static scenario hit("a pinned reader found the page good and read the contents");
+static scenario hit("a pinned reader found the page valid and read the contents");
 static scenario failed("a pinned reader got the error");
 static scenario copied("a copying reader read the contents");
 
@@ -27,10 +30,10 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	enum { CONTENTS = 7, EIO_ = 5 };
 
 	char memory[sizeof(struct folio) + 64 + FOLIO_SKEW];
-	struct folio *folio; /* aligned, as its address in the slot has to be */
+	struct folio *folio; /* aligned, as its address in the slot must be */
 	folio_ptr slot;
-	rl::var<int> data; /* for those who pin */
-	folio_u64 word;    /* for those who copy: the same page */
+	rl::var<int> data; /* for readers that pin */
+	folio_u64 word;    /* for readers that copy: the same page */
 	rl::var<int> error;
 	int released;
 
@@ -64,7 +67,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		if (!folio_ref_put(&folio->ref))
 			return;
 		released++;
-		version_break(&folio->version);
+		version_write_begin(&folio->version);
 		PLAIN_STORE(data, -1);
 		PLAIN_STORE(error, -1);
 	}
@@ -72,13 +75,13 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	void fill_page(bool is_good)
 	{
 		folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
-		version_break(&folio->version);
+		version_write_begin(&folio->version);
 		folio_ref_unfreeze(&folio->ref, 2);
 		folio_ptr_store_release(&slot, entry_of(folio));
 		if (is_good) {
 			PLAIN_STORE(data, CONTENTS);
 			folio_u64_store_relaxed(&word, CONTENTS);
-			version_settle(&folio->version);
+			version_write_end(&folio->version);
 			folio_filled(folio, FOLIO_UPTODATE);
 		} else {
 			PLAIN_STORE(error, EIO_);
@@ -102,10 +105,10 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		if (flags & FOLIO_UPTODATE) {
 			good.reached();
 			CLAIM(PLAIN_LOAD(data) == CONTENTS,
-				"pinned, up to date, and not the contents");
+				"pinned and up to date, but wrong contents");
 		} else {
 			failed.reached();
-			CLAIM(flags & FOLIO_ERROR, "neither good nor failed");
+			CLAIM(flags & FOLIO_ERROR, "neither valid nor failed");
 			CLAIM(PLAIN_LOAD(error) == EIO_, "failed without its error");
 		}
 	}
@@ -127,15 +130,15 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		void *entry = folio_ptr_load_acquire(&slot);
 		uint64_t seen, got;
 
-		if (!entry || !version_load_begin(&folio->version, &seen))
+		if (!entry || !version_read_begin(&folio->version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot) != entry)
 			return;
 		got = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&folio->version, seen))
+		if (!version_read_valid(&folio->version, seen))
 			return;
 		copied.reached();
-		CLAIM(got == CONTENTS, "copied, and not the contents");
+		CLAIM(got == CONTENTS, "copied, but wrong contents");
 	}
 
 	void thread(unsigned index)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * freeze - does try_freeze exclude: has the freezer the object to itself, seeing what former holders did, and
- * does a getter after the unfreeze see what the freezer did?
+ * freeze - does try_freeze exclude other threads: does the freezer have the object to itself, does
+ * it see what former holders did, and does a getter after the unfreeze see what the freezer did?
  *
- * One freezer with a reference of its own, three getters who read the object, under a reference that they
- * got from nothing but the counter.
+ * One freezer with its own reference, and three getters that read the object under a reference
+ * obtained from the counter alone.
  *
  * Full search; four threads.
  */
@@ -42,17 +42,17 @@ struct freeze : rl::test_suite<freeze, 4> {
 		} else if (folio_ref_try_get(&ref)) {
 			int seen = PLAIN_LOAD(contents);
 
-			CLAIM(!freezer_inside, "a holder beside the freezer");
+			CLAIM(!freezer_inside, "a holder while the object is frozen");
 			if (seen == 2)
 				after_change.reached();
 			CLAIM(!folio_ref_put(&ref),
-				"released while the freezer's reference is there");
+				"released while the freezer holds its reference");
 		}
 	}
 
 	void after()
 	{
-		CLAIM(folio_ref_count(&ref) == 1, "the count is not what is left");
+		CLAIM(folio_ref_count(&ref) == 1, "a wrong count at the end");
 	}
 };
 

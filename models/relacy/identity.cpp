@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * identity - does a getter of a new life see the object as it was set up for that life, and nothing of it
- * change while it holds its reference?
+ * identity - does a getter of a new generation see the object as it was set up for it, and does
+ * nothing of it change while the getter holds its reference?
  *
- * Three late getters, who know the memory but not what it is, beside the one who gives it a life, uses it and puts.
- * Whoever puts last releases it.
+ * Three late getters know the memory but not what it is used for. One thread begins a generation,
+ * uses the object and puts. Whichever thread puts last releases it.
  *
- * Full search; four threads, one life.
+ * Full search; four threads, one generation.
  */
 #include "model.h"
 
-static scenario met("a getter met the new life");
+static scenario met("a getter met the new generation");
 static scenario refused("a getter met the frozen word");
 static scenario last("a getter released it");
 
@@ -47,7 +47,7 @@ struct identity : rl::test_suite<identity, 4> {
 			CLAIM(PLAIN_LOAD(type) == X, "released from under its first holder");
 			put();
 		} else if (folio_ref_try_get(&ref)) {
-			CLAIM(PLAIN_LOAD(type) == X, "a getter holds what is free");
+			CLAIM(PLAIN_LOAD(type) == X, "a getter holds a free object");
 			met.reached();
 			put();
 		} else {

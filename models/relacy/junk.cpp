@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * junk - does what failed gets leave behind stay inside the frozen half of the word, and does taking it
- * away never take anything of a life?
+ * junk - does the junk that failed gets leave behind stay within the frozen half of the word, and
+ * does its reset never damage a live generation?
  *
- * The word is 4 bits wide here: frozen from 8 on, junk reset from 12 on, references refused past 4. Getters try
- * again and again, before, during and after a life that another thread gives the object; the life starts
- * with as many references as are allowed, so gets are refused there as well.
+ * The word has 4 bits here: frozen from 8 on, junk reset from 12 on, references refused above 4.
+ * Getters try repeatedly, before, during and after a generation that another thread begins. It
+ * begins with as many references as are allowed, so gets are refused there as well.
  *
- * Full search with two getters: two tries each and a life; six tries each and no life. All executions with at most
- * four preemptions with two getters, five tries each and a life. Random: three getters, four tries each.
+ * Full search with two getters: two tries each and a generation; six tries each and none. With two
+ * getters, five tries each and a generation: all executions with at most four preemptions. Random:
+ * three getters, four tries each.
  */
 #define FOLIO_REF_BITS 4
 #include "model.h"
@@ -17,10 +18,10 @@ static scenario reset("junk past the limit");
 static scenario refused("more references than are allowed");
 static scenario got("a get succeeded");
 
-template <int getters, int tries, int lives>
-struct junk : rl::test_suite<junk<getters, tries, lives>, getters + lives> {
+template <int getters, int tries, int generations>
+struct junk : rl::test_suite<junk<getters, tries, generations>, getters + generations> {
 	struct folio_ref ref;
-	bool live; /* what the model knows: between unfreeze and the winning CAS */
+	bool live; /* known to the model only: between unfreeze and the winning CAS */
 	int released;
 
 	void before()
@@ -30,13 +31,13 @@ struct junk : rl::test_suite<junk<getters, tries, lives>, getters + lives> {
 		released = 0;
 	}
 
-	/* At every switch. */
+	/* Checked at every switch. */
 	void invariant()
 	{
 		uint32_t word = ref.word.debug_value();
 
 		CLAIM(word < 1u << FOLIO_REF_BITS, "junk carried out of the word");
-		/* Between the CAS and what the model notes of it no other thread runs. */
+		/* No other thread runs between the CAS and the model's record of it. */
 		CLAIM(live || word & FOLIO_REF_FROZEN, "frozen ended without unfreeze");
 		CLAIM(!live || !(word & FOLIO_REF_FROZEN), "a live word turned frozen");
 		if (word >= FOLIO_REF_JUNK_LIMIT)
@@ -56,7 +57,7 @@ struct junk : rl::test_suite<junk<getters, tries, lives>, getters + lives> {
 	void thread(unsigned index)
 	{
 		if (index == getters) {
-			/* The store of unfreeze comes before the next switch, and so does the note. */
+			/* Both the store of unfreeze and its record precede the next switch. */
 			rl::preemption_disabler no_switch(rl::ctx());
 
 			folio_ref_unfreeze(&ref, FOLIO_REF_MAX);
@@ -76,7 +77,7 @@ struct junk : rl::test_suite<junk<getters, tries, lives>, getters + lives> {
 
 	void after()
 	{
-		CLAIM(released == lives && !live, "not released once");
+		CLAIM(released == generations && !live, "not released once");
 		CLAIM(folio_ref_count(&ref) == 0, "a reference is left");
 	}
 };

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * model.h - Relacy, set up for the models of this folder, and how they are run and reported.
+ * model.h - sets up Relacy for the models of this folder, runs their searches and reports them.
  *
- * Each model compiles the library's own headers with FOLIO_ATOMIC_RELACY: every load, store and
- * read-modify-write is then a point where the scheduler may switch threads, and a load that nothing orders may
- * return an older value. Plain data that the protocol has to protect is rl::var: two accesses
- * without an order between them are reported as a data race, whatever they read.
+ * Each model compiles the library's own headers with FOLIO_ATOMIC_RELACY. Every load, store and
+ * read-modify-write is then a point at which the scheduler may switch threads, and a load that
+ * nothing orders may return an older value. Plain data that the protocol must protect is rl::var:
+ * two accesses without an order between them are reported as a data race, whatever values they
+ * read.
  *
  * Relacy is made weaker here than it comes, in two ways:
  *
- *   - It remembers HISTORY values of a word rather than 3, and full and context-bound searches branch
- *     over all of them rather than over the last two: a version or a slot that went away and came
- *     back is old by more than one store.
- *   - A store ends the release sequences that stand before it in the word, also those of its own thread, as
- *     C++20 has it; C11 lets the same thread continue one. What is proven with the weaker
- *     rule holds with both.
+ *   - It remembers the last 8 values of a word (atomic_history_size) instead of 3, and full and
+ *     context-bound searches branch over all of them instead of over the last two. A version or a
+ *     slot that changes and changes back is older than one store.
+ *   - A store ends the release sequences that precede it in the word, including those of its own
+ *     thread, as in C++20; C11 lets the same thread continue one. A proof under the weaker rule
+ *     holds under both.
  *
- * What it does not show: executions with a cycle in program order, reads-from and modification order together
- * (a load that sees a store of its own future, stores to one word that take effect in another order
- * than they were executed); a compare-and-swap that fails always saw the newest value.
+ * What it does not show: executions with a cycle in program order, reads-from and modification
+ * order together (a load that sees a store of its own future; stores to one word that take effect
+ * in another order than they were executed). A compare-and-swap that fails always saw the newest
+ * value.
  */
 #ifndef MODEL_H
 #define MODEL_H
@@ -34,7 +36,7 @@ namespace rl
 size_t const atomic_history_size = 8;
 } // namespace rl
 #include <relacy/relacy.hpp>
-/* Relacy puts its own in place of these; the models need none of them. */
+/* Relacy replaces these by its own; the models need none of them. */
 #undef new
 #undef delete
 #undef malloc
@@ -44,7 +46,7 @@ size_t const atomic_history_size = 8;
 #undef assert
 #undef errno
 
-/* Plain stores under the rule of C++20; see above. For each number of threads that a model has. */
+/* Plain stores under the rule of C++20, see above; for each number of threads that a model uses. */
 #define MODEL_STORE_(threads, order, published)                                                    \
 	template <>                                                                                \
 	template <>                                                                                \
@@ -87,8 +89,8 @@ MODEL_THREADS_(4)
 	RL_ASSERT_IMPL((condition), rl::test_result_user_assert_failed, text, RL_INFO)
 
 /*
- * A situation that the model is about. It counts how often the searches came there; a model that does not come there
- * at all proves nothing and fails.
+ * A situation that the model is about. Counts how often the searches reach it. A model that never
+ * reaches it proves nothing, and fails.
  */
 class scenario
 {
@@ -134,8 +136,9 @@ class scenario
 };
 
 /*
- * Hands something over as a lock does, or a queue between threads: what the giver did before is seen by the taker. In
- * two steps, where a lock with a list in it takes six; that is what keeps full searches small.
+ * Hands an object to another thread, as a lock or a queue does: the taker sees everything that the
+ * giver did before. It takes two steps, where a list under a lock takes six; this keeps full
+ * searches small.
  */
 struct handover {
 	folio_ptr place;
@@ -147,7 +150,7 @@ struct handover {
 
 	void give(void *content)
 	{
-		CLAIM(!place.debug_value(), "given back twice");
+		CLAIM(!place.debug_value(), "returned twice");
 		folio_ptr_store_release(&place, content);
 	}
 
@@ -158,7 +161,7 @@ struct handover {
 	}
 };
 
-/* One thread at a time, from lock to unlock. */
+/* Mutual exclusion from acquire to release. */
 struct lock {
 	rl::mutex mutex;
 
@@ -174,9 +177,10 @@ struct lock {
 };
 
 /*
- * Random executions. Relacy's own generator repeats itself within a few steps; this one is splitmix64, seeded with the
- * number of the execution. Each execution draws how sticky it is: a thread that runs goes on with
- * probability 0, 1/2, 3/4 or 7/8, so that long stalls of one thread come up as well as busy switching.
+ * Random executions. Relacy's own generator repeats itself within a few steps; this one is
+ * splitmix64, seeded with the number of the execution. Each execution draws how sticky it is: the
+ * running thread continues with probability 0, 1/2, 3/4 or 7/8. So both long stalls of one thread
+ * and frequent switches occur.
  */
 template <rl::thread_id_t threads>
 class random_search
@@ -256,10 +260,11 @@ class random_search
 };
 
 /*
- * Runs the searches that a model asks for and says what they were. FOLIO_SEED: the first seed of random
- * searches (1 unless told); each execution has the next. FOLIO_TEST_SCALE: multiplier of their number.
- * What fails is run again from the state where it failed, printed step by step, and random searches
- * name the seed that fails at once.
+ * Runs the searches that a model requests and prints what they were. FOLIO_SEED is the first seed
+ * of random searches (default 1); each execution uses the next one. FOLIO_TEST_SCALE multiplies
+ * the number of random executions. An execution that fails is run again from the state in which it
+ * failed and printed step by step; a random search also prints the seed that reproduces the
+ * failure immediately.
  */
 class model
 {
@@ -278,8 +283,8 @@ class model
 	}
 
 	/*
-	 * All executions in which at most @switches times a thread is taken from the processor that could go on; one
-	 * less where FOLIO_TEST_SCALE is below 1.
+	 * All executions with at most @switches preemptions of a thread that could continue; one
+	 * fewer if FOLIO_TEST_SCALE is below 1.
 	 */
 	template <class test> void bound(unsigned switches)
 	{
@@ -343,10 +348,10 @@ class model
 
 		if (failed_)
 			return;
-		/* What Relacy goes by when it decides how far back a load may look. */
+		/* Relacy uses this to decide how old a value a load may return. */
 		params.search_type = rl::sched_random;
 		params.progress_stream = &nowhere;
-		/* Steps after which a thread that only waits for others is taken to wait for ever. */
+		/* After so many steps, a thread that only waits for others counts as stuck. */
 		params.execution_depth_limit = 300;
 		if (seed) {
 			params.initial_state = std::to_string(seed).c_str();
@@ -370,7 +375,7 @@ class model
 		std::cout.flush();
 		printf("%s: FAILED: %s\n", name_, rl::test_result_str(result));
 		if (seed)
-			printf("%s: again with FOLIO_SEED=%llu\n", name_,
+			printf("%s: reproduce with FOLIO_SEED=%llu\n", name_,
 				(unsigned long long)params.stop_iteration);
 	}
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pin-hint - is what a reader pinned by a hint, past the tree, the page that he asked for, with its contents, until he
- * puts it?
+ * pin-hint - a reader pins a page through a hint, bypassing the tree. Is it the requested page,
+ * with its contents, until the reader puts it?
  *
- * The reader gets a reference to the one folio there is, then looks at version, owner, index and valid, and reads the
- * data, which are plain. One thread drops the folio's page (owner away, put); another takes the folio from the pool when it has
- * been released, by whomever, and fills it for another page, or for the same page again. A reader whose put is the last
- * one releases.
+ * The reader gets a reference to the only folio, then checks version, owner, index and valid, and
+ * reads the data, which are plain. One thread drops the folio's page (clears the owner, puts).
+ * Another takes the folio from the pool once any thread has released it, and fills it for another
+ * page, or for the same page again. A reader whose put is the last one releases.
  *
- * With one reader all executions; with two, all with at most two preemptions.
+ * With one reader: all executions. With two: all with at most two preemptions.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
-static scenario first("a page of the first life was pinned");
-static scenario second("a page of the second life was pinned");
-static scenario undone("a get was put back: the folio has another page, or none");
+static scenario first("a page of the first generation was pinned");
+static scenario second("a page of the second generation was pinned");
+static scenario undone("a get was undone: the folio has another page, or none");
 static scenario refused("a get found the folio frozen");
 static scenario released("a reader released");
 
@@ -27,8 +27,8 @@ template <int readers> struct pin_hint : rl::test_suite<pin_hint<readers>, 2 + r
 	folio_ptr owner;
 	folio_u64 index;
 	folio_u64 valid;   /* pages here */
-	rl::var<int> data; /* which life wrote it */
-	folio_u32 gone;    /* the dropper tells that the page is gone */
+	rl::var<int> data; /* the generation that wrote it */
+	folio_u32 gone;    /* set by the dropper when the page is gone */
 	struct handover pool;
 
 	void before()
@@ -48,7 +48,7 @@ template <int readers> struct pin_hint : rl::test_suite<pin_hint<readers>, 2 + r
 	{
 		if (!folio_ref_put(&ref))
 			return false;
-		version_break(&version);
+		version_write_begin(&version);
 		pool.give(&ref);
 		return true;
 	}
@@ -66,15 +66,15 @@ template <int readers> struct pin_hint : rl::test_suite<pin_hint<readers>, 2 + r
 
 		if (!pool.take())
 			return;
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&index, same ? OLD : NEW);
 		folio_u64_store_relaxed(&valid, 0);
 		folio_ptr_store_relaxed(&owner, &pool);
 		folio_ref_unfreeze(&ref, 2);
 		PLAIN_STORE(data, 2);
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&valid, same ? 1 : NEW_PAGES);
-		version_settle(&version);
+		version_write_end(&version);
 		CLAIM(!put(), "released while in the tree");
 	}
 
@@ -83,29 +83,30 @@ template <int readers> struct pin_hint : rl::test_suite<pin_hint<readers>, 2 + r
 		uint64_t in_folio = page & (rl::rand(2) ? NEW_PAGES - 1 : 0);
 		bool too_late = folio_u32_load_acquire(&gone);
 		uint64_t seen, at;
-		int life;
+		int generation;
 
 		if (!folio_ref_try_get(&ref)) {
 			refused.reached();
 			return;
 		}
-		if (version_load_begin(&version, &seen) &&
+		if (version_read_begin(&version, &seen) &&
 			folio_ptr_load_relaxed(&owner) == &pool &&
 			folio_u64_load_relaxed(&index) + in_folio == page &&
 			in_folio < folio_u64_load_relaxed(&valid)) {
-			life = PLAIN_LOAD(data);
+			generation = PLAIN_LOAD(data);
 			at = folio_u64_load_relaxed(&index);
-			if (life == 1) {
+			if (generation == 1) {
 				first.reached();
 				CLAIM(!too_late,
 					"pinned a page that was gone before the reader began");
 				CLAIM(page == OLD && in_folio == 0,
-					"pinned another page than asked for");
+					"pinned another page than requested");
 			} else {
 				second.reached();
-				CLAIM(page == at + in_folio, "pinned another page than asked for");
+				CLAIM(page == at + in_folio, "pinned another page than requested");
 			}
-			CLAIM(life == (seen ? 2 : 1), "pinned the contents of another life");
+			CLAIM(generation == (seen ? 2 : 1),
+				"pinned the contents of another generation");
 		} else {
 			undone.reached();
 		}

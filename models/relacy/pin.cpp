@@ -1,36 +1,41 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pin - is what a pinned reader finds good the contents of the life that he pinned, when the same folio was evicted and
- * fills the same page again, so that the slot says the same word as before?
+ * pin - a folio is evicted and filled with the same page again, so the slot holds the same word as
+ * before. Are the contents that a pinned reader takes for valid those of the generation that it
+ * pinned?
  *
- * One thread evicts the folio from its slot (freeze, version, erase) and fills the page again in the same folio. Readers
- * pin: slot, get, slot again, flags; what these call good they read, plain data. The first look may have seen the last
- * life, and the get is of the new one: the flags are of the new one then, since they say LOCKED before the count is
+ * One thread evicts the folio from its slot (freeze, version, erase) and fills the page again in
+ * the same folio. Readers pin: slot, get, slot again, flags; if the flags say UPTODATE they read
+ * plain data. The first load of the slot may belong to the first generation and the get to the
+ * second. The flags are then those of the second, since LOCKED is stored before the count is
  * unfrozen.
  *
- * A copying reader, the same: the version that it began with may be even while its look at the slot was of the last life.
+ * A copying reader likewise: the version that it begins with may be even while its load of the
+ * slot belongs to the first generation.
  *
- * Full search with one reader of either kind; with two who pin: all executions with at most five preemptions.
+ * Full search with one reader of either kind. With two pinning readers: all executions with at most
+ * five preemptions.
  */
 #include "model.h"
 
 #include "futex.h"
 
-#include "folio.h"
+#include "core/folio.h"
+#include "core/version.h"
 
-static scenario before_evict("a reader read the first life");
-static scenario after_fill("a reader read the second life");
-static scenario across("a reader saw the slot in one life and pinned the next");
-static scenario refused("a pin kept eviction away");
-static scenario copied("a copy of the second life was accepted");
+static scenario before_evict("a reader read the first generation");
+static scenario after_fill("a reader read the second generation");
+static scenario across("a reader saw the slot in one generation and pinned the next");
+static scenario refused("a pin prevented eviction");
+static scenario copied("a copy of the second generation was accepted");
 
 template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1 + pins + copies> {
 	char memory[sizeof(struct folio) + 64 + FOLIO_SKEW];
 	struct folio *folio;
 	folio_ptr slot;
-	rl::var<int> data; /* the number of the life, for those who pin */
-	folio_u64 word;    /* the same, for those who copy */
-	int life;
+	rl::var<int> data; /* the number of the generation, for readers that pin */
+	folio_u64 word;    /* the same, for readers that copy */
+	int generation;
 
 	pin()
 	{
@@ -52,7 +57,7 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 		folio->order = 0;
 		PLAIN_STORE(data, 1);
 		folio_u64_store_relaxed(&word, 1);
-		life = 1;
+		generation = 1;
 		folio_ptr_store_relaxed(&slot, entry_of(folio));
 		folio_ref_unfreeze(&folio->ref, 1);
 	}
@@ -63,15 +68,15 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 			refused.reached();
 			return;
 		}
-		version_break(&folio->version);
+		version_write_begin(&folio->version);
 		folio_ptr_store_relaxed(&slot, NULL);
-		life = 2;
+		generation = 2;
 		folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 		folio_ref_unfreeze(&folio->ref, 2);
 		folio_ptr_store_release(&slot, entry_of(folio));
 		PLAIN_STORE(data, 2);
 		folio_u64_store_relaxed(&word, 2);
-		version_settle(&folio->version);
+		version_write_end(&folio->version);
 		folio_filled(folio, FOLIO_UPTODATE);
 		CLAIM(!folio_ref_put(&folio->ref), "released while in the tree");
 	}
@@ -79,7 +84,7 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 	void look_up()
 	{
 		void *entry = folio_ptr_load_acquire(&slot);
-		int seen = life;
+		int seen = generation;
 
 		if (!entry || !folio_ref_try_get(&folio->ref))
 			return;
@@ -91,7 +96,8 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 				after_fill.reached();
 			if (seen == 1 && PLAIN_LOAD(data) == 2)
 				across.reached();
-			CLAIM(PLAIN_LOAD(data) == life, "pinned, good, and of another life");
+			CLAIM(PLAIN_LOAD(data) == generation,
+				"pinned, up to date, but of another generation");
 		}
 		CLAIM(!folio_ref_put(&folio->ref), "released while in the tree");
 	}
@@ -101,12 +107,12 @@ template <int pins, int copies> struct pin : rl::test_suite<pin<pins, copies>, 1
 		void *entry = folio_ptr_load_acquire(&slot);
 		uint64_t seen, got;
 
-		if (!entry || !version_load_begin(&folio->version, &seen))
+		if (!entry || !version_read_begin(&folio->version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot) != entry)
 			return;
 		got = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&folio->version, seen))
+		if (!version_read_valid(&folio->version, seen))
 			return;
 		if (got == 2)
 			copied.reached();

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * release - does whoever wins the compare-and-swap of a put see all that was done under the references
- * before, even if another thread's subtraction came last, in a later life of the object?
+ * release - does the thread that wins the compare-and-swap of a put see everything that was done
+ * under the references before, even if another thread's subtraction came last, in a later
+ * generation of the object?
  *
- * The race of ref.h: A puts the last reference and stalls between its subtraction and its CAS. B revives the zero,
- * uses the object, puts, releases it, gets the memory back as something else, uses that and
- * puts; A's CAS meets that second zero. A releases by the object's data, which B wrote. C does as B.
+ * The race of ref.h: A puts the last reference and stalls between its subtraction and its CAS. B
+ * revives the zero, uses the object, puts and releases it, gets the memory back as something else,
+ * uses that and puts; A's CAS meets that second zero. A releases by the object's data, which B
+ * wrote. C does the same as B.
  *
- * Full search; three threads, one object, up to three lives.
+ * Full search; three threads, one object, up to three generations.
  */
 #include "model.h"
 
-static scenario stalled("a put that stalled in one life released the next");
-static scenario reused("the memory served a second life");
-static scenario reused_again("the memory served a third life");
+static scenario stalled("a put that stalled in one generation released the next");
+static scenario reused("the memory served a second generation");
+static scenario reused_again("the memory served a third generation");
 
 struct release : rl::test_suite<release, 3> {
 	enum { FREE, X, Y, Z, TYPES };
@@ -22,7 +24,7 @@ struct release : rl::test_suite<release, 3> {
 	rl::var<int> type;     /* written while frozen */
 	rl::var<int> contents; /* written by holders of a reference */
 	struct handover pool;
-	int released[TYPES]; /* what the model knows; no thread can see it */
+	int released[TYPES]; /* known to the model only; no thread can see it */
 
 	void before()
 	{
@@ -40,10 +42,10 @@ struct release : rl::test_suite<release, 3> {
 
 		if (!folio_ref_put(&ref))
 			return;
-		/* R2: what it is now, not what it was. */
+		/* R2: the type that it has now, not the one that it had. */
 		t = PLAIN_LOAD(type);
 		CLAIM(t != FREE, "released while free");
-		CLAIM(++released[t] == 1, "released twice in one life");
+		CLAIM(++released[t] == 1, "released twice in one generation");
 		if (t != believed)
 			stalled.reached();
 		PLAIN_STORE(contents, PLAIN_LOAD(contents) + 1);
@@ -72,7 +74,7 @@ struct release : rl::test_suite<release, 3> {
 
 	void after()
 	{
-		CLAIM(released[X] == 1, "a life without a release");
+		CLAIM(released[X] == 1, "a generation without a release");
 		CLAIM(folio_ref_is_frozen(&ref), "free but not frozen");
 		CLAIM(pool.place.debug_value() == &ref, "the memory is lost");
 		if (released[Y] || released[Z])

@@ -1,92 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tree - does a reader who walks the tree while it grows, shrinks and loses nodes find what is stored, nothing that is
- * not his, and nothing any more once an erase is over; and does no node go while he may stand in it?
+ * tree - a reader walks the tree while it grows, shrinks and loses nodes, which another tree uses
+ * at once. Does it find the stored entries, never the entry of another index or tree, and nothing
+ * after an erase has returned?
  *
- * This is src/tree.c itself and tree_walk of src/tree.h, with two slots a node, so that two entries make
- * the tree grow and shrink by two levels. Index 0 is stored before the readers start and stays. One thread stores
- * another, which has contents by then, and erases it; in a second run the one that was there is erased,
- * and nodes that are new to the readers take over as the root. Readers walk to any index, inside a grace section, and look at the slot that they
- * found a second time, as a look-up does, after they may have been told that the erase is over.
+ * This is src/core/tree.c itself and the walks of src/core/walk.h and walk.c, with two slots a
+ * node, so that two entries make the tree grow and shrink by two levels. Index 0 is stored before
+ * the readers start, and stays. One thread stores another entry, which has its contents by then,
+ * and erases it; then it stores one in a second tree, in a node that the first one has lost. In a
+ * second run the old entry is erased, and nodes that are new to the readers take over as the root.
+ * Readers walk to any index, and check the place that they found again, as a look-up does, possibly
+ * after they have learned that the erase has returned.
  *
- * A grace period here begins when a node is deferred: sections that are open then are waited for, later ones
- * see all that came before. That is one of the things that liburcu may do, and the earliest.
- *
- * All executions with at most four preemptions, one reader; random ones with two.
+ * All executions with at most three preemptions, one reader; random ones with two readers, and with
+ * a thread of its own for the second tree.
  */
 #define TREE_SHIFT 1
+#define WALK_TRIES 1
 #include "model.h"
 
-#define FOLIO_SRC_GRACE_H
-
-static scenario stored("a reader found an entry that was stored beside him");
-static scenario erased("a reader saw the slot of an entry change");
+static scenario stored("a reader found an entry that was stored concurrently");
+static scenario erased("a reader saw that the place of an entry has changed");
 static scenario over("a reader knew of an erase");
 static scenario taken_over("a reader found an entry in nodes that took over as root");
-static scenario waited("a node waited for a reader");
+static scenario again("a walk began again");
+static scenario reused("the second tree used a node of the first");
 
-/* In place of src/grace.h. */
-struct grace_head {
-	struct grace_head *next;
-	void (*free_fn)(struct grace_head *);
-	unsigned waits_for; /* threads whose sections were open */
-};
-
-static folio_u32 *grace_word;
-static struct grace_head *grace_list;
-static unsigned grace_open;
-
-static void grace_read_lock()
-{
-	/* acquire: what came before the beginning of a grace period that does not wait for us is seen. */
-	folio_u32_fetch_add_acquire(grace_word, 1);
-	grace_open |= 1u << rl::thread_index();
-}
-
-/* Threads switch in what is called, and come here as well: the list is whole before anything is called. */
-static void grace_end(unsigned done)
-{
-	struct grace_head **at = &grace_list, *head, *ended = NULL;
-
-	while ((head = *at)) {
-		head->waits_for &= ~done;
-		if (head->waits_for) {
-			at = &head->next;
-			continue;
-		}
-		*at = head->next;
-		head->next = ended;
-		ended = head;
-	}
-	while ((head = ended)) {
-		ended = head->next;
-		head->free_fn(head);
-	}
-}
-
-static void grace_read_unlock()
-{
-	folio_u32_fetch_add_acquire(grace_word, 1);
-	grace_open &= ~(1u << rl::thread_index());
-	grace_end(1u << rl::thread_index());
-}
-
-static void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_head *))
-{
-	/* release: who opens a section after this sees what came before; who opened it before is waited for. */
-	folio_u32_fetch_sub_release(grace_word, 1);
-	head->free_fn = free_fn;
-	head->waits_for = grace_open;
-	if (grace_open)
-		waited.reached();
-	head->next = grace_list;
-	grace_list = head;
-	grace_end(0);
-}
-
-#define caa_container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
-/* What of C is not C++. Nodes hold atomics, which have to be made and unmade. */
+/* Parts of C that are not C++. Nodes hold atomics, which must be constructed and destroyed. */
 #define _Alignas alignas
 #define _Alignof alignof
 #define _Static_assert static_assert
@@ -97,7 +37,7 @@ static void grace_defer(struct grace_head *head, void (*free_fn)(struct grace_he
 static struct tree_node *node_new();
 static void node_delete(struct tree_node *node);
 
-#include "tree.h"
+#include "core/walk.h"
 
 static enum tree_mark operator++(enum tree_mark &mark, int)
 {
@@ -107,7 +47,8 @@ static enum tree_mark operator++(enum tree_mark &mark, int)
 	return old;
 }
 
-#include "tree.c"
+#include "core/tree.c"
+#include "core/walk.c"
 
 #undef aligned_alloc
 #undef memset
@@ -117,7 +58,6 @@ static enum tree_mark operator++(enum tree_mark &mark, int)
 static char node_memory[NODES][sizeof(struct tree_node)] __attribute__((aligned(64)));
 static unsigned node_count;
 
-/* Memory is not used a second time: a reader in a freed node is reported, not fooled. */
 static struct tree_node *node_new()
 {
 	struct tree_node *node = (struct tree_node *)node_memory[node_count++];
@@ -134,42 +74,51 @@ static void node_delete(struct tree_node *node)
 	node->~tree_node();
 }
 
-/* Entries are words: an index in place of an address. */
+/* Entries are words: an index in place of an address. Those of the second tree differ. */
 static void *entry_at(uint64_t index)
 {
 	return (void *)(uintptr_t)((index + 1) << 6);
 }
 
-template <int readers, bool takes_over>
-struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers + 1> {
+static void *foreign_at(uint64_t index)
+{
+	return (void *)(uintptr_t)((index + 1) << 6 | (uintptr_t)1 << 20);
+}
+
+/* The threads: one that stores and erases, readers, and perhaps one for the second tree. */
+template <int readers, bool takes_over, bool third = false>
+struct tree_readers
+    : rl::test_suite<tree_readers<readers, takes_over, third>, readers + 1 + third> {
 	enum { LAST = 4 };
 
-	struct tree tree;
+	struct tree tree, second;
 	struct tree_budget budget;
-	folio_u32 grace;
-	folio_u32 erased_all;  /* the thread that stores tells that it is done */
+	folio_u32 erased_all;  /* set by the storing thread when it is done */
 	rl::var<int> contents; /* of the page that is stored and erased */
 
 	void before()
 	{
 		node_count = 0;
-		grace_list = NULL;
-		grace_open = 0;
-		grace_word = &grace;
-		folio_u32_store_relaxed(&grace, 0);
 		folio_u32_store_relaxed(&erased_all, 0);
-		folio_u64_store_relaxed(&budget.nodes, 0);
-		folio_u64_store_relaxed(&budget.nodes_shadow, 0);
-		budget.nodes_max = UINT64_MAX;
-		budget.nodes_shadow_max = UINT64_MAX;
 		PLAIN_STORE(contents, 0);
-		CLAIM(!tree_init(&tree, &budget), "no lock");
+		CLAIM(!tree_budget_init(&budget, UINT64_MAX, UINT64_MAX), "no lock");
+		CLAIM(!tree_init(&tree, &budget) && !tree_init(&second, &budget), "no lock");
 		store(takes_over ? LAST : 0);
 	}
 
 	void store(uint64_t index)
 	{
 		CLAIM(!tree_store_locked(&tree, index, 0, entry_at(index)), "not stored");
+	}
+
+	void store_second()
+	{
+		unsigned had = node_count;
+
+		/* No other thread uses this tree. */
+		CLAIM(!tree_store_locked(&second, 0, 0, foreign_at(0)), "not stored");
+		if (node_count == had)
+			reused.reached();
 	}
 
 	void write()
@@ -180,68 +129,95 @@ struct tree_readers : rl::test_suite<tree_readers<readers, takes_over>, readers 
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
 		folio_u32_store_release(&erased_all, 1);
+		if (!third)
+			store_second();
 	}
 
-	/* What was built beside the readers becomes the root when the rest goes. */
+	/* The nodes built concurrently with the readers become the root when the others go. */
 	void write_other()
 	{
 		tree_lock(&tree);
 		store(0);
 		tree_erase_locked(&tree, LAST, 0, NULL);
 		tree_unlock(&tree);
+		if (!third)
+			store_second();
+	}
+
+	void *walk(uint64_t index, struct tree_place *place)
+	{
+		void *entry = tree_walk_once(&tree, index, place);
+
+		if (tree_unchanged(&tree, place))
+			return entry;
+		again.reached();
+		return tree_walk_again(&tree, index, place);
 	}
 
 	void read_other(uint64_t index)
 	{
-		folio_ptr *slot;
-		void *entry;
+		struct tree_place place;
+		void *entry = walk(index, &place);
 
-		grace_read_lock();
-		entry = tree_walk(&tree, index, &slot);
 		CLAIM(!entry || entry == entry_at(index), "found the entry of another index");
 		if (index == 0 && entry)
 			taken_over.reached();
-		grace_read_unlock();
 	}
 
 	void read(uint64_t index)
 	{
-		folio_ptr *slot;
-		void *entry;
+		struct tree_place place;
+		void *entry = walk(index, &place);
 
-		grace_read_lock();
-		entry = tree_walk(&tree, index, &slot);
 		CLAIM(!entry || entry == entry_at(index), "found the entry of another index");
-		CLAIM(entry || index, "what is stored is not found");
+		CLAIM(entry || index, "a stored entry is not found");
 		if (index && entry) {
-			CLAIM(PLAIN_LOAD(contents) == 1, "found, and not the contents");
+			CLAIM(PLAIN_LOAD(contents) == 1, "found, but wrong contents");
 			bool is_over = folio_u32_load_acquire(&erased_all);
-			void *again = folio_ptr_load_relaxed(slot);
+			bool still = tree_still(&tree, &place, entry);
 
 			stored.reached();
 			if (is_over)
 				over.reached();
-			if (again != entry)
+			if (!still)
 				erased.reached();
-			CLAIM(!is_over || again != entry,
-				"an erase is over and the slot has the entry");
+			CLAIM(!is_over || !still,
+				"the erase has returned and the place has the entry");
 		}
-		grace_read_unlock();
+	}
+
+	/* A walk of the range finds index 0, which is stored throughout. */
+	void read_range()
+	{
+		uint64_t index = 0;
+		void *entry = tree_next(&tree, &index, LAST);
+
+		CLAIM(entry == entry_at(0) && index == 0, "a stored entry is not found");
+		index = 1;
+		entry = tree_next(&tree, &index, LAST);
+		CLAIM(!entry || entry == entry_at(LAST), "found the entry of another index");
 	}
 
 	void thread(unsigned index)
 	{
-		if (takes_over)
+		if (index > readers)
+			store_second();
+		else if (takes_over)
 			index == 0 ? write_other() : read_other(rl::rand(2) * LAST);
+		else if (index == 0)
+			write();
+		else if (readers > 1 && rl::rand(3) == 0)
+			read_range();
 		else
-			index == 0 ? write() : read(rl::rand(2) * LAST);
+			read(rl::rand(2) * LAST);
 	}
 
 	void after()
 	{
-		CLAIM(!grace_list, "a node was never freed");
 		tree_destroy(&tree);
+		tree_destroy(&second);
 		CLAIM(!budget.nodes.debug_value(), "a node is lost");
+		tree_budget_destroy(&budget);
 	}
 };
 
@@ -249,8 +225,9 @@ int main()
 {
 	model m("tree");
 
-	m.bound<struct tree_readers<1, false>>(4);
-	m.bound<struct tree_readers<1, true>>(4);
+	m.bound<struct tree_readers<1, false>>(3);
+	m.bound<struct tree_readers<1, true>>(3);
 	m.random<struct tree_readers<2, false>>(100000);
+	m.random<struct tree_readers<1, false, true>>(100000);
 	return m.result();
 }

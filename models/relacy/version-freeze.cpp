@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-freeze - is a copying reader, whom no freeze keeps out, kept out by the version that who froze changes?
+ * version-freeze - a freeze does not keep copying readers out. Does the version that the freezer
+ * changes?
  *
- * Two threads freeze the object at its one reference, change two words and unfreeze; a third copies them. The
- * contents are the number of the change; version 2 * n has n. A freezer goes on from the version of
- * the one before: unfreeze (release) and try_freeze (acquire) hand it over.
+ * Two threads freeze the object at its only reference, change two words and unfreeze; a third
+ * copies them. The contents are the number of the change; version 2 * n has n. A freezer continues
+ * from the version of the previous one: unfreeze (release) and try_freeze (acquire) hand it over.
  *
  * Full search; three threads.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
 static scenario accepted("a copy was accepted");
 static scenario accepted_late("a copy of what a freezer wrote was accepted");
 static scenario refused("a copy was refused");
-static scenario both("both froze, one after the other");
+static scenario both("both froze, in sequence");
 
 struct version_freeze : rl::test_suite<version_freeze, 3> {
 	struct folio_ref ref;
@@ -36,9 +37,9 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 		if (!folio_ref_try_freeze(&ref, 1))
 			return;
 		PLAIN_STORE(changes, PLAIN_LOAD(changes) + 1);
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&word, PLAIN_LOAD(changes));
-		version_settle(&version);
+		version_write_end(&version);
 		folio_ref_unfreeze(&ref, 1);
 	}
 
@@ -46,10 +47,10 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 	{
 		uint64_t seen, data;
 
-		if (!version_load_begin(&version, &seen))
+		if (!version_read_begin(&version, &seen))
 			return;
 		data = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&version, seen)) {
+		if (!version_read_valid(&version, seen)) {
 			refused.reached();
 			return;
 		}

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-handover - does the version keep copying readers out when one thread releases the folio and another
- * one fills it anew?
+ * version-handover - does the version keep copying readers out when one thread releases the folio
+ * and another one fills it again?
  *
- * One thread erases the folio from slot A and puts the tree's reference; the put releases: the version is made odd, the
- * folio goes to the pool. Another takes it, stores it in slot B and fills it. A reader asks for either page.
+ * One thread erases the folio from slot A and puts the tree's reference. The put releases: the
+ * version becomes odd, and the folio goes to the pool. Another thread takes it, stores it in slot B
+ * and fills it. A reader requests either page.
  *
- * The fence of version_break belongs to the thread that stores the data: an odd version that somebody else stored before
- * he handed the folio over does not do in the language's model, although it does on machines where what a
- * thread has seen is what it passes on (x86, arm64, POWER).
+ * The fence of version_write_begin must be executed by the thread that stores the data. An odd
+ * version that another thread stored before the hand-over is not enough in the language's memory
+ * model. It is enough on machines where a thread passes on everything that it has seen (x86, arm64,
+ * POWER).
  *
  * Full search; three threads.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
-static scenario before_erase("a copy of the first life was accepted");
-static scenario after_fill("a copy of the second life was accepted");
+static scenario before_erase("a copy of the first generation was accepted");
+static scenario after_fill("a copy of the second generation was accepted");
 static scenario refused("a copy was refused");
 
 struct version_handover : rl::test_suite<version_handover, 3> {
@@ -43,7 +45,7 @@ struct version_handover : rl::test_suite<version_handover, 3> {
 	{
 		if (!folio_ref_put(&ref))
 			return;
-		version_break(&version);
+		version_write_begin(&version);
 		pool.give(&ref);
 	}
 
@@ -59,10 +61,10 @@ struct version_handover : rl::test_suite<version_handover, 3> {
 			return;
 		folio_ref_unfreeze(&ref, 2);
 		folio_ptr_store_release(&slot[B], &ref);
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&word, B);
-		version_settle(&version);
-		/* The filler's reference stays: nobody looks at the count any more. */
+		version_write_end(&version);
+		/* The filler's reference stays: nothing reads the count from here on. */
 	}
 
 	void copy(unsigned where)
@@ -70,12 +72,12 @@ struct version_handover : rl::test_suite<version_handover, 3> {
 		void *entry = folio_ptr_load_acquire(&slot[where]);
 		uint64_t seen, data;
 
-		if (!entry || !version_load_begin(&version, &seen))
+		if (!entry || !version_read_begin(&version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot[where]) != entry)
 			return;
 		data = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&version, seen)) {
+		if (!version_read_valid(&version, seen)) {
 			refused.reached();
 			return;
 		}

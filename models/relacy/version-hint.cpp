@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-hint - is what a copying reader accepts the page that he asked for, when he goes by a hint, past the tree, and
- * the descriptor alone says which page it has?
+ * version-hint - a copying reader goes by a hint, bypassing the tree, and only the descriptor names
+ * the page. Is every copy that it accepts one of the requested page?
  *
- * Between two looks at the same even version the reader looks at owner, index and valid, in the place of the slot, and
- * copies. One thread drops the folio's page (owner away, put; the put releases: version odd, to the pool); another takes
- * it, with the same order or another, gives it another index and owner and fills it. The reader asks for a page
- * of either life or of none, by a hint that is right, wrong or old: there is one folio, but the order that the hint says,
- * by which the reader knows where in the folio the page would be, may be that of either life.
+ * Between two loads of the same even version the reader checks owner, index and valid, instead of
+ * the slot, and copies. One thread drops the folio's page: it clears the owner and puts, and the
+ * put releases (version odd, to the pool). Another takes the folio, with the same or another order,
+ * gives it another index and owner and fills it. The reader requests a page of either generation or
+ * of none, by a hint that is right, wrong or old. There is one folio, but the hint also holds an
+ * order, from which the reader computes where in the folio the page would be, and that order may
+ * belong to either generation.
  *
- * Whoever writes a field that the reader looks at has broken the version before, as for the data: version_break is what
- * fill does first. An odd version that another thread stored before the hand-over is not enough in the
- * language's model (version-handover).
+ * A thread that writes a field which the reader checks has made the version odd before, as for the
+ * data: version_write_begin is the first step of a fill. An odd version that another thread stored
+ * before the hand-over is not enough in the language's memory model (version-handover).
  *
  * All executions with at most four preemptions; three threads.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
-static scenario first("a copy of the first life was accepted");
-static scenario second("a copy of the second life was accepted");
+static scenario first("a copy of the first generation was accepted");
+static scenario second("a copy of the second generation was accepted");
 static scenario refused("a copy was refused");
-static scenario elsewhere("the descriptor said another page");
+static scenario elsewhere("the descriptor named another page");
 
 struct version_hint : rl::test_suite<version_hint, 3> {
-	/* First life: page 4, where the file ends. Second: page 5 alone, or pages 4 to 7. */
+	/* First generation: page 4, where the file ends. Second: page 5 alone, or pages 4 to 7. */
 	enum { FIRST = 4, ORDER = 2 };
 
 	uint64_t second_index, second_valid;
@@ -34,8 +36,8 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 	folio_ptr owner;
 	folio_u64 index;
 	folio_u64 valid; /* pages here */
-	folio_u64 word;  /* which life wrote the data */
-	folio_u32 gone;  /* the dropper tells that the page is gone */
+	folio_u64 word;  /* the generation that wrote the data */
+	folio_u32 gone;  /* set by the dropper when the page is gone */
 	struct handover pool;
 
 	void before()
@@ -57,7 +59,7 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 		folio_u32_store_release(&gone, 1);
 		if (!folio_ref_put(&ref))
 			return;
-		version_break(&version);
+		version_write_begin(&version);
 		pool.give(&ref);
 	}
 
@@ -69,12 +71,12 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 			return;
 		second_index = large ? FIRST : FIRST + 1;
 		second_valid = large ? 1 << ORDER : 1;
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&index, second_index);
 		folio_ptr_store_relaxed(&owner, &pool);
 		folio_u64_store_relaxed(&word, 2);
 		folio_u64_store_relaxed(&valid, second_valid);
-		version_settle(&version);
+		version_write_end(&version);
 	}
 
 	void copy(uint64_t page)
@@ -83,7 +85,7 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 		uint64_t in_folio = page & ((UINT64_C(1) << rl::rand(2) * ORDER) - 1);
 		uint64_t seen, data;
 
-		if (!version_load_begin(&version, &seen))
+		if (!version_read_begin(&version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&owner) != &pool)
 			return;
@@ -93,7 +95,7 @@ struct version_hint : rl::test_suite<version_hint, 3> {
 			return;
 		}
 		data = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&version, seen)) {
+		if (!version_read_valid(&version, seen)) {
 			refused.reached();
 			return;
 		}

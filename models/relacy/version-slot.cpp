@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-slot - is what a copying reader accepts the contents of the page that it asked for, while the folio leaves
- * that page's slot, serves another page, and comes back?
+ * version-slot - is every copy that a reader accepts one of the page that it requested, while the
+ * folio leaves that page's slot, serves another page, and comes back?
  *
- * One folio goes from slot A to slot B and to slot A again; each time it is filled anew after it was stored in the
- * slot. A reader asks for A: slot, version, slot again, copy, version again. The contents say which page and
- * which life they belong to.
+ * One folio goes from slot A to slot B and back to slot A; each time it is filled again after it
+ * was stored in the slot. A reader requests A: slot, version, slot again, copy, version again. The
+ * contents state their page and their generation.
  *
  * Here one thread does all the moving; version-handover has more.
  *
- * Full search; two threads, three lives.
+ * Full search; two threads, three generations.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
 static scenario accepted("a copy was accepted");
-static scenario accepted_late("a copy of the last life was accepted");
+static scenario accepted_late("a copy of the last generation was accepted");
 static scenario elsewhere("the slot was empty or the folio had left it");
 static scenario refused("a copy was refused");
 
@@ -28,19 +28,19 @@ struct version_slot : rl::test_suite<version_slot, 2> {
 
 	void store(unsigned where, uint64_t contents)
 	{
-		version_break(&version);
+		version_write_begin(&version);
 		folio_ptr_store_release(&slot[where], &version);
 		folio_u64_store_relaxed(&word, contents);
-		version_settle(&version);
+		version_write_end(&version);
 	}
 
-	/* Frozen or released: the contents stay what they are until somebody stores. */
+	/* Frozen or released: the contents do not change until the next store. */
 	void erase(unsigned where)
 	{
 		folio_ptr_store_relaxed(&slot[where], NULL);
 	}
 
-	/* Contents: life * 2 + slot. */
+	/* Contents: generation * 2 + slot. */
 	void before()
 	{
 		folio_u64_store_relaxed(&version, 1);
@@ -55,14 +55,14 @@ struct version_slot : rl::test_suite<version_slot, 2> {
 
 		if (!entry)
 			return;
-		if (!version_load_begin(&version, &seen))
+		if (!version_read_begin(&version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot[A]) != entry) {
 			elsewhere.reached();
 			return;
 		}
 		data = folio_u64_load_relaxed(&word);
-		if (!version_recheck(&version, seen)) {
+		if (!version_read_valid(&version, seen)) {
 			refused.reached();
 			return;
 		}

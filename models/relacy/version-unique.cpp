@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-unique - is an even version never used for a second life?
+ * version-unique - is an even version never used for a second generation?
  *
- * A reader that stalls through whole lives of a folio relies on it. Whoever makes the version odd and even
- * again only adds to what it finds there; that it finds the last value, and not one of an earlier life,
- * is what the counter's orders have to provide: the releaser may be a put that stalled through a life (ref.h).
+ * A reader that stalls through complete generations of a folio relies on it. A thread that makes
+ * the version odd, and even again, only increments the value that it finds. The counter's orders
+ * must ensure that it finds the last value, not one of an earlier generation: the releaser may be a
+ * put that stalled through a generation (ref.h).
  *
- * One thread puts the last reference; two others revive it, put, and take the memory for a second and a third life
- * as it becomes free, each filled once.
+ * One thread puts the last reference; two others revive it, put, and take the memory for a second
+ * and a third generation as it becomes free, each filled once.
  *
- * Full search; three threads, three lives.
+ * Full search; three threads, three generations.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
-static scenario stalled("a put that stalled released a later life");
-static scenario third("the memory served a third life");
+static scenario stalled("a put that stalled released a later generation");
+static scenario third("the memory served a third generation");
 
 struct version_unique : rl::test_suite<version_unique, 3> {
 	struct folio_ref ref;
 	folio_u64 version;
 	struct handover pool;
-	int life;
+	int generation;
 	uint64_t highest; /* even version so far */
 
 	void before()
@@ -29,7 +30,7 @@ struct version_unique : rl::test_suite<version_unique, 3> {
 		folio_ref_init_frozen(&ref);
 		folio_u64_store_relaxed(&version, 0);
 		pool.init(NULL);
-		life = 1;
+		generation = 1;
 		highest = 0;
 		folio_ref_unfreeze(&ref, 1);
 	}
@@ -38,9 +39,9 @@ struct version_unique : rl::test_suite<version_unique, 3> {
 	{
 		if (!folio_ref_put(&ref))
 			return;
-		if (life != believed)
+		if (generation != believed)
 			stalled.reached();
-		version_break(&version);
+		version_write_begin(&version);
 		CLAIM(version.debug_value() == highest + 1, "the releaser knows an old version");
 		pool.give(&ref);
 	}
@@ -52,18 +53,18 @@ struct version_unique : rl::test_suite<version_unique, 3> {
 			return;
 		}
 		if (folio_ref_try_get(&ref))
-			put(life);
+			put(generation);
 		if (!pool.take())
 			return;
-		life++;
-		if (life == 3)
+		generation++;
+		if (generation == 3)
 			third.reached();
-		version_break(&version);
+		version_write_begin(&version);
 		folio_ref_unfreeze(&ref, 1);
-		version_settle(&version);
-		CLAIM(version.debug_value() == highest + 2, "two lives with one version");
+		version_write_end(&version);
+		CLAIM(version.debug_value() == highest + 2, "two generations with one version");
 		highest += 2;
-		put(life);
+		put(generation);
 	}
 };
 

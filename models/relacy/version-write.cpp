@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * version-write - is what a copying reader accepts the contents of the version that it began with, whole, while
- * others write the same folio under its lock?
+ * version-write - is every copy that a reader accepts complete, and of the version that it began
+ * with, while other threads write the same folio under its lock?
  *
- * A write stores two words under the lock; a reader copies them in either order. The contents are the number of
- * the write, so that the version says what they must be: version 2 * n has n.
+ * A write stores two words under the lock; a reader copies them in either order. The contents are
+ * the number of the write, so the version determines them: version 2 * n has n.
  *
- * Full search with one writer who writes twice. With two writers, whose versions go on from each other's: all
- * executions with at most four preemptions.
+ * Full search with one writer that writes twice. With two writers, whose versions continue each
+ * other's: all executions with at most four preemptions.
  */
 #include "model.h"
-#include "version.h"
+#include "core/version.h"
 
 static scenario accepted("a copy was accepted");
 static scenario accepted_late("a copy of what a writer wrote was accepted");
@@ -35,10 +35,10 @@ template <int writers> struct version_write : rl::test_suite<version_write<write
 	{
 		lock.acquire();
 		written++;
-		version_break(&version);
+		version_write_begin(&version);
 		folio_u64_store_relaxed(&word[0], written);
 		folio_u64_store_relaxed(&word[1], written);
-		version_settle(&version);
+		version_write_end(&version);
 		lock.release();
 	}
 
@@ -47,13 +47,13 @@ template <int writers> struct version_write : rl::test_suite<version_write<write
 		unsigned first = rl::rand(2);
 		uint64_t seen, data[2];
 
-		if (!version_load_begin(&version, &seen)) {
+		if (!version_read_begin(&version, &seen)) {
 			busy.reached();
 			return;
 		}
 		data[first] = folio_u64_load_relaxed(&word[first]);
 		data[!first] = folio_u64_load_relaxed(&word[!first]);
-		if (!version_recheck(&version, seen)) {
+		if (!version_read_valid(&version, seen)) {
 			refused.reached();
 			return;
 		}

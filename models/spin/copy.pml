@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * copy.pml - a reader copies a page without a reference and without writing anything, and believes
- * the copy if slot and version did not change, while the page is filled, frozen, evicted,
- * invalidated, put by a late holder, scribbled on by another owner, and filled again for another
- * place. Does it ever believe a copy that is torn, of another page, or older than an invalidation
- * that was over when the reading began?
+ * copy.pml - a reader copies a page without a reference and without writing anything, and accepts
+ * the copy if slot and version did not change. In the meantime the page is filled, frozen, evicted,
+ * invalidated, put by a late holder, overwritten by another owner, and filled again for another
+ * offset. Does the reader ever accept a copy that is torn, of another page, or older than an
+ * invalidation that had finished when the read began?
  *
- * One file of two pages. The contents of a page are two halves, each says which page of the file
- * it is, and in which state of the device. The device changes under the writer, who then
- * invalidates, as folio_file_invalidate asks.
+ * One file of two pages. The contents of a page are two halves; each records which page of the file
+ * it is, and in which state of the device. The writer changes the device and then invalidates, as
+ * folio_file_invalidate requires.
  *
  * run full: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
@@ -17,16 +17,20 @@
  * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
  *
- * With HINT readers come by a hint, to any page at all, and ask the page itself, in the place of the slot, what it is:
+ * With HINT, readers arrive through a hint, at any page at all, and check the page's own
+ * descriptor instead of the slot:
  * run hint: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0 -DHINT;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * deep hint-scribbled: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DHINT;
+ * deep hint-scribbled: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0
+ *     -DHINT;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=1 -DPINNERS=1 -DHINT;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick-hint: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0 -DHINT;
+ * run quick-hint: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0
+ *     -DHINT;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=0 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1 -DHINT;
+ * run quick-hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=0 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1
+ *     -DHINT;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
@@ -37,20 +41,23 @@
  * run quick-refills: spin -DPAGES=1 -DFILLS=3 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Copies go wrong, and are not believed: torn by a refill; of another page.
- * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_TORN;
+ * Wrong copies do occur, and are not accepted: torn by a refill; of another page.
+ * run torn: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0
+ *     -DREACH_TORN;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached torn
- * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_FOREIGN;
+ * run foreign: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0
+ *     -DREACH_FOREIGN;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached foreign
- * A copy of a page that was invalidated meanwhile is believed: the reading began before the
- * invalidation was over.
- * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0 -DREACH_OLD;
+ * A copy of a page that was invalidated during the read is accepted: the read began before the
+ * invalidation finished.
+ * run overlapping: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0
+ *     -DREACH_OLD;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached overlapping
  */
 #include "ref.inc"
 
 #define NONE  255
-#define OTHER 99	/* contents that are no page of the file */
+#define OTHER 99	/* contents that belong to no page of the file */
 
 #define contents(i)  ((i) + 2 * device)
 #define index_of(c)  ((c) & 1)
@@ -60,11 +67,11 @@
 byte slot[2] = NONE;
 bool locked;
 byte version[PAGES] = 1;
-byte owner[PAGES] = NONE;	/* the place in the tree; NONE when it has left the tree */
+byte owner[PAGES] = NONE;	/* the index in the tree; NONE when it has left the tree */
 byte half0[PAGES] = OTHER;
 byte half1[PAGES] = OTHER;
-byte device;		/* state of the file outside */
-byte invalidated;	/* readings that begin now see at least this state */
+byte device;		/* state of the file on the device */
+byte invalidated;	/* reads that begin now see at least this state */
 
 byte pins[PAGES];
 
@@ -101,13 +108,13 @@ inline write(p, half, what)
 	}
 }
 
-/* Idempotent: odd stays as it is. By who holds the page frozen, or as its filler. */
-inline version_break(p)
+/* Idempotent: odd stays odd. Called by the process that holds the page frozen, or by its filler. */
+inline version_write_begin(p)
 {
 	d_step { version[p] = version[p] | 1; printf("page %d: version %d\n", p, version[p]) }
 }
 
-inline version_settle(p)
+inline version_write_end(p)
 {
 	d_step { version[p]++; printf("page %d: version %d\n", p, version[p]) }
 }
@@ -124,10 +131,10 @@ inline give_back(p)
 	}
 }
 
-/* What the winner of a put does: odd before anybody can take the page and write to it. */
+/* By the winner of a put: odd before another process can take the page and write to it. */
 inline release(p)
 {
-	version_break(p);
+	version_write_begin(p);
 	give_back(p)
 }
 
@@ -169,18 +176,18 @@ proctype filler()
 		if
 		:: page != NONE ->
 			owner[page] = i;
-			version_break(page);
+			version_write_begin(page);
 			unfreeze(page, 2);
 			lock();
-			/* Nobody else fills; lookup.pml and evict.pml have two who store in one slot. */
-			assert(slot[i] == NONE);			/* claim: tree-holds-right-page */
+			/* The only filler; in lookup.pml and evict.pml two store in one slot. */
+			assert(slot[i] == NONE);	/* claim: tree-holds-right-page */
 			slot[i] = page;
 			unlock();
 			read = contents(i);
 			write(page, half0[page], read);
 			write(page, half1[page], read);
 			printf("page %d: filled, %d\n", page, read);
-			version_settle(page);
+			version_write_end(page);
 			read = 0;
 			put_release(page, 1)
 		:: else
@@ -190,7 +197,7 @@ proctype filler()
 	od
 }
 
-/* Takes pages for itself and writes to them; knows nothing of versions. */
+/* Takes pages for its own use and writes to them; ignores versions. */
 proctype scribbler()
 {
 	LOCALS;
@@ -216,7 +223,7 @@ proctype evictor()
 		round++;
 		pick_index();
 		page = slot[i];
-		/* Also one that is not queued yet: it is being filled. */
+		/* Including a page that is not queued yet: it is being filled. */
 		if
 		:: page != NONE ->
 			try_get(page, 1);
@@ -231,8 +238,8 @@ proctype evictor()
 				fi;
 				if
 				:: won ->
-					/* The freeze keeps no copying reader out: the version does. */
-					version_break(page);
+					/* The version keeps copying readers out, not the freeze. */
+					version_write_begin(page);
 					slot[i] = NONE;
 					owner[page] = NONE;
 					unlock();
@@ -250,7 +257,7 @@ proctype evictor()
 	od
 }
 
-/* The file changes outside; then whoever knows of it invalidates. */
+/* Changes the file on the device, then invalidates. */
 proctype writer()
 {
 	LOCALS;
@@ -307,7 +314,7 @@ proctype pinner()
 			ok = ok && owner[page] == i;
 #else
 			ok = slot[i] == page;
-			/* In the place of the flags, which say so a little later (wait.pml). */
+			/* Instead of the flags, which are set a little later (wait.pml). */
 			ok = ok && !odd(version[page]);
 #endif
 			d_step {
@@ -315,15 +322,17 @@ proctype pinner()
 				:: ok ->
 					pins[page]++;
 					saw = half0[page];
-					assert(index_of(saw) == i && half1[page] == saw)	/* claim: holder-of-right-page */
+					/* claim: holder-of-right-page */
+					assert(index_of(saw) == i && half1[page] == saw)
 				:: else
 				fi
 			};
 			if
 			:: ok ->
 				d_step {
-					/* also when it has left the file meanwhile */
-					assert(half0[page] == saw && half1[page] == saw);	/* claim: pin-keeps-contents */
+					/* even if it has left the file since */
+					/* claim: pin-keeps-contents */
+					assert(half0[page] == saw && half1[page] == saw);
 					pins[page]--;
 					saw = NONE
 				}
@@ -347,23 +356,28 @@ proctype copier()
 	:: page != NONE ->
 		before = version[page];			/* 2: note the version */
 		if
-		:: !odd(before) && still(page, i) ->	/* 3: it is this page's: look again */
+		:: !odd(before) && still(page, i) ->	/* 3: the right page: check again */
 			copied0 = half0[page];		/* 4: copy */
 			copied1 = half1[page];
 #ifdef REACH_TORN
 			assert(copied0 == copied1);	/* reached: torn */
 #endif
 #ifdef REACH_FOREIGN
-			assert(!(copied0 == copied1 && copied0 != OTHER && index_of(copied0) != i));	/* reached: foreign */
+			assert(!(copied0 == copied1 && copied0 != OTHER &&
+				index_of(copied0) != i));	/* reached: foreign */
 #endif
 			if
-			:: version[page] == before ->	/* 6: was it this all the time? */
-				printf("page %d: copied %d and %d at %d, version %d\n", page, copied0, copied1, i, before);
-				assert(copied0 == copied1);	/* claim: copy-is-whole */
-				assert(copied0 != OTHER && index_of(copied0) == i);	/* claim: copy-is-right-page */
-				assert(state_of(copied0) >= floor);	/* claim: copy-is-not-older */
+			:: version[page] == before ->	/* 6: version unchanged? */
+				printf("page %d: copied %d and %d at %d, version %d\n",
+					page, copied0, copied1, i, before);
+				assert(copied0 == copied1);	/* claim: copy-is-complete */
+				/* claim: copy-is-right-page */
+				assert(copied0 != OTHER && index_of(copied0) == i);
+				/* claim: copy-is-not-older */
+				assert(state_of(copied0) >= floor);
 #ifdef REACH_OLD
-				assert(state_of(copied0) == invalidated)	/* reached: overlapping */
+				/* reached: overlapping */
+				assert(state_of(copied0) == invalidated)
 #endif
 			:: else
 			fi
@@ -398,7 +412,7 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
 	do
 	:: n < 2 ->
 		if

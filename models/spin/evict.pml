@@ -2,13 +2,14 @@
 /*
  * evict.pml - eviction isolates a page with a reference, freezes it under the lock of its file's
  * tree at the two references that it knows of, erases and releases it, while readers pin pages,
- * misses insert them, and files are invalidated. Does it ever take a page that somebody has
- * pinned, or one that has left its file, or leave one behind: in the queue when it is free, or out
- * of the queue for ever when it is not?
+ * misses insert them, and files are invalidated. Does it ever take a page that a reader has
+ * pinned, or one that has left its file, or leave one behind: a free page in the queue, or a cached
+ * one out of the queue for ever?
  *
- * Two files of one page each, so two trees and two locks; PAGES pages; one queue with a lock of
- * its own, taken inside a tree's. A user does ROUNDS lookups: pin and put, or on a miss insert and
- * fill, which may fail. An evictor tries EVICTS times, the invalidator erases DROPS times.
+ * Two files of one page each, so two trees and two locks; PAGES pages; one queue, which stands for
+ * all of them (small, main, parked), with its own lock, taken inside a tree's. A user does ROUNDS
+ * look-ups: pin and put, or on a miss insert and fill, which may fail. An evictor tries EVICTS
+ * times, the invalidator erases DROPS times.
  *
  * run full: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
@@ -16,7 +17,8 @@
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * deep twice: spin -DPAGES=2 -DROUNDS=2 -DEVICTS=2 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * deep two-evictors-two-users: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=1 -DUSERS=2 -DEVICTORS=2;
+ * deep two-evictors-two-users: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=1 -DUSERS=2
+ *     -DEVICTORS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run two-evictors: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=1 -DEVICTORS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
@@ -25,13 +27,15 @@
  * run quick-pins: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Pins are skipped; a page goes on to the other file; the evictor ends as the one who releases
- * what was invalidated.
+ * Pinned pages are skipped; a page moves to the other file; the evictor's put is the one that
+ * releases an invalidated page.
  * run busy: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=2 -DEVICTORS=1 -DREACH_BUSY;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
- * run recycled: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1 -DREACH_RECYCLED;
+ * run recycled: spin -DPAGES=1 -DROUNDS=2 -DEVICTS=2 -DDROPS=2 -DUSERS=2 -DEVICTORS=1
+ *     -DREACH_RECYCLED;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached recycled
- * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=1 -DEVICTORS=1 -DREACH_LAST;
+ * run evictor-puts-last: spin -DPAGES=1 -DROUNDS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=1 -DEVICTORS=1
+ *     -DREACH_LAST;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached evictor-puts-last
  */
 #define FILES 2
@@ -42,11 +46,11 @@
 byte slot[FILES] = NONE;
 bool locked[FILES];	/* the trees' locks */
 byte owner[PAGES] = NONE;	/* the file in whose tree the page is; cleared by erase */
-byte index[PAGES] = NONE;	/* what the page was set up for; stays until release */
+byte index[PAGES] = NONE;	/* the file that the page was set up for; stays until release */
 bool queued[PAGES];
 bool queue_locked;
 
-byte pins[PAGES];	/* readers whose second look agreed */
+byte pins[PAGES];	/* readers whose second check succeeded */
 #ifdef REACH_RECYCLED
 bool evicted[PAGES];	/* this page has been evicted before */
 #endif
@@ -109,8 +113,8 @@ inline put_release(p, n)
 }
 
 /*
- * Into the queue, or back, unless it has left its file meanwhile: who erases clears owner first,
- * and takes it out of the queue after that.
+ * Into the queue, or back, unless the page has left its file since. An erase clears owner first,
+ * and takes the page out of the queue after that.
  */
 inline queue_if_in_tree(p)
 {
@@ -170,7 +174,8 @@ proctype user()
 					if
 					:: ok ->
 						pins[page]++;
-						assert(holder[page] == LIVE && index[page] == f)	/* claim: holder-of-right-page */
+						/* claim: holder-of-right-page */
+						assert(holder[page] == LIVE && index[page] == f)
 					:: else
 					fi
 				};
@@ -180,7 +185,8 @@ proctype user()
 					assert(!(evicted[page]));	/* reached: recycled */
 #endif
 					d_step {
-						assert(holder[page] == LIVE && index[page] == f);	/* claim: holder-of-right-page */
+						/* claim: holder-of-right-page */
+						assert(holder[page] == LIVE && index[page] == f);
 						pins[page]--
 					}
 				:: else
@@ -201,20 +207,24 @@ proctype user()
 					unlock(f);
 					printf("page %d: in the tree of %d\n", page, f);
 					/* filled here, with this reference as the pin */
-					assert(holder[page] == LIVE && index[page] == f);	/* claim: holder-of-right-page */
+					/* claim: holder-of-right-page */
+					assert(holder[page] == LIVE && index[page] == f);
 					if
-					:: /* good */
+					:: /* valid */
 						queue_if_in_tree(page)
-					:: /* the read failed: gone, so that the next one tries again */
+					:: /* the read failed: erased, so the next one retries */
 						lock(f);
 						if
-						:: owner[page] == f -> erase(page, f); unlock(f); put_release(page, 1)
+						:: owner[page] == f ->
+							erase(page, f);
+							unlock(f);
+							put_release(page, 1)
 						:: else -> unlock(f)
 						fi
 					fi;
 					put_release(page, 1)
 				:: else ->
-					/* Somebody was faster. */
+					/* Another user was faster. */
 					unlock(f);
 					owner[page] = NONE;
 					put_release(page, 2)
@@ -247,7 +257,7 @@ proctype evictor()
 			try_get(page, 1);
 			if
 			:: ok -> queued[page] = false
-			:: else -> page = NONE		/* frozen by somebody else: skipped, and stays where it is */
+			:: else -> page = NONE	/* frozen by another process: stays queued */
 			fi
 		:: else
 		fi;
@@ -264,8 +274,10 @@ proctype evictor()
 				try_freeze(page, 2);
 				if
 				:: won ->
-					assert(pins[page] == 0);	/* claim: freeze-excludes-pins */
-					assert(slot[f] == page);	/* claim: evict-what-is-there */
+					/* claim: freeze-excludes-pins */
+					assert(pins[page] == 0);
+					/* claim: evict-page-in-slot */
+					assert(slot[f] == page);
 					assert(!queued[page]);		/* claim: isolated-by-one */
 					slot[f] = NONE;
 					d_step {
@@ -316,7 +328,7 @@ proctype invalidator()
 		:: page != NONE ->
 			erase(page, f);
 			unlock(f);
-			put_release(page, 1)		/* R4: out of sight first */
+			put_release(page, 1)		/* R4: erased first */
 		:: else -> unlock(f)
 		fi;
 		forget()
@@ -341,15 +353,17 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
 	do
 	:: n < FILES ->
 		if
 		:: slot[n] != NONE ->
 			d_step {
 				assert(word[slot[n]] == 1);		/* claim: no-leak */
-				assert(queued[slot[n]]);		/* claim: in-tree-is-queued */
-				assert(owner[slot[n]] == n);		/* claim: tree-holds-right-page */
+				/* claim: in-tree-is-queued */
+				assert(queued[slot[n]]);
+				/* claim: tree-holds-right-page */
+				assert(owner[slot[n]] == n);
 				queued[slot[n]] = false;
 				word[slot[n]] = FROZEN;
 				holder[slot[n]] = POOL

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * freeze.pml - two freezers and getters meet on one live object. Is who freezes alone with it
- * until the unfreeze, whatever junk getters add meanwhile, and does the object stay frozen until
- * then?
+ * freeze.pml - two freezers and getters meet on one live object. Does the freezer have exclusive
+ * access until the unfreeze, whatever junk getters add, and does the object stay frozen until then?
  *
  * The object has one reference for being visible, as in a tree. A freezer gets its own, freezes at
  * 2, changes two halves of the object, and unfreezes at 2. A getter gets, reads both halves, and
- * puts. The visible reference stays as long as a freezer counts on it (evict.pml has the lock that
- * sees to this), then it is put while getters are still at it: whoever puts last releases.
+ * puts. The visible reference stays as long as a freezer relies on it (evict.pml has the lock that
+ * ensures this). Then it is put while getters are still running: the last put releases.
  *
  * run full: spin -DROUNDS=3 -DGETTERS=2 -DTRIES=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
@@ -15,10 +14,10 @@
  * run quick-freezers: spin -DROUNDS=2 -DGETTERS=0 -DTRIES=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Getters add to a frozen word, and its end wipes that:
+ * Getters add to a frozen word, and the unfreeze overwrites that junk:
  * run junk: spin -DROUNDS=1 -DGETTERS=2 -DTRIES=2 -DREACH_JUNK;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached junk
- * A freezer finds a reader there, and lets be:
+ * A freezer finds a reader, and gives up:
  * run busy: spin -DROUNDS=1 -DGETTERS=1 -DTRIES=1 -DREACH_BUSY;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
  */
@@ -27,7 +26,7 @@
 
 byte half[2];	/* of the object's contents; equal whenever it is not frozen */
 byte readers;	/* getters that hold a reference now */
-byte freezing = 2;	/* freezers that count on the visible reference */
+byte freezing = 2;	/* freezers that rely on the visible reference */
 bool released;
 
 #define LOCALS REF_LOCALS; byte round, seen
@@ -66,12 +65,14 @@ proctype freezer()
 			if
 			:: won ->
 				d_step {
-					assert(readers == 0);		/* claim: freeze-excludes-pins */
+					/* claim: freeze-excludes-pins */
+					assert(readers == 0);
 					seen = half[0];
 					half[0] = 1 - seen
 				};
 				d_step {
-					assert(half[1] == seen);	/* claim: freeze-excludes-freezers */
+					/* claim: freeze-excludes-freezers */
+					assert(half[1] == seen);
 #ifdef REACH_JUNK
 					assert(word[0] < FROZEN + 2);	/* reached: junk */
 #endif
@@ -149,6 +150,6 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
 	assert(released && holder[0] == POOL && frozen(word[0]))	/* claim: no-leak */
 }

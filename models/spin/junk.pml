@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * junk.pml - getters hammer a frozen word for ever, N at a time, while it is unfrozen and frozen
- * again. Does what they add ever carry out of the word, or does the reset that prevents it ever
- * hit a new life?
+ * again. Does the junk that they add ever carry out of the word, or does the reset that prevents
+ * this ever hit a new generation?
  *
- * The word is BITS wide. A getter never stops; of those that succeed the last to put releases. The
- * owner takes the object out of the pool again and again, and puts it. Nothing ends here, so there
- * is no end to check.
+ * The word is BITS wide. A getter never stops; of those that succeed, the last to put releases. The
+ * owner repeatedly takes the object out of the pool and puts it. Nothing terminates here, so there
+ * is no final state to check.
  *
  * The header's bound, scaled: GETTERS * N may be 2^(BITS - 2), the quarter of the range above the
  * limit.
@@ -19,7 +19,7 @@
  * run quick: spin -DBITS=4 -DGETTERS=2 -DN=2; cc -DSAFETY; pan -m1000000 -w20; expect clean
  * run few: spin -DBITS=3 -DGETTERS=2 -DN=1; cc -DSAFETY; pan -m1000000 -w20; expect clean
  *
- * One getter more, and it carries: the bound is exact.
+ * With one getter more it carries: the bound is exact.
  * run tight: spin -DBITS=4 -DGETTERS=5 -DN=1; cc -DSAFETY -DBFS; pan -w24; expect violated no-carry
  * run tight-bias: spin -DBITS=4 -DGETTERS=3 -DN=2;
  *     cc -DSAFETY; pan -m1000000 -w24; expect violated no-carry

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * lookup.pml - readers find a page in the tree without a lock, get it, and look again, while
- * owners insert, erase, freeze, unfreeze, evict and put, and pages come back for other places and
- * other uses. Does a reader whose second look agreed ever hold a page that is free, frozen, or not
- * the one it looked for?
+ * lookup.pml - readers find a page in the tree without a lock, get it, and check the slot again,
+ * while owners insert, erase, freeze, unfreeze, evict and put, and pages come back for other
+ * indexes and other uses. Does a reader whose second check succeeded ever hold a page that is free,
+ * frozen, or not the requested one?
  *
- * PAGES pages, a tree of two slots with one reference for each page in it. An owner does ROUNDS
- * things, each any of: insert a page; erase one; take a page for itself; freeze one in the tree at
- * the tree's reference, and either unfreeze it, or erase and release it. Where the pool is empty
- * it does nothing.
+ * PAGES pages, a tree of two slots with one reference for each page in it. An owner performs ROUNDS
+ * steps, each any of: insert a page; erase one; take a page for its own use; freeze one in the tree
+ * at the tree's reference, and either unfreeze it, or erase and release it. If the pool is empty it
+ * does nothing.
  *
  * run full: spin -DPAGES=2 -DROUNDS=2 -DREADERS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
@@ -16,11 +16,11 @@
  * run quick-two: spin -DPAGES=2 -DROUNDS=1 -DREADERS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * What the second look is for: the first get succeeds on a page that is by then in the other
- * place.
+ * The purpose of the second check: the first get succeeds on a page that is in the other slot by
+ * then.
  * run foreign: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_FOREIGN;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached foreign
- * A reader that lost is the one who releases the page.
+ * A reader whose second check failed is the one that releases the page.
  * run loser-releases: spin -DPAGES=1 -DROUNDS=2 -DREADERS=1 -DREACH_LOSER;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached loser-releases
  */
@@ -38,7 +38,7 @@ bool locked;	/* the tree's lock */
 byte type[PAGES] = FREE;
 byte index[PAGES] = NONE;
 
-byte pins[PAGES];	/* readers whose second look agreed */
+byte pins[PAGES];	/* readers whose second check succeeded */
 byte taken[3];		/* per type: pages out of the pool */
 
 #define LOCALS REF_LOCALS; byte page = NONE, i, kind, round
@@ -78,7 +78,7 @@ inline set_up(p, t, where)
 	}
 }
 
-/* R2: by the page's own type, read after the freeze. */
+/* R2: release by the page's own type, read after the freeze. */
 inline release(p)
 {
 	kind = type[p];
@@ -122,7 +122,7 @@ proctype owner()
 	:: round < ROUNDS ->
 		round++;
 		if
-		:: /* insert; the new life begins with the tree's reference and the owner's */
+		:: /* insert; the new generation begins with the tree's and the owner's reference */
 			pick_index();
 			alloc();
 			if
@@ -137,13 +137,13 @@ proctype owner()
 					unlock();
 					put_release(page, 1)
 				:: else ->
-					/* Nobody could find it; but a late getter may have one, too. */
+					/* Never visible; but a late getter may have a reference. */
 					unlock();
 					put_release(page, 2)
 				fi
 			:: else
 			fi
-		:: /* erase; R4: out of sight, then the tree's reference */
+		:: /* erase; R4: out of the slot first, then the tree's reference */
 			pick_index();
 			lock();
 			page = slot[i];
@@ -155,7 +155,7 @@ proctype owner()
 				put_release(page, 1)
 			:: else -> unlock()
 			fi
-		:: /* for itself */
+		:: /* for its own use */
 			alloc();
 			if
 			:: page != NONE ->
@@ -164,7 +164,7 @@ proctype owner()
 				put_release(page, 1)
 			:: else
 			fi
-		:: /* freeze: nobody but the tree has it */
+		:: /* freeze: only the tree has a reference */
 			pick_index();
 			lock();
 			page = slot[i];
@@ -173,7 +173,8 @@ proctype owner()
 				try_freeze(page, 1);
 				if
 				:: won ->
-					assert(pins[page] == 0);	/* claim: freeze-excludes-pins */
+					/* claim: freeze-excludes-pins */
+					assert(pins[page] == 0);
 					if
 					:: unfreeze(page, 1);
 						unlock()
@@ -206,18 +207,22 @@ proctype reader()
 			try_get(page, 1);			/* 2: get */
 			if
 			:: ok ->
-				d_step {			/* 3: look again */
+				d_step {			/* 3: check again */
 					found = slot[i];
 					ok = found == page;
-					printf("page %d: looked again at %d, found %d\n", page, i, found);
+					printf("page %d: checked again at %d, found %d\n",
+						page, i, found);
 					if
 					:: ok ->
 						pins[page]++;
-						assert(holder[page] == LIVE);	/* claim: holder-of-live-page */
-						assert(type[page] == FILE && index[page] == i)	/* claim: holder-of-right-page */
+						/* claim: holder-of-live-page */
+						assert(holder[page] == LIVE);
+						/* claim: holder-of-right-page */
+						assert(type[page] == FILE && index[page] == i)
 					:: else ->
 #ifdef REACH_FOREIGN
-						assert(!(type[page] == FILE && index[page] == 1 - i));	/* reached: foreign */
+						/* reached: foreign */
+						assert(type[page] != FILE || index[page] != 1 - i);
 #endif
 						skip
 					fi;
@@ -226,8 +231,10 @@ proctype reader()
 				if
 				:: ok ->
 					d_step {		/* use */
-						assert(holder[page] == LIVE);	/* claim: holder-of-live-page */
-						assert(type[page] == FILE && index[page] == i);	/* claim: holder-of-right-page */
+						/* claim: holder-of-live-page */
+						assert(holder[page] == LIVE);
+						/* claim: holder-of-right-page */
+						assert(type[page] == FILE && index[page] == i);
 						pins[page]--;
 						ok = false
 					};
@@ -260,15 +267,16 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
-	/* What is left in the tree goes now, as when the file is closed. */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
+	/* The pages left in the tree are freed now, as when the file is closed. */
 	do
 	:: n < SLOTS ->
 		if
 		:: slot[n] != NONE ->
 			d_step {
 				assert(word[slot[n]] == 1);	/* claim: no-leak */
-				assert(type[slot[n]] == FILE && index[slot[n]] == n);	/* claim: tree-holds-right-page */
+				/* claim: tree-holds-right-page */
+				assert(type[slot[n]] == FILE && index[slot[n]] == n);
 				word[slot[n]] = FROZEN;
 				holder[slot[n]] = POOL;
 				taken[FILE]--

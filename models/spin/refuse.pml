@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * refuse.pml - getters take more references to a live object than the word is meant to hold. Does
- * a refusal ever make a zero that nobody answers for, or lose or invent a reference, or does the
- * count reach the frozen half?
+ * a refusal ever make a zero that no put releases, or lose or invent a reference, or does the count
+ * reach the frozen half?
  *
  * The word is BITS wide, so that references past 2^(BITS - 2) are refused. A getter takes N at a
- * time and keeps them, up to KEEP times; then it puts one N after the other. The owner puts its
+ * time and keeps them, up to KEEP times; then it puts them, N at a time. The owner puts its
  * reference at any time.
  *
- * GETTERS * N has to be below 2^(BITS - 2): from the limit on, each of them may add N before the
+ * GETTERS * N must be below 2^(BITS - 2): from the limit on, each of them may add N before the
  * first backs out.
  * run full: spin -DBITS=4 -DGETTERS=3 -DN=1 -DKEEP=3;
  *     cc -DSAFETY -DCOLLAPSE; pan -m1000000 -w24; expect clean
@@ -17,7 +17,7 @@
  * run quick: spin -DBITS=4 -DGETTERS=3 -DN=1 -DKEEP=2;
  *     cc -DSAFETY; pan -m1000000 -w20; expect clean
  *
- * Getters are refused, and a getter that was past the limit may find that it is not any more:
+ * Getters are refused, and a getter that was past the limit may find that it no longer is:
  * run refused: spin -DBITS=4 -DGETTERS=3 -DN=1 -DKEEP=2 -DREACH_REFUSED;
  *     cc -DSAFETY; pan -m1000000 -w20; expect reached refused
  * run spared: spin -DBITS=4 -DGETTERS=3 -DN=1 -DKEEP=2 -DREACH_SPARED;
@@ -109,6 +109,6 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
 	assert(released && holder[0] == POOL && frozen(word[0]))	/* claim: no-leak */
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * reuse.pml - a put stalls between its subtraction and its compare-and-swap, while the page is
- * released, handed out again as another type, and put there. Is each life of the page released
- * exactly once, and as what the page is then?
+ * released, allocated again as another type, and put there. Is each generation of the page released
+ * exactly once, and by its own type?
  *
- * One page. Two owners take it out of the pool, one as type X, one as type Y; each may take a
- * second reference, and ends the life with a put, or by a freeze as eviction does. Getters hold a
- * stale pointer: they get whatever the page is by then, and put. They stand for every lookup that
- * comes late, so they check nothing.
+ * One page. Two owners take it out of the pool, one as type X, one as type Y. Each may take a
+ * second reference, and ends the generation with a put, or by a freeze as eviction does. Getters
+ * hold a stale pointer: they get whatever the page is by then, and put. They represent every late
+ * look-up, so they check nothing.
  *
  * run full: spin -DROUNDS=3 -DGETTERS=2; cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DROUNDS=2 -DGETTERS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * The race itself, found: the winner's zero is one of a later life, and the page is of another
- * type than what the winner put; the same with a getter's put; and a get that calls a release off.
+ * The race itself, found: the winner's zero belongs to a later generation, and the page has another
+ * type than the winner put; the same with a getter's put; and a get that cancels a release.
  * run late-putter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_LATE;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached late-putter
  * run late-getter: spin -DROUNDS=1 -DGETTERS=1 -DREACH_GETTER;
@@ -26,11 +26,11 @@
  */
 #define PAGES 1
 
-/* How many lives the page has had: tells a put whether its zero is the one that it made. */
-byte lives;
-#define NOTE_UNFREEZE(p) lives++
-#define NOTE_SUBTRACT(p) life = lives
-#define NOTE_WIN(p) late = life != lives
+/* The number of generations so far: shows a put whether the zero is the one that it made. */
+byte generations;
+#define NOTE_UNFREEZE(p) generations++
+#define NOTE_SUBTRACT(p) generation = generations
+#define NOTE_WIN(p) late = generation != generations
 #ifdef REACH_CALLED_OFF
 #define NOTE_GET(p) revived = ok && value == 1
 #endif
@@ -41,11 +41,11 @@ byte lives;
 #define Y    2
 
 byte type[PAGES] = FREE;
-byte held[3];	/* per type: pages that its destructor still has to give back */
+byte held[3];	/* per type: pages that its destructor has not yet returned */
 
-#define LOCALS REF_LOCALS; byte kind, life, round; bool late, revived
+#define LOCALS REF_LOCALS; byte kind, generation, round; bool late, revived
 
-/* The winner of a put: rule R2, the page says itself what it is. */
+/* By the winner of a put: rule R2, the page itself records its type. */
 inline release(p, mine)
 {
 	kind = type[p];
@@ -74,7 +74,7 @@ inline release(p, mine)
 inline put_release(p, mine)
 {
 	put(p, 1);
-	life = 0;
+	generation = 0;
 	if
 	:: won -> release(p, mine)
 	:: else
@@ -134,7 +134,7 @@ init {
 		od
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
 	assert(holder[0] == POOL && frozen(word[0]));		/* claim: no-leak */
 	assert(held[X] == 0 && held[Y] == 0)			/* claim: no-leak */
 }

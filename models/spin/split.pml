@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * split.pml - a folio of two pages is frozen, made into two folios of one page, and given back to
- * its readers, while it is pinned, copied, erased, and its pages go on to other uses. Does a
- * reader that found the large folio ever take the other half for what it was?
+ * split.pml - a folio of two pages is frozen, split into two folios of one page, and unfrozen for
+ * its readers, while it is pinned, copied, erased, and its pages are reused. Does a reader that
+ * found the large folio ever take the other half for what it was before?
  *
- * One file of two pages, two page frames. The large folio is page 0's, page 1 is inside of it:
- * frozen, version odd. A tree's entry carries the order, so that the second look finds out about a
- * split. A filler does ROUNDS things, each any of: insert a folio of one or of two pages, or take
- * a page for itself and scribble on it. The splitter tries once, the eraser erases ERASES times,
- * readers read once: pinned, or by a copy whose version is checked.
+ * One file of two pages, two page frames. The descriptor of the large folio is page 0's; page 1 is
+ * inside it: frozen, version odd. A tree entry includes the order, so that the second check detects
+ * a split. A filler performs ROUNDS steps, each any of: insert a folio of one or of two pages, or
+ * take a page for its own use and overwrite it. The splitter tries once, the eraser erases ERASES
+ * times, readers read once: pinned, or by a copy whose version is checked.
  *
  * run full: spin -DROUNDS=1 -DERASES=2 -DPINNERS=1 -DCOPIERS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
@@ -19,10 +19,10 @@
  * run quick-copy: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * A split succeeds while a copy is under way, and the half is another's by the time it is copied:
+ * A split succeeds during a copy, and the half has another owner by the time it is copied:
  * run overtaken: spin -DROUNDS=1 -DERASES=1 -DPINNERS=0 -DCOPIERS=1 -DREACH_OVERTAKEN;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached overtaken
- * A reader finds the large folio and gets it after the split: the second look tells.
+ * A reader finds the large folio and gets it after the split: the second check detects it.
  * run too-late: spin -DROUNDS=1 -DERASES=1 -DPINNERS=1 -DCOPIERS=0 -DREACH_TOO_LATE;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached too-late
  */
@@ -31,20 +31,20 @@
 
 #define NONE   255
 #define INSIDE 253	/* holder of a page that is the second of a larger folio */
-#define OTHER  9	/* contents that are no page of the file */
+#define OTHER  9	/* contents that belong to no page of the file */
 
 /* A tree's entry: the folio's first page and its order in one word. */
 #define entry(p, o)  ((p) + 2 * (o))
 #define page_of(e)   ((e) & 1)
 #define order_of(e)  ((e) >> 1)
 
-/* In the beginning the file is cached in one large folio, put there by somebody who is gone. */
+/* Initially the file is cached in one large folio, filled by a process that has ended. */
 byte slot[2] = entry(0, 1);
 bool locked;
 byte version[PAGES];
 byte order[PAGES];
 byte index[PAGES];
-byte data[PAGES];	/* which page of the file the frame's contents are */
+byte data[PAGES];	/* the page of the file that the frame contains */
 
 byte pins[PAGES];
 
@@ -64,7 +64,7 @@ inline unlock()
 
 inline release(p)
 {
-	/* Not good any more, before anybody can take it. */
+	/* No longer valid, before another process can take it. */
 	if
 	:: !odd(version[p]) -> version[p]++
 	:: else
@@ -73,8 +73,10 @@ inline release(p)
 		printf("page %d: released, order %d\n", p, order[p]);
 		assert(holder[p] == _pid);			/* claim: one-release */
 		assert(order[p] == 0 || p == 0 && holder[1] == INSIDE);	/* claim: release-by-type */
-		assert(slot[0] == NONE || page_of(slot[0]) != p);	/* claim: erased-before-release */
-		assert(slot[1] == NONE || page_of(slot[1]) != p);	/* claim: erased-before-release */
+		/* claim: erased-before-release */
+		assert(slot[0] == NONE || page_of(slot[0]) != p);
+		/* claim: erased-before-release */
+		assert(slot[1] == NONE || page_of(slot[1]) != p);
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
 		assert(odd(version[p]));			/* claim: free-is-odd */
 		if
@@ -98,7 +100,7 @@ inline put_release(p)
 	fi
 }
 
-/* One page, any that is free. */
+/* Any free page. */
 inline alloc()
 {
 	atomic {
@@ -173,7 +175,7 @@ proctype filler()
 				put_release(page)
 			:: else -> unlock()
 			fi
-		:: /* for itself */
+		:: /* for its own use */
 			alloc();
 			if
 			:: page != NONE ->
@@ -199,7 +201,7 @@ proctype splitter()
 		if
 		:: ok ->
 			lock();
-			/* Under the lock, so that one of the two references is known to be the tree's. */
+			/* Under the lock: one of the two references is known to be the tree's. */
 			if
 			:: slot[0] == entry(0, 1) -> try_freeze(0, 2)
 			:: else
@@ -207,11 +209,12 @@ proctype splitter()
 			if
 			:: won ->
 				assert(pins[0] == 0);		/* claim: freeze-excludes-pins */
-				/* A copy takes no reference and is not kept out by the freeze. */
+				/* A copy takes no reference, so the freeze does not exclude it. */
 				version[0]++;
 				order[0] = 0;
 				d_step {
-					assert(holder[1] == INSIDE);	/* claim: set-up-by-holder */
+					/* claim: set-up-by-holder */
+					assert(holder[1] == INSIDE);
 					holder[1] = _pid;
 					order[1] = 0;
 					index[1] = 1
@@ -288,12 +291,16 @@ proctype pinner()
 				if
 				:: ok ->
 					pins[page]++;
-					assert(holder[page] == LIVE);	/* claim: holder-of-live-page */
-					assert(order[page] == order_of(e));	/* claim: entry-tells-order */
-					assert(index[page] == i - (order_of(e) -> i : 0))	/* claim: holder-of-right-page */
+					/* claim: holder-of-live-page */
+					assert(holder[page] == LIVE);
+					/* claim: entry-tells-order */
+					assert(order[page] == order_of(e));
+					/* claim: holder-of-right-page */
+					assert(index[page] == i - (order_of(e) -> i : 0))
 				:: else ->
 #ifdef REACH_TOO_LATE
-					assert(!(holder[page] == LIVE && slot[i] != NONE && order_of(e) == 1))	/* reached: too-late */
+					assert(!(holder[page] == LIVE && slot[i] != NONE &&
+						order_of(e) == 1))	/* reached: too-late */
 #endif
 					skip
 				fi
@@ -301,10 +308,12 @@ proctype pinner()
 			if
 			:: ok ->
 				d_step {
-					assert(holder[page] == LIVE && order[page] == order_of(e));	/* claim: holder-of-right-page */
-					/* good already: stays good; else its filler is at it */
+					/* claim: holder-of-right-page */
+					assert(holder[page] == LIVE && order[page] == order_of(e));
+					/* valid already: stays valid; else it is being filled */
+					/* claim: pin-keeps-contents */
 					assert(odd(version[page]) ||
-						data[page + (order_of(e) -> i : 0)] == i);	/* claim: pin-keeps-contents */
+						data[page + (order_of(e) -> i : 0)] == i);
 					pins[page]--
 				}
 			:: else
@@ -353,7 +362,7 @@ init {
 	byte n;
 
 	atomic {
-		/* version: even for the good folio, odd for the page inside */
+		/* version: even for the valid folio, odd for the page inside */
 		word[0] = 1; refs[0] = 1; holder[0] = LIVE; order[0] = 1;
 		holder[1] = INSIDE; version[1] = 1; index[1] = NONE; data[1] = 1;
 		run filler();
@@ -371,16 +380,18 @@ init {
 		n = 0
 	}
 	timeout;
-	assert(_nr_pr == 1);					/* claim: nobody-stuck */
-	/* What is left in the tree goes now, as when the file is closed. */
+	assert(_nr_pr == 1);					/* claim: no-deadlock */
+	/* The pages left in the tree are freed now, as when the file is closed. */
 	do
 	:: n < PAGES ->
 		if
 		:: slot[n] != NONE && (n == 0 || order_of(slot[n]) == 0) ->
 			d_step {
 				assert(word[page_of(slot[n])] == 1);		/* claim: no-leak */
-				assert(order[page_of(slot[n])] == order_of(slot[n]));	/* claim: entry-tells-order */
-				assert(order_of(slot[n]) == 0 || holder[1] == INSIDE);	/* claim: entry-tells-order */
+				/* claim: entry-tells-order */
+				assert(order[page_of(slot[n])] == order_of(slot[n]));
+				/* claim: entry-tells-order */
+				assert(order_of(slot[n]) == 0 || holder[1] == INSIDE);
 				word[page_of(slot[n])] = FROZEN;
 				holder[page_of(slot[n])] = POOL;
 				if

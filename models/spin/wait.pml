@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * wait.pml - readers pin a page that is being filled and sleep until it is not; the fill ends good or
- * failed, wakes who sleeps, and the page goes on to another life. Is a wake ever lost, so that
- * somebody sleeps for ever, and does who was woken ever find anything but the end of the fill that
- * he waited for? Does the end of a fill ever go round more than twice?
+ * wait.pml - readers pin a page that is being filled and sleep until the fill ends. The fill ends
+ * as valid or failed and wakes the sleepers, and the page is reused for another generation. Is a
+ * wake ever lost, so that a reader sleeps for ever, and does a woken reader ever find anything but
+ * the end of the fill that it waited for? Does the end of a fill ever loop more than twice?
  *
- * One page, one slot, and the flags of src/folio.h, which the next life uses again. A filler does FILLS
- * fills, a reader TRIES lookups, an eraser drops what is in the slot DROPS times. To sleep is one step
- * that looks at the flags, as the system does, and then a wait for whoever wakes; the system may also wake
- * for no reason, with SPURIOUS.
+ * One page, one slot, and the flags of src/core/folio.h, which the next generation uses again. A
+ * filler does FILLS fills, a reader TRIES look-ups, an eraser drops the page in the slot DROPS
+ * times. Sleeping is one step that checks the flags, as the kernel does, and then a wait for a
+ * wake. With SPURIOUS the kernel also wakes spuriously.
  *
  * run full: spin -DFILLS=3 -DREADERS=2 -DTRIES=2 -DDROPS=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
@@ -16,13 +16,14 @@
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run spurious: spin -DFILLS=2 -DREADERS=2 -DTRIES=2 -DDROPS=1 -DSPURIOUS;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick: spin -DFILLS=2 -DREADERS=2 -DTRIES=1 -DDROPS=1; cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick: spin -DFILLS=2 -DREADERS=2 -DTRIES=1 -DDROPS=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Two sleep at once, and a wake comes when the one who asked for it has seen the end by himself:
+ * Two sleep at once, and a wake arrives after its requester has seen the end on its own:
  * run two-asleep: spin -DFILLS=1 -DREADERS=2 -DTRIES=1 -DDROPS=1 -DREACH_TWO;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached two-asleep
- * run nobody-asleep: spin -DFILLS=1 -DREADERS=1 -DTRIES=1 -DDROPS=1 -DREACH_NOBODY;
- *     cc -DSAFETY; pan -m100000 -w20; expect reached nobody-asleep
+ * run none-asleep: spin -DFILLS=1 -DREADERS=1 -DTRIES=1 -DDROPS=1 -DREACH_NONE;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached none-asleep
  */
 #define PAGES 1
 #include "ref.inc"
@@ -39,13 +40,14 @@ byte slot = NONE;
 bool locked;		/* the tree's lock */
 bool in_tree;		/* owner */
 byte flags;
-byte contents = NONE;	/* the life that filled it */
-byte lives;
+byte contents = NONE;	/* the generation that filled it */
+byte generations;
 
-byte pins;		/* readers whose second look agreed */
-byte asleep;		/* those who wait for a wake: a bit each */
+byte pins;		/* readers whose second check succeeded */
+byte asleep;		/* readers that wait for a wake: a bit each */
 
 #define LOCALS REF_LOCALS; byte page = NONE, seen, round
+#define SELF   (1 << _pid)	/* this process's bit in asleep */
 
 inline lock()
 {
@@ -98,8 +100,8 @@ inline end_fill(result)
 	od;
 	if
 	:: seen & WAITERS ->
-#ifdef REACH_NOBODY
-		assert(asleep != 0);				/* reached: nobody-asleep */
+#ifdef REACH_NONE
+		assert(asleep != 0);				/* reached: none-asleep */
 #endif
 		d_step { printf("wake %d\n", asleep); asleep = 0 }
 	:: else
@@ -117,22 +119,22 @@ proctype filler()
 		round++;
 		atomic { holder[0] == POOL -> holder[0] = _pid };
 		flags = LOCKED;
-		d_step { lives++; in_tree = true };
+		d_step { generations++; in_tree = true };
 		unfreeze(0, 2);
 		lock();
 		slot = FILLING;
 		unlock();
 		if
-		:: /* good */
-			contents = lives;
+		:: /* valid */
+			contents = generations;
 			lock();
 			if
 			:: in_tree -> slot = 0
-			:: else			/* dropped meanwhile */
+			:: else			/* dropped since */
 			fi;
 			unlock();
 			end_fill(UPTODATE)
-		:: /* the read failed: gone, so that the next one tries again */
+		:: /* the read failed: erased, so that the next one retries */
 			lock();
 			page = in_tree;
 			if
@@ -175,7 +177,7 @@ proctype eraser()
 proctype reader()
 {
 	LOCALS;
-	byte life;
+	byte generation;
 
 	do
 	:: round < TRIES ->
@@ -189,7 +191,7 @@ proctype reader()
 				d_step {
 					ok = slot == page;
 					pins = pins + ok;
-					life = (ok -> lives : 0)
+					generation = (ok -> generations : 0)
 				};
 				if
 				:: ok && page == FILLING ->
@@ -202,7 +204,9 @@ proctype reader()
 							d_step {
 								ok = flags == seen;
 								if
-								:: ok -> flags = flags | WAITERS; seen = flags
+								:: ok ->
+									flags = flags | WAITERS;
+									seen = flags
 								:: else
 								fi
 							}
@@ -212,34 +216,43 @@ proctype reader()
 						:: ok ->
 							d_step {
 								if
-								:: flags == seen -> asleep = asleep | (1 << _pid)
+								:: flags == seen ->
+									asleep = asleep | SELF
 								:: else
 								fi
 							};
 #ifdef REACH_TWO
-							assert((asleep & (asleep - 1)) == 0);	/* reached: two-asleep */
+							/* reached: two-asleep */
+							assert((asleep & (asleep - 1)) == 0);
 #endif
 							if
-							:: !(asleep & (1 << _pid))
+							:: !(asleep & SELF)
 #ifdef SPURIOUS
-							:: atomic { (asleep & (1 << _pid)) != 0 -> asleep = asleep & ~(1 << _pid) }
+							:: atomic {
+									(asleep & SELF) != 0 ->
+									asleep = asleep & ~SELF
+								}
 #endif
 							fi
 						:: else
 						fi
 					od;
 					atomic {
-						assert(life == lives);			/* claim: holder-of-live-page */
-						assert(seen == UPTODATE || seen == ERROR);	/* claim: woken-at-the-end */
-						assert(seen != UPTODATE || contents == life);	/* claim: woken-to-contents */
+						/* claim: holder-of-live-page */
+						assert(generation == generations);
+						/* claim: woken-at-the-end */
+						assert(seen == UPTODATE || seen == ERROR);
+						/* claim: woken-to-contents */
+						assert(seen != UPTODATE || contents == generation);
 						ok = true;
 						seen = 0
 					}
 				:: ok && page != FILLING ->
-					assert(contents == life)		/* claim: holder-of-right-page */
+					/* claim: holder-of-right-page */
+					assert(contents == generation)
 				:: else
 				fi;
-				d_step { pins = pins - ok; life = 0 };
+				d_step { pins = pins - ok; generation = 0 };
 				put_release()
 			:: else
 			fi
@@ -262,13 +275,13 @@ init {
 		od;
 		n = 0
 	}
-	/* The last life stays; it goes now, so that a filler that waits for the page comes to its end. */
+	/* The last generation stays. Free it now, so that a filler waiting for the page ends. */
 	do
 	:: timeout ->
 		if
 		:: _nr_pr == 1 -> break
 		:: else ->
-			assert(slot != NONE && asleep == 0);		/* claim: nobody-stuck */
+			assert(slot != NONE && asleep == 0);		/* claim: no-deadlock */
 			d_step {
 				assert(word[0] == 1 && in_tree);	/* claim: no-leak */
 				slot = NONE;
@@ -280,7 +293,7 @@ init {
 			}
 		fi
 	od;
-	assert(asleep == 0);						/* claim: nobody-stuck */
+	assert(asleep == 0);						/* claim: no-deadlock */
 	assert(slot != NONE || holder[0] == POOL && frozen(word[0]));	/* claim: no-leak */
 	assert(slot == NONE || word[0] == 1)				/* claim: no-leak */
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * crash.c - a program that writes a file of the system through the cache is killed (SIGKILL) under load, again and again:
- * what was synced is there, and nothing else is there than what was written.
+ * crash.c - kills (SIGKILL) a program that writes a file of a real file system through the cache
+ * under load, again and again. Synced data must be in the file, and the file may hold only data
+ * that was written.
  *
- * The victim's threads write, make holes and sync; what they do stands in a ledger that is shared with the parent (ledger.h),
- * who kills at a moment that is a number of writes, and reads the file then. The next victim goes on with it. A second file,
- * which victims only read, has to stay as it is. Kernels keep what they have taken from who is killed, so this does not show what a
- * power cut does: the simulator does that.
+ * The threads of the victim write, make holes and sync. They record their work in a ledger
+ * (ledger.h) that they share with the parent. The parent kills the victim after a random number of
+ * writes and then checks the file; the next victim continues with the same file. A second file,
+ * which victims only read, must not change. A kernel keeps the data that it accepted from a killed
+ * process, so this program does not show the effect of a power cut; the simulator does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +29,12 @@
 #include "ledger.h"
 
 #define PAGE         ((uint64_t)FOLIO_PAGE_SIZE)
-#define SECTORS      (FOLIO_PAGE_SIZE / SECTOR) /* of a page */
-#define BASE         160u                       /* pages that are always there */
-#define TAIL         64u                        /* behind them the size changes */
+#define SECTORS      (FOLIO_PAGE_SIZE / SECTOR) /* per page */
+#define BASE         160u                       /* pages that always exist */
+#define TAIL         64u                        /* pages after them, where the size changes */
 #define SECTORS_BASE (BASE * SECTORS)
 #define SECTORS_ALL  ((BASE + TAIL) * SECTORS)
-#define GUARD        16u /* pages of the other file */
+#define GUARD        16u /* pages of the second file */
 #define THREADS      4
 #define HANG_SECONDS 120
 
@@ -64,7 +66,7 @@ static uint64_t below(uint64_t *random, uint64_t limit)
 	return next_random(random) % limit;
 }
 
-/* The files stay, to be looked at. */
+/* Leaves the files behind for inspection. */
 void ledger_wrong(const char *format, ...)
 {
 	va_list args;
@@ -92,26 +94,26 @@ static void hang(int signal)
 static struct folio_cache *cache;
 static struct folio_file *file[2], *guard;
 
-struct member {
+struct worker {
 	pthread_t thread;
 	uint64_t random;
 	uint32_t begun[SECTORS_ALL];
 	unsigned char buffer[8 * FOLIO_PAGE_SIZE];
 };
 
-static void well(const char *what, int64_t r)
+static void check_result(const char *what, int64_t r)
 {
-	/* Everything may be in the others' hands for a moment. */
+	/* The other threads may hold all pages for a moment. */
 	if (r < 0 && r != -ENOMEM)
 		ledger_wrong("%s: %s", what, strerror((int)-r));
 }
 
-static void write_some(struct member *m)
+static void write_some(struct worker *w)
 {
-	bool in_place = below(&m->random, 4) == 0, tail = below(&m->random, 8) == 0;
-	uint64_t sector = tail ? SECTORS_BASE + below(&m->random, TAIL * SECTORS)
-			       : below(&m->random, SECTORS_BASE);
-	uint64_t sectors = 1 + below(&m->random, sizeof(m->buffer) / SECTOR);
+	bool in_place = below(&w->random, 4) == 0, tail = below(&w->random, 8) == 0;
+	uint64_t sector = tail ? SECTORS_BASE + below(&w->random, TAIL * SECTORS)
+			       : below(&w->random, SECTORS_BASE);
+	uint64_t sectors = 1 + below(&w->random, sizeof(w->buffer) / SECTOR);
 	uint64_t end = tail ? SECTORS_ALL : SECTORS_BASE, done = 0;
 	struct folio *folio;
 	uint32_t number;
@@ -123,17 +125,17 @@ static void write_some(struct member *m)
 	if (in_place && sectors > SECTORS - sector % SECTORS)
 		sectors = SECTORS - sector % SECTORS;
 	number = ledger_begin(&shared->ledger, sector, sectors);
-	ledger_fill(m->buffer, sectors, number);
+	ledger_fill(w->buffer, sectors, number);
 	if (in_place && !tail) {
 		n = folio_file_get_page(file[0], sector / SECTORS, 0, &folio, &page);
-		well("get", n);
+		check_result("get", n);
 		if (n)
 			return;
 		n = folio_lock(folio);
 		if (!n) {
 			n = folio_mark_dirty(folio, 0);
 			if (!n)
-				memcpy((char *)page + sector % SECTORS * SECTOR, m->buffer,
+				memcpy((char *)page + sector % SECTORS * SECTOR, w->buffer,
 					sectors * SECTOR);
 			folio_unlock(folio);
 			done = n ? 0 : sectors;
@@ -141,103 +143,103 @@ static void write_some(struct member *m)
 		folio_put(folio);
 	} else {
 		n = folio_file_write(
-			file[below(&m->random, 2)], m->buffer, sectors * SECTOR, sector * SECTOR);
-		well("write", n);
+			file[below(&w->random, 2)], w->buffer, sectors * SECTOR, sector * SECTOR);
+		check_result("write", n);
 		done = n < 0 ? 0 : (uint64_t)n / SECTOR;
 	}
 	if (!tail)
 		ledger_end(&shared->ledger, number, sector, done);
 }
 
-static void sync_some(struct member *m)
+static void sync_some(struct worker *w)
 {
 	uint64_t page = 0, pages = BASE;
 	struct folio_range range;
-	bool all = below(&m->random, 2);
+	bool all = below(&w->random, 2);
 	int r;
 
 	if (!all) {
-		page = below(&m->random, BASE);
-		pages = 1 + below(&m->random, BASE - page);
+		page = below(&w->random, BASE);
+		pages = 1 + below(&w->random, BASE - page);
 	}
 	range = (struct folio_range){page * PAGE, pages * PAGE};
-	ledger_sync_begin(&shared->ledger, m->begun, page * SECTORS, pages * SECTORS);
-	r = folio_file_sync(file[below(&m->random, 2)], all ? NULL : &range,
-		below(&m->random, 2) ? FOLIO_SYNC_DATA : 0);
-	well("sync", r);
+	ledger_sync_begin(&shared->ledger, w->begun, page * SECTORS, pages * SECTORS);
+	r = folio_file_sync(file[below(&w->random, 2)], all ? NULL : &range,
+		below(&w->random, 2) ? FOLIO_SYNC_DATA : 0);
+	check_result("sync", r);
 	if (!r) {
-		ledger_sync_end(&shared->ledger, m->begun, page * SECTORS, pages * SECTORS);
+		ledger_sync_end(&shared->ledger, w->begun, page * SECTORS, pages * SECTORS);
 		atomic_fetch_add(&shared->syncs, 1);
 	}
 }
 
-static void punch_some(struct member *m)
+static void punch_some(struct worker *w)
 {
 	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-	uint64_t page = below(&m->random, BASE - 8), pages = 1 + below(&m->random, 8);
+	uint64_t page = below(&w->random, BASE - 8), pages = 1 + below(&w->random, 8);
 	uint32_t number;
 	int r;
 
-	/* Of two beside each other only one would be known to be open. */
+	/* One hole at a time: the ledger cannot record two open holes that overlap. */
 	pthread_mutex_lock(&one);
 	number = ledger_hole_begin(&shared->ledger, page * SECTORS, pages * SECTORS);
 	r = folio_file_punch(file[0], page * PAGE, pages * PAGE);
-	well("punch", r);
+	check_result("punch", r);
 	if (!r)
 		ledger_hole_end(&shared->ledger, number, page * SECTORS, pages * SECTORS);
 	pthread_mutex_unlock(&one);
 }
 
-static void read_some(struct member *m)
+static void read_some(struct worker *w)
 {
-	uint64_t sector = below(&m->random, SECTORS_BASE), sectors, i;
+	uint64_t sector = below(&w->random, SECTORS_BASE), sectors, i;
 	ssize_t n;
 
-	sectors = 1 + below(&m->random, sizeof(m->buffer) / SECTOR);
+	sectors = 1 + below(&w->random, sizeof(w->buffer) / SECTOR);
 	if (sectors > SECTORS_BASE - sector)
 		sectors = SECTORS_BASE - sector;
-	ledger_sync_begin(&shared->ledger, m->begun, sector, sectors);
-	n = folio_file_read(file[0], m->buffer, sectors * SECTOR, sector * SECTOR);
-	well("read", n);
+	ledger_sync_begin(&shared->ledger, w->begun, sector, sectors);
+	n = folio_file_read(file[0], w->buffer, sectors * SECTOR, sector * SECTOR);
+	check_result("read", n);
 	for (i = sector; n > 0 && i < sector + (uint64_t)n / SECTOR; i++)
 		if (!ledger_allows(&shared->ledger,
 			    ledger_read(&shared->ledger, "a read",
-				    m->buffer + (i - sector) * SECTOR, i, false),
-			    i, m->begun[i]))
-			ledger_wrong("a read finds in sector %llu what was there before",
+				    w->buffer + (i - sector) * SECTOR, i, false),
+			    i, w->begun[i]))
+			ledger_wrong("a read finds an older write in sector %llu",
 				(unsigned long long)i);
 }
 
-static void *run_member(void *arg)
+static void *run_worker(void *arg)
 {
-	struct member *m = arg;
+	struct worker *w = arg;
 
 	for (;;) {
-		switch (below(&m->random, 32)) {
+		switch (below(&w->random, 32)) {
 		case 0 ... 15:
-			write_some(m);
+			write_some(w);
 			break;
 		case 16 ... 23:
-			read_some(m);
+			read_some(w);
 			break;
 		case 24:
 		case 25:
-			sync_some(m);
+			sync_some(w);
 			break;
 		case 26:
-			punch_some(m);
+			punch_some(w);
 			break;
 		case 27:
-			well("truncate", folio_file_truncate(
-						 file[1], (BASE + below(&m->random, TAIL)) * PAGE +
-								  below(&m->random, 512) * 8));
+			check_result("truncate", folio_file_truncate(file[1],
+							 (BASE + below(&w->random, TAIL)) * PAGE +
+								 below(&w->random, 512) * 8));
 			break;
 		case 28:
-			well("invalidate", folio_file_invalidate(file[0], 0, UINT64_MAX));
+			check_result("invalidate", folio_file_invalidate(file[0], 0, UINT64_MAX));
 			break;
 		default:
-			well("read", folio_file_read(guard, m->buffer, 100,
-					     below(&m->random, GUARD) * PAGE));
+			check_result("read", folio_file_read(guard, w->buffer, 100,
+						     below(&w->random, GUARD) * PAGE));
 		}
 	}
 	return NULL;
@@ -254,21 +256,21 @@ static _Noreturn void be_victim(uint64_t random)
 		.dirty_bytes = below(&random, 2) ? 8 * PAGE : 0,
 		.dirty_age_ms = below(&random, 2) ? 1 : 0,
 	};
-	static struct member member[THREADS];
+	static struct worker worker[THREADS];
 	unsigned i;
 
-	/* It ends with its parent. */
+	/* Do not outlive the parent for long. */
 	alarm(HANG_SECONDS);
-	well("cache_open", folio_cache_open(&params, &cache));
+	check_result("cache_open", folio_cache_open(&params, &cache));
 	for (i = 0; i < 2; i++)
-		well("open", folio_file_open(cache, path[0], O_RDWR, 0, &file[i]));
-	well("open", folio_file_open(cache, path[1], O_RDONLY, 0, &guard));
+		check_result("open", folio_file_open(cache, path[0], O_RDWR, 0, &file[i]));
+	check_result("open", folio_file_open(cache, path[1], O_RDONLY, 0, &guard));
 	for (i = 0; i < THREADS; i++) {
-		member[i].random = next_random(&random);
-		if (i && pthread_create(&member[i].thread, NULL, run_member, &member[i]))
+		worker[i].random = next_random(&random);
+		if (i && pthread_create(&worker[i].thread, NULL, run_worker, &worker[i]))
 			ledger_wrong("no thread");
 	}
-	run_member(&member[0]);
+	run_worker(&worker[0]);
 	_exit(3);
 }
 
@@ -293,7 +295,8 @@ static void check(int fd, int guard_fd, const unsigned char *guarded)
 			continue;
 		if (!ledger_allows(
 			    &shared->ledger, number, i, atomic_load(&shared->ledger.synced[i])))
-			ledger_wrong("sector %llu is of write %u, older than what was synced",
+			ledger_wrong(
+				"sector %llu comes from write %u, which is older than a synced one",
 				(unsigned long long)i, number);
 		ledger_adopt(&shared->ledger, i, number, now);
 	}
@@ -321,7 +324,7 @@ static uint64_t number_of(const char *name, const char *value)
 	uint64_t n = value ? strtoull(value, &end, 0) : 0;
 
 	if (!value || end == value || *end) {
-		fprintf(stderr, "crash: a number is wrong after %s\n", name);
+		fprintf(stderr, "crash: %s needs a number\n", name);
 		exit(2);
 	}
 	return n;
@@ -374,7 +377,7 @@ int main(int argc, char **argv)
 		uint32_t first, last;
 		pid_t victim;
 
-		/* Numbers are for a few rounds; the file goes on. */
+		/* The numbers suffice for a few rounds; then start over with zeros. */
 		if (round_now % 64 == 0) {
 			if (ftruncate(fd, 0) || pwrite(fd, zeros, sizeof(zeros), 0) < 0)
 				ledger_wrong("%s", strerror(errno));
@@ -392,21 +395,20 @@ int main(int argc, char **argv)
 		next_random(&random);
 		while (atomic_load(&shared->ledger.number) < last) {
 			if (waitpid(victim, &status, WNOHANG) == victim)
-				ledger_wrong("the victim ended by itself, status %#x", status);
+				ledger_wrong("the victim exited early, status %#x", status);
 			sched_yield();
 		}
 		kill(victim, SIGKILL);
 		if (waitpid(victim, &status, 0) != victim || !WIFSIGNALED(status) ||
 			WTERMSIG(status) != SIGKILL)
-			ledger_wrong("the victim ended by itself, status %#x", status);
+			ledger_wrong("the victim exited early, status %#x", status);
 		writes += shared->ledger.number - first;
 		check(fd, guard_fd, guarded);
 	}
 	alarm(0);
 	unlink(path[0]);
 	unlink(path[1]);
-	printf("crash: %llu victims killed, about %llu writes, %llu syncs: what was synced is "
-	       "there, and nothing else\n",
+	printf("crash: %llu victims killed, about %llu writes, %llu syncs; no synced data lost\n",
 		(unsigned long long)options.rounds, (unsigned long long)writes / 2,
 		(unsigned long long)shared->syncs);
 	return 0;

@@ -6,21 +6,21 @@
 #include <string.h>
 
 struct version {
-	uint32_t older; /* in the pool; 0: the base */
+	uint32_t older; /* index in the pool; 0: the base */
 	unsigned char bytes[SECTOR];
 };
 
 struct history {
 	uint64_t sectors;
-	unsigned char *base; /* the oldest version of each */
-	uint32_t *newest;    /* in the pool; 0: the base */
+	unsigned char *base; /* the oldest version of each sector */
+	uint32_t *newest;    /* index in the pool; 0: the base */
 
-	struct version *pool; /* the first is not used */
-	uint32_t used, room;
-	uint64_t live; /* sectors with more than the base: at none the pool begins anew */
+	struct version *pool; /* entry 0 is not used */
+	uint32_t used, capacity;
+	uint64_t live; /* sectors with versions besides the base; at 0 the pool starts over */
 
 	uint64_t *size; /* oldest first */
-	unsigned sizes, sizes_room;
+	unsigned sizes, sizes_capacity;
 };
 
 static void *must(void *memory)
@@ -70,7 +70,7 @@ static void forget(struct history *history, uint64_t sector)
 		history->used = 1;
 }
 
-/* Sectors that a range touches, within the file. */
+/* The end of the range of sectors, cut at the end of the file. */
 static uint64_t last_sector(const struct history *history, uint64_t offset, uint64_t len)
 {
 	uint64_t end = len > UINT64_MAX - offset ? UINT64_MAX : offset + len;
@@ -79,17 +79,17 @@ static uint64_t last_sector(const struct history *history, uint64_t offset, uint
 	return end < history->sectors ? end : history->sectors;
 }
 
-/* The sector has a newer version, if it is not the one it has. */
+/* Adds a version to the sector, unless it equals the newest. */
 static void add(struct history *history, uint64_t sector, const unsigned char *bytes)
 {
 	struct version *version;
 
 	if (memcmp(newest(history, sector), bytes, SECTOR) == 0)
 		return;
-	if (history->used >= history->room) {
-		history->room = history->room ? 2 * history->room : 1024;
+	if (history->used >= history->capacity) {
+		history->capacity = history->capacity ? 2 * history->capacity : 1024;
 		history->pool =
-			must(realloc(history->pool, history->room * sizeof(*history->pool)));
+			must(realloc(history->pool, history->capacity * sizeof(*history->pool)));
 	}
 	version = &history->pool[history->used];
 	version->older = history->newest[sector];
@@ -121,7 +121,7 @@ void history_cut(struct history *history, uint64_t offset)
 	for (i = 0; i < count; i++) {
 		memcpy(bytes, history_version(history, sector, i), SECTOR);
 		memset(bytes + from, 0, SECTOR - from);
-		/* One that is there already need not be twice. */
+		/* Do not add a version twice. */
 		if (!history_allows(history, sector, bytes, SECTOR))
 			add(history, sector, bytes);
 	}
@@ -187,10 +187,11 @@ void history_note_size(struct history *history, uint64_t size)
 {
 	if (history->sizes && history->size[history->sizes - 1] == size)
 		return;
-	if (history->sizes >= history->sizes_room) {
-		history->sizes_room = history->sizes_room ? 2 * history->sizes_room : 16;
-		history->size =
-			must(realloc(history->size, history->sizes_room * sizeof(*history->size)));
+	if (history->sizes >= history->sizes_capacity) {
+		history->sizes_capacity =
+			history->sizes_capacity ? 2 * history->sizes_capacity : 16;
+		history->size = must(
+			realloc(history->size, history->sizes_capacity * sizeof(*history->size)));
 	}
 	history->size[history->sizes++] = size;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ledger.h - which write a sector is of, and whether it may be there.
+ * ledger.h - tells which write a sector comes from, and whether it may still be there.
  *
- * Every sector's words are made of the number of the write that it is of. A write draws its number when it begins, and
- * another when it has ended, from one counter. So where a write that began at f had ended before something happened (a read
- * began, a sync of 0 did), afterwards no write can be found in the sector that had ended before f. A hole is a write of zeros.
+ * A write fills each sector with words made of its number. One counter gives each write a number
+ * when it begins and another when it ends. Suppose a write W that began at number f ended before
+ * some event, such as the begin of a read or of a sync that returned 0. After that event, no write
+ * that had ended before f can be found in the sector, because W overwrote it. A hole counts as a
+ * write of zeros.
  *
- * A ledger is plain memory without pointers, and may be shared by processes.
+ * A ledger is plain memory without pointers, so processes can share it.
  */
 #ifndef FOLIO_TESTS_FAULT_LEDGER_H
 #define FOLIO_TESTS_FAULT_LEDGER_H
@@ -23,21 +25,24 @@
 
 struct ledger {
 	_Atomic uint32_t number;
-	/* By sector: the latest beginning among writes that have ended; that when a sync of 0 began; the end of the last hole. */
+	/*
+	 * By sector. floor: the latest begin of a write that has ended. synced: what floor was at
+	 * the begin of the last successful sync. hole_end: the end of the last hole.
+	 */
 	_Atomic uint32_t floor[LEDGER_SECTORS], synced[LEDGER_SECTORS], hole_end[LEDGER_SECTORS];
-	/* A hole is being made, or was not made well. */
+	/* A hole is being made, or making it failed. */
 	_Atomic bool hole_open[LEDGER_SECTORS];
 	/* By number. */
 	struct {
-		_Atomic uint32_t end; /* 0: has not ended, or not well */
+		_Atomic uint32_t end; /* 0: has not ended, or has failed */
 		uint32_t sector, sectors;
 	} write[LEDGER_NUMBERS];
 };
 
-/* The program's: says what is wrong, and ends. */
+/* Defined by the program: prints the message and exits. */
 __attribute__((format(printf, 1, 2), noreturn)) void ledger_wrong(const char *format, ...);
 
-/* Of a ledger of zeros: all sectors are zeros, and have ever been. */
+/* Takes a ledger of zero bytes. All sectors hold zeros and always have. */
 static inline void ledger_init(struct ledger *ledger)
 {
 	unsigned i;
@@ -52,7 +57,7 @@ static inline uint64_t ledger_word(uint32_t number, unsigned i)
 	return ((uint64_t)number << 8 | 0xa5) + i * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* What the write puts there; 0: zeros. */
+/* Fills sectors with the data of write @number; 0: zeros. */
 static inline void ledger_fill(void *bytes, uint64_t sectors, uint32_t number)
 {
 	uint64_t word[SECTOR / 8];
@@ -64,9 +69,12 @@ static inline void ledger_fill(void *bytes, uint64_t sectors, uint32_t number)
 		memcpy(bytes, word, sizeof(word));
 }
 
-/* Which write a sector is of; 0: zeros. @cut: there may be zeros behind the beginning of what was written. */
+/*
+ * Returns the number of the write that the sector comes from; 0: zeros. @cut: the sector may end in
+ * zeros after the first words of the write.
+ */
 static inline uint32_t ledger_read(
-	struct ledger *ledger, const char *who, const void *bytes, uint64_t sector, bool cut)
+	struct ledger *ledger, const char *reader, const void *bytes, uint64_t sector, bool cut)
 {
 	uint64_t word[SECTOR / 8];
 	uint32_t number = 0;
@@ -78,22 +86,25 @@ static inline uint32_t ledger_read(
 		for (i = 0; i < SECTOR / 8 && word[i] == ledger_word(number, i); i++)
 			continue;
 		if (!i || (i < SECTOR / 8 && !cut))
-			ledger_wrong("%s finds sector %llu as nobody wrote it, from word %u on",
-				who, (unsigned long long)sector, i);
+			ledger_wrong("%s finds sector %llu as no write left it, from word %u on",
+				reader, (unsigned long long)sector, i);
 		if (number >= atomic_load(&ledger->number) ||
 			sector < ledger->write[number].sector ||
 			sector - ledger->write[number].sector >= ledger->write[number].sectors)
-			ledger_wrong("%s finds the write %u in sector %llu, which is not of it",
-				who, number, (unsigned long long)sector);
+			ledger_wrong("%s finds write %u in sector %llu, outside of its range",
+				reader, number, (unsigned long long)sector);
 	}
 	for (; i < SECTOR / 8; i++)
 		if (word[i])
-			ledger_wrong("%s finds something behind the end in sector %llu", who,
+			ledger_wrong("%s finds data past the end in sector %llu", reader,
 				(unsigned long long)sector);
 	return number;
 }
 
-/* May the sector be of that write, or zeros (0), where one that began at @floor had ended before? */
+/*
+ * May the sector come from write @number, or be zeros (0), given that a write that began at @floor
+ * had ended before?
+ */
 static inline bool ledger_allows(
 	struct ledger *ledger, uint32_t number, uint64_t sector, uint32_t floor)
 {
@@ -126,7 +137,7 @@ static inline uint32_t ledger_begin(struct ledger *ledger, uint64_t sector, uint
 	return number;
 }
 
-/* It has ended well, as far as @sectors go. */
+/* The write has succeeded for @sectors sectors. */
 static inline void ledger_end(
 	struct ledger *ledger, uint32_t number, uint64_t sector, uint64_t sectors)
 {
@@ -138,7 +149,7 @@ static inline void ledger_end(
 		ledger_raise(&ledger->floor[i], number);
 }
 
-/* The same of a hole. */
+/* The same for a hole. */
 static inline uint32_t ledger_hole_begin(struct ledger *ledger, uint64_t sector, uint64_t sectors)
 {
 	uint32_t number = ledger_begin(ledger, sector, 0);
@@ -162,7 +173,7 @@ static inline void ledger_hole_end(
 	}
 }
 
-/* A sync: what had ended before it began; after it returned 0. */
+/* Begin of a sync: records in @begun which writes had ended. ledger_sync_end: it returned 0. */
 static inline void ledger_sync_begin(
 	struct ledger *ledger, uint32_t *begun, uint64_t sector, uint64_t sectors)
 {
@@ -181,7 +192,10 @@ static inline void ledger_sync_end(
 		ledger_raise(&ledger->synced[i], begun[i]);
 }
 
-/* Nobody is about: the sector is of that write, and from here on of none that is older. @now: a number of its own. */
+/*
+ * With no other thread active: the sector comes from write @number, and no older write may be found
+ * in it from now on. @now: a number from ledger_now.
+ */
 static inline void ledger_adopt(
 	struct ledger *ledger, uint64_t sector, uint32_t number, uint32_t now)
 {
@@ -194,7 +208,7 @@ static inline void ledger_adopt(
 	atomic_store(&ledger->synced[sector], now);
 }
 
-/* For ledger_adopt of any number of sectors. */
+/* A number for ledger_adopt, for any number of sectors. */
 static inline uint32_t ledger_now(struct ledger *ledger)
 {
 	return atomic_fetch_add(&ledger->number, 2);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pinned.c - nearly all of the budget is pinned: readers and writers go on with the rest, and how long their calls take.
+ * pinned.c - pins nearly all of the budget. Readers and writers must still make progress with the
+ * rest; prints how long their calls take.
  *
  *	pinned                            as a test: with nothing pinned, and with 99 %
  *	pinned --operations 100000 --threads 8 --percent 99.9 --folder /mnt
  *
- * The threads read and write a file of four times the budget, page by page, at random; each page says which one it is and how
- * often it was written. Every call has to do all that it was asked for. What is printed is for a person: a slow machine is no
- * mistake.
+ * The threads read and write a file of four times the budget, one page at a time, at random. Each
+ * page holds its number and how often it was written. Every call must do all of the requested work.
+ * The times are only for people to read: a slow machine is not a failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,17 +36,17 @@ static struct {
 static struct folio_file *file;
 static uint64_t file_pages;
 
-struct member {
+struct worker {
 	pthread_t thread;
 	uint64_t number, random, operations;
-	uint64_t *took[2]; /* nanoseconds of each read, of each write */
+	uint64_t *took[2]; /* nanoseconds of each read and of each write */
 	uint64_t count[2];
-	uint32_t *written; /* by page of this thread's: how often */
+	uint32_t *written; /* by page of this thread: number of writes */
 };
 
 static __attribute__((noreturn)) void wrong(const char *what, int64_t r)
 {
-	printf("pinned: %s: %s\n", what, r < 0 ? strerror((int)-r) : "not all of it");
+	printf("pinned: %s: %s\n", what, r < 0 ? strerror((int)-r) : "incomplete");
 	fflush(stdout);
 	_exit(1);
 }
@@ -94,31 +95,31 @@ static void fill(uint64_t *word, uint64_t page, uint32_t times)
 		word[i] = times ? (page << 32 | times) + i : 0;
 }
 
-/* A thread's pages are every so manyth of the file. */
-static void *run_member(void *arg)
+/* The pages of a thread are those whose number modulo options.threads is the thread's number. */
+static void *run_worker(void *arg)
 {
 	uint64_t found[FOLIO_PAGE_SIZE / 8], right[FOLIO_PAGE_SIZE / 8], i;
-	struct member *m = arg;
+	struct worker *w = arg;
 
-	for (i = 0; i < m->operations; i++) {
-		uint64_t mine = next_random(&m->random) % (file_pages / options.threads);
-		uint64_t page = mine * options.threads + m->number, begin;
-		bool writes = next_random(&m->random) & 1;
+	for (i = 0; i < w->operations; i++) {
+		uint64_t slot = next_random(&w->random) % (file_pages / options.threads);
+		uint64_t page = slot * options.threads + w->number, begin;
+		bool writes = next_random(&w->random) & 1;
 		ssize_t n;
 
 		if (writes)
-			fill(right, page, ++m->written[mine]);
+			fill(right, page, ++w->written[slot]);
 		begin = now();
 		n = writes ? folio_file_write(file, right, PAGE, page * PAGE)
 			   : folio_file_read(file, found, PAGE, page * PAGE);
-		m->took[writes][m->count[writes]++] = now() - begin;
+		w->took[writes][w->count[writes]++] = now() - begin;
 		if (n != (ssize_t)PAGE)
 			wrong(writes ? "a write" : "a read", n);
 		if (writes)
 			continue;
-		fill(right, page, m->written[mine]);
+		fill(right, page, w->written[slot]);
 		if (memcmp(found, right, PAGE) != 0) {
-			printf("pinned: page %llu is not as it was written\n",
+			printf("pinned: page %llu differs from what was written\n",
 				(unsigned long long)page);
 			fflush(stdout);
 			_exit(1);
@@ -134,17 +135,17 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void print(const char *what, struct member *member, unsigned kind, double percent)
+static void print(const char *what, struct worker *worker, unsigned kind, double percent)
 {
 	static const double at[] = {50, 90, 99, 99.9};
 	uint64_t *all, count = 0, i;
 
 	for (i = 0; i < options.threads; i++)
-		count += member[i].count[kind];
+		count += worker[i].count[kind];
 	all = must(malloc((count + 1) * sizeof(*all)));
 	for (count = i = 0; i < options.threads; i++) {
-		memcpy(all + count, member[i].took[kind], member[i].count[kind] * sizeof(*all));
-		count += member[i].count[kind];
+		memcpy(all + count, worker[i].took[kind], worker[i].count[kind] * sizeof(*all));
+		count += worker[i].count[kind];
 	}
 	qsort(all, count, sizeof(*all), by_value);
 	printf("pinned: %4.1f %% pinned, %llu %s, microseconds:", percent,
@@ -156,31 +157,31 @@ static void print(const char *what, struct member *member, unsigned kind, double
 	free(all);
 }
 
-static void run(struct folio_cache *cache, struct member *member, double percent)
+static void run(struct folio_cache *cache, struct worker *worker, double percent)
 {
 	struct folio_cache_stats before = {.size = sizeof(before)}, after = before;
 	uint64_t i, begin = now();
 
 	folio_cache_stats(cache, &before);
 	for (i = 0; i < options.threads; i++) {
-		member[i].operations = options.operations / options.threads;
-		member[i].count[0] = member[i].count[1] = 0;
-		if (pthread_create(&member[i].thread, NULL, run_member, &member[i]))
+		worker[i].operations = options.operations / options.threads;
+		worker[i].count[0] = worker[i].count[1] = 0;
+		if (pthread_create(&worker[i].thread, NULL, run_worker, &worker[i]))
 			wrong("a thread", -EAGAIN);
 	}
 	for (i = 0; i < options.threads; i++)
-		pthread_join(member[i].thread, NULL);
+		pthread_join(worker[i].thread, NULL);
 	begin = now() - begin;
 	folio_cache_stats(cache, &after);
-	print("reads", member, 0, percent);
-	print("writes", member, 1, percent);
-	printf("pinned: %4.1f %% pinned, %.0f calls a second, %llu evictions, %llu times nothing "
+	print("reads", worker, 0, percent);
+	print("writes", worker, 1, percent);
+	printf("pinned: %4.1f %% pinned, %.0f calls a second, %llu evictions, %llu times no page "
 	       "was free\n",
 		percent, (double)options.operations * 1e9 / (double)begin,
 		(unsigned long long)(after.evictions - before.evictions),
 		(unsigned long long)(after.out_of_memory - before.out_of_memory));
 	if (after.out_of_memory != before.out_of_memory)
-		wrong("somebody found no page", -ENOMEM);
+		wrong("a call found no page", -ENOMEM);
 }
 
 static double number(const char *name, const char *value, double min, double max)
@@ -189,7 +190,7 @@ static double number(const char *name, const char *value, double min, double max
 	double n = value ? strtod(value, &end) : 0;
 
 	if (!value || end == value || *end || n < min || n > max) {
-		fprintf(stderr, "pinned: a number is wrong after %s\n", name);
+		fprintf(stderr, "pinned: %s needs a number in its range\n", name);
 		exit(2);
 	}
 	return n;
@@ -226,7 +227,7 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static struct member member[THREADS_MAX];
+	static struct worker worker[THREADS_MAX];
 	struct folio_cache_params params = {.size = sizeof(params)};
 	struct folio_file *holder;
 	struct folio_cache *cache;
@@ -262,14 +263,14 @@ int main(int argc, char **argv)
 	for (i = 0; i < 2; i++)
 		unlink(path[i]);
 	for (i = 0; i < options.threads; i++) {
-		member[i].number = i;
-		member[i].random = options.seed + i;
-		member[i].written = must(calloc(file_pages, sizeof(uint32_t)));
+		worker[i].number = i;
+		worker[i].random = options.seed + i;
+		worker[i].written = must(calloc(file_pages, sizeof(uint32_t)));
 		for (k = 0; k < 2; k++)
-			member[i].took[k] = must(calloc(options.operations, sizeof(uint64_t)));
+			worker[i].took[k] = must(calloc(options.operations, sizeof(uint64_t)));
 	}
-	run(cache, member, 0);
-	/* One page a folio, so that it is pages that are pinned. */
+	run(cache, worker, 0);
+	/* One page per folio, so that each pin pins one page. */
 	folio_file_advise(holder, FOLIO_ADVICE_RANDOM);
 	pins = (uint64_t)((double)options.pages * options.percent / 100);
 	pin = must(calloc(pins + 1, sizeof(struct folio *)));
@@ -278,7 +279,7 @@ int main(int argc, char **argv)
 		if (r)
 			wrong("a pin", r);
 	}
-	run(cache, member, options.percent);
+	run(cache, worker, options.percent);
 	r = folio_file_sync(file, NULL, 0);
 	if (r)
 		wrong("sync", r);
@@ -292,9 +293,9 @@ int main(int argc, char **argv)
 	if (r)
 		wrong("close", r);
 	for (i = 0; i < options.threads; i++) {
-		free(member[i].written);
-		free(member[i].took[0]);
-		free(member[i].took[1]);
+		free(worker[i].written);
+		free(worker[i].took[0]);
+		free(worker[i].took[1]);
 	}
 	free(pin);
 	return 0;

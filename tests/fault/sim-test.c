@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The simulator that other tests rely on: the same seed does the same, what is synced survives and what is not may
- * not, failures come when they are told to, and what a backend must not be asked for is noticed.
+ * Tests the simulator, on which other tests rely: the same seed gives the same behaviour; synced
+ * data survives a power cut, and unsynced data survives as documented; failures occur when
+ * requested; violations of the backend's contract are detected.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -23,7 +27,7 @@
 #define PAGE  ((uint64_t)FOLIO_PAGE_SIZE)
 #define PAGES 16
 
-/* A device with one file, open for writing, and memory to read and write it with. */
+/* A device with one file, open for writing, and a buffer for reads and writes. */
 struct world {
 	struct sim *sim;
 	struct sim_file *file;
@@ -53,7 +57,7 @@ static void close_world(struct world *w)
 	free(w->memory);
 }
 
-/* A request that is waited for. */
+/* A request whose result the test waits for. */
 struct flight {
 	struct folio_io_request request;
 	struct iovec iov;
@@ -90,7 +94,7 @@ static void begin(struct world *w, struct flight *flight, uint32_t op, uint64_t 
 	sim_ops.submit(w->context, &request, 1);
 }
 
-/* Fill the memory of a range with @byte and write it. */
+/* Fills the buffer with @byte and writes it. */
 static ssize_t write_bytes(struct world *w, int byte, uint64_t offset, size_t len)
 {
 	struct flight flight;
@@ -104,7 +108,7 @@ static ssize_t write_bytes(struct world *w, int byte, uint64_t offset, size_t le
 
 static ssize_t read_bytes(struct world *w, uint64_t offset, size_t len)
 {
-	struct iovec iov = {w->memory + offset, len};
+	struct iovec iov = {w->memory + offset % (PAGES * PAGE), len};
 
 	return sim_ops.read(w->context, w->handle, &iov, 1, offset);
 }
@@ -135,17 +139,18 @@ static void reads_what_was_written(void **state)
 	(void)state;
 	for (mode = SIM_INLINE; mode <= SIM_THREAD; mode++) {
 		struct world w = open_world(1, mode, 0);
-		struct folio_io_attr before, after;
+		struct folio_io_attr before = {.size = 0}, after = before;
 
 		assert_int_equal(sim_ops.getattr(w.context, w.handle, &before), 0);
 		assert_int_equal(write_bytes(&w, 'x', 2 * PAGE, PAGE + 100), PAGE + 100);
 		assert_int_equal(sim_ops.getattr(w.context, w.handle, &after), 0);
 		assert_int_equal(after.size, 3 * PAGE + 100);
-		assert_true(after.mtime_sec > before.mtime_sec);
+		assert_true(after.mtime_sec != before.mtime_sec ||
+			    after.mtime_nsec != before.mtime_nsec);
 		assert_int_equal(read_bytes(&w, 0, 8 * PAGE), 3 * PAGE + 100);
 		assert_true(all_are(w.memory, 0, 2 * PAGE));
 		assert_true(all_are(w.memory + 2 * PAGE, 'x', PAGE + 100));
-		/* Behind the end is nothing to rely on. */
+		/* The buffer past the end is undefined. */
 		assert_true(w.memory[3 * PAGE + 100] != 0);
 		assert_int_equal(read_bytes(&w, 4 * PAGE, PAGE), 0);
 		assert_null(sim_complaint(w.sim));
@@ -176,6 +181,65 @@ static void truncates_and_punches(void **state)
 	close_world(&w);
 }
 
+/* A file with its data at the largest offsets; before them is a hole. */
+static void sparse_files(void **state)
+{
+	static const uint64_t bases[] = {(UINT64_C(1) << 32) - 4 * PAGE,
+		(UINT64_C(1) << 44) - 4 * PAGE, (UINT64_C(1) << 63) - 8 * PAGE};
+	unsigned i, k;
+
+	(void)state;
+	for (i = 0; i < sizeof(bases) / sizeof(*bases); i++) {
+		struct world w = open_world(1, SIM_INLINE, 0);
+		uint64_t base = bases[i], limit = base + SIM_FILE_MAX;
+		struct folio_io_attr attr = {
+			.struct_size = sizeof(attr), .wanted = FOLIO_IO_ATTR_LIMIT};
+		struct flight flight;
+
+		sim_ops.close(w.context, w.handle);
+		sim_set_base(w.sim, base);
+		assert_int_equal(
+			sim_ops.open(w.context, "b", O_RDWR | O_CREAT, 0, 0, &w.handle), 0);
+		w.file = sim_find(w.sim, "b");
+		if (limit > INT64_MAX)
+			limit = INT64_MAX;
+		assert_int_equal(sim_ops.getattr(w.context, w.handle, &attr), 0);
+		assert_true(attr.limit == limit);
+		assert_int_equal(sim_ops.truncate(w.context, w.handle, limit + 1), -EFBIG);
+		assert_int_equal(sim_ops.truncate(w.context, w.handle, limit), 0);
+		assert_int_equal(sim_ops.truncate(w.context, w.handle, 10), 0);
+		assert_int_equal(sim_size(w.file), 10);
+		for (k = 0; k < 4; k++) {
+			memset(w.memory, 'a' + (int)k, PAGES * PAGE);
+			begin(&w, &flight, FOLIO_IO_WRITE, base + (2 * k + 1) * PAGE,
+				k < 3 ? PAGE : PAGE - 1);
+			assert_int_equal(flight.result, k < 3 ? PAGE : PAGE - 1);
+		}
+		assert_true(sim_size(w.file) == base + 8 * PAGE - 1);
+		assert_int_equal(read_bytes(&w, base, 4 * PAGE), 4 * PAGE);
+		assert_int_equal(read_bytes(&w, base + 4 * PAGE, 4 * PAGE), 4 * PAGE - 1);
+		for (k = 0; k < 8; k++)
+			assert_true(all_are(w.memory + (base + k * PAGE) % (PAGES * PAGE),
+				k % 2 ? 'a' + (int)k / 2 : 0, k < 7 ? PAGE : PAGE - 1));
+		assert_int_equal(sim_ops.sync(w.context, w.handle, 0), 0);
+		assert_int_equal(sim_ops.punch(w.context, w.handle, base - PAGE, 3 * PAGE), 0);
+		assert_int_equal(read_bytes(&w, base - PAGE, 4 * PAGE), 4 * PAGE);
+		sim_cut(w.sim);
+		sim_ops.close(w.context, w.handle);
+		sim_restore(w.sim);
+		assert_int_equal(sim_ops.open(w.context, "b", O_RDWR, 0, 0, &w.handle), 0);
+		assert_true(sim_size(w.file) == base + 8 * PAGE - 1);
+		sim_peek(w.file, w.memory, PAGE - 1, base + 7 * PAGE);
+		assert_true(all_are(w.memory, 'd', PAGE - 1));
+		assert_true(sim_keeps(w.file, w.memory, PAGE - 1, base + 7 * PAGE, NULL));
+		assert_null(sim_complaint(w.sim));
+		begin(&w, &flight, FOLIO_IO_WRITE, base - PAGE, PAGE);
+		assert_int_equal(flight.result, -EFBIG);
+		assert_non_null(sim_complaint(w.sim));
+		close_world(&w);
+	}
+}
+
 static void opens(void **state)
 {
 	struct world w = open_world(1, SIM_INLINE, 10);
@@ -193,7 +257,7 @@ static void opens(void **state)
 
 /* ---- order ---- */
 
-/* The same calls to two devices: 1 if they did the same in the same order. */
+/* Makes the same calls to two devices. True if both did the same in the same order. */
 static bool same_trace(uint64_t seed, uint64_t other, unsigned *first)
 {
 	uint64_t trace[2];
@@ -246,7 +310,7 @@ static void seed_decides(void **state)
 		same += same_trace(seed, seed + 1, &first);
 	}
 	assert_true(same <= 1);
-	/* Not always the same comes first. */
+	/* It is not always the same request that completes first. */
 	assert_true(firsts & (firsts - 1));
 }
 
@@ -289,7 +353,7 @@ static void synced_survives(void **state)
 		assert_int_equal(sim_ops.truncate(w.context, w.handle, 0), -EIO);
 		assert_int_equal(sim_ops.punch(w.context, w.handle, 0, PAGE), -EIO);
 		sim_restore(w.sim);
-		/* A handle from before stays dead. */
+		/* A handle opened before the cut stays unusable. */
 		assert_int_equal(sim_ops.sync(w.context, w.handle, 0), -EIO);
 		sim_ops.close(w.context, w.handle);
 		assert_int_equal(sim_ops.open(w.context, "a", O_RDWR, 0, 0, &w.handle), 0);
@@ -300,7 +364,10 @@ static void synced_survives(void **state)
 	}
 }
 
-/* Of what was written over it each sector is old, or any of the new; over many seeds all of it occurs. */
+/*
+ * After an unsynced overwrite each sector is the old one or any of the new ones. Over many seeds
+ * all outcomes occur.
+ */
 static void unsynced_is_any(void **state)
 {
 	unsigned seen[256] = {0}, seed, sector, mixed = 0, sizes = 0;
@@ -352,13 +419,13 @@ static void allows_what_may_survive(void **state)
 	assert_true(sim_allows(w.file, image, 2 * PAGE, &where));
 	memset(image + SECTOR, 'b', PAGE);
 	assert_true(sim_allows(w.file, image, 2 * PAGE, &where));
-	/* Half a sector is torn by nobody. */
+	/* A sector is never torn in the middle. */
 	image[2 * SECTOR - 1] = 'a';
 	assert_false(sim_allows(w.file, image, 2 * PAGE, &where));
 	assert_int_equal(where, SECTOR);
 	image[2 * SECTOR - 1] = 'b';
 	assert_false(sim_allows(w.file, image, PAGE - 1, &where));
-	/* What was synced is not lost. */
+	/* Synced data is not lost. */
 	memset(image, 0, SECTOR);
 	assert_false(sim_allows(w.file, image, 2 * PAGE, &where));
 	assert_int_equal(where, 0);
@@ -392,7 +459,7 @@ static void flight_survives_in_part(void **state)
 	assert_true(torn > 5);
 }
 
-static void cut_comes_when_told(void **state)
+static void cut_comes_on_command(void **state)
 {
 	struct world w = open_world(1, SIM_INLINE, 0);
 
@@ -409,7 +476,10 @@ static void cut_comes_when_told(void **state)
 	close_world(&w);
 }
 
-/* A sync that fails forgets some of what it should have made last; a later one does not make up for it. */
+/*
+ * A failed sync loses some of the data that it should have made durable, and a later sync does not
+ * repair that.
+ */
 static void failed_sync_forgets(void **state)
 {
 	unsigned seed, lost = 0, kept = 0, i;
@@ -422,7 +492,7 @@ static void failed_sync_forgets(void **state)
 		sim_fail(w.sim, SIM_SYNC, 1, EIO, false);
 		assert_int_equal(sim_ops.sync(w.context, w.handle, 0), -EIO);
 		assert_int_equal(sim_ops.sync(w.context, w.handle, 0), 0);
-		/* Written again it is as good as ever. */
+		/* Data written after it is synced as usual. */
 		assert_int_equal(write_bytes(&w, 'y', PAGE, PAGE), PAGE);
 		assert_int_equal(sim_ops.sync(w.context, w.handle, 0), 0);
 		sim_cut(w.sim);
@@ -436,6 +506,33 @@ static void failed_sync_forgets(void **state)
 		close_world(&w);
 	}
 	assert_true(lost && kept);
+}
+
+/* A sync of the data keeps data and size, and a cut takes the times back. */
+static void data_sync_keeps_no_times(void **state)
+{
+	struct world w = open_world(1, SIM_INLINE, 0);
+	struct folio_io_attr attr = {.struct_size = sizeof(attr)}, synced = attr, after = attr;
+
+	(void)state;
+	assert_int_equal(sim_ops.sync(w.context, w.handle, 0), 0);
+	assert_true(sim_keeps_times(w.file));
+	assert_int_equal(sim_ops.getattr(w.context, w.handle, &synced), 0);
+	assert_int_equal(write_bytes(&w, 'x', 0, PAGE), PAGE);
+	assert_int_equal(sim_ops.truncate(w.context, w.handle, 3 * PAGE), 0);
+	assert_int_equal(sim_ops.sync(w.context, w.handle, FOLIO_IO_DATA_ONLY), 0);
+	assert_true(sim_keeps(w.file, w.memory, 3 * PAGE, 0, NULL));
+	assert_false(sim_keeps_times(w.file));
+	assert_int_equal(sim_ops.getattr(w.context, w.handle, &attr), 0);
+	assert_int_not_equal(attr.ctime_sec, synced.ctime_sec);
+	sim_cut(w.sim);
+	restart(&w);
+	assert_int_equal(sim_size(w.file), 3 * PAGE);
+	assert_int_equal(sim_ops.getattr(w.context, w.handle, &after), 0);
+	assert_int_equal(after.ctime_sec, synced.ctime_sec);
+	assert_int_equal(after.ctime_nsec, synced.ctime_nsec);
+	assert_true(sim_keeps_times(w.file));
+	close_world(&w);
 }
 
 /* ---- failures ---- */
@@ -509,7 +606,7 @@ static void reads_come_short(void **state)
 	close_world(&w);
 }
 
-/* Any of the sectors of a write that failed is there afterwards, and the others are as they were. */
+/* Any subset of the sectors of a failed write is written; the others are unchanged. */
 static void failed_writes_tear(void **state)
 {
 	unsigned seed, i, torn = 0;
@@ -533,18 +630,57 @@ static void failed_writes_tear(void **state)
 	assert_true(torn > 10);
 }
 
-static void room_ends(void **state)
+/*
+ * A failed flush, or a last close without a flush, loses sectors that were written since the last
+ * sync. Others keep their bytes, and those that were not lost are not lost later.
+ */
+static void failed_flushes_lose(void **state)
+{
+	unsigned seed, i, lost, some = 0;
+
+	(void)state;
+	for (seed = 1; seed <= 20; seed++) {
+		struct world w = open_world(seed, SIM_INLINE, 0);
+
+		assert_int_equal(write_bytes(&w, 'a', 0, 2 * PAGE), 2 * PAGE);
+		assert_int_equal(sim_ops.sync(w.context, w.handle, FOLIO_IO_DATA_ONLY), 0);
+		assert_int_equal(write_bytes(&w, 'b', PAGE, PAGE), PAGE);
+		sim_fail(w.sim, SIM_FLUSH, 1 + seed % 2, EIO, true);
+		if (seed % 2) {
+			assert_int_equal(sim_ops.flush(w.context, w.handle), 0);
+			assert_int_equal(sim_ops.flush(w.context, w.handle), -EIO);
+			assert_int_equal(read_bytes(&w, 0, 2 * PAGE), 2 * PAGE);
+			assert_true(all_are(w.memory + PAGE, 'b', PAGE));
+			assert_int_equal(write_bytes(&w, 'c', PAGE, PAGE), PAGE);
+		}
+		sim_ops.close(w.context, w.handle);
+		assert_int_equal(sim_ops.open(w.context, "a", O_RDWR, 0, 0, &w.handle), 0);
+		assert_int_equal(read_bytes(&w, 0, 2 * PAGE), 2 * PAGE);
+		assert_true(all_are(w.memory, 'a', PAGE));
+		for (lost = 0, i = PAGE; i < 2 * PAGE; i += SECTOR)
+			lost += w.memory[i] == (seed % 2 ? 'b' : 'a');
+		some += lost > 0 && lost < PAGE / SECTOR;
+		assert_int_equal(sim_ops.flush(w.context, w.handle), -EIO);
+		sim_peek(w.file, w.memory + 2 * PAGE, 2 * PAGE, 0);
+		assert_memory_equal(w.memory, w.memory + 2 * PAGE, 2 * PAGE);
+		assert_null(sim_complaint(w.sim));
+		close_world(&w);
+	}
+	assert_true(some > 10);
+}
+
+static void capacity_ends(void **state)
 {
 	struct world w = open_world(1, SIM_INLINE, 0);
 
 	(void)state;
 	sim_set_capacity(w.sim, 4 * PAGE);
-	/* A hole takes none. */
+	/* A hole takes no capacity. */
 	assert_int_equal(sim_ops.truncate(w.context, w.handle, 100 * PAGE), 0);
 	assert_int_equal(write_bytes(&w, 'x', 0, 3 * PAGE), 3 * PAGE);
 	assert_int_equal(write_bytes(&w, 'x', 8 * PAGE, 2 * PAGE), -ENOSPC);
 	assert_int_equal(sim_failed(w.file, SIM_WRITE), 1);
-	/* What is there already can be written. */
+	/* Overwriting takes no capacity. */
 	assert_int_equal(write_bytes(&w, 'y', 0, 3 * PAGE), 3 * PAGE);
 	assert_int_equal(sim_ops.punch(w.context, w.handle, 0, 2 * PAGE), 0);
 	assert_int_equal(sim_ops.truncate(w.context, w.handle, 3 * PAGE), 0);
@@ -552,9 +688,9 @@ static void room_ends(void **state)
 	close_world(&w);
 }
 
-/* ---- what must not be asked for ---- */
+/* ---- violations of the contract ---- */
 
-static void beside_a_write(void **state)
+static void overlaps_a_write(void **state)
 {
 	unsigned i;
 
@@ -577,13 +713,13 @@ static void beside_a_write(void **state)
 		case 3:
 			w.memory[3 * PAGE + 77]++;
 			break;
-		case 4: /* Beside it all is well. */
+		case 4: /* No overlap: allowed. */
 			begin(&w, &flight[1], FOLIO_IO_WRITE, 4 * PAGE, PAGE);
 			assert_int_equal(sim_ops.truncate(w.context, w.handle, 6 * PAGE), 0);
 			assert_int_equal(sim_ops.punch(w.context, w.handle, 0, 2 * PAGE), 0);
 			w.memory[4 * PAGE - 1] += 0;
 			break;
-		case 5: /* Reading is. */
+		case 5: /* Reads are allowed. */
 			begin(&w, &flight[1], FOLIO_IO_READ, 4 * PAGE, PAGE);
 			break;
 		}
@@ -620,7 +756,8 @@ static void wrong_shapes(void **state)
 			sim_ops.open(w.context, "a", O_RDONLY, 0, 0, &w.handle);
 			begin(&w, &flight, FOLIO_IO_WRITE, 0, PAGE);
 			break;
-		case 4: /* The file goes on, and ends there; a hole may reach behind the end. */
+		/* A write of a partial page is allowed, and a hole may reach past the end. */
+		case 4:
 			assert_int_equal(sim_ops.punch(w.context, w.handle, 3 * PAGE, 2 * PAGE), 0);
 			assert_int_equal(sim_size(w.file), 4 * PAGE);
 			begin(&w, &flight, FOLIO_IO_WRITE, PAGE, 512);
@@ -636,11 +773,102 @@ static void wrong_shapes(void **state)
 	}
 }
 
+/* The first files of two devices have the same inode number. A probe is for getattr only. */
+static void devices_and_probes(void **state)
+{
+	struct world w = open_world(1, SIM_INLINE, PAGE);
+	struct folio_io_attr a = {.struct_size = sizeof(a)}, b = a;
+	struct sim_file *file = sim_add(w.sim, "b", NULL, 0);
+	void *handle;
+
+	(void)state;
+	a.wanted = FOLIO_IO_ATTR_ACCESS | FOLIO_IO_ATTR_LIMIT;
+	b.wanted = a.wanted;
+	sim_set_device(file, 2);
+	assert_int_equal(
+		sim_ops.open_fd(w.context, sim_fd(file), O_RDWR, FOLIO_IO_PROBE, &handle), 0);
+	assert_int_equal(sim_ops.getattr(w.context, w.handle, &a), 0);
+	assert_int_equal(sim_ops.getattr(w.context, handle, &b), 0);
+	assert_int_not_equal(a.device, b.device);
+	assert_int_equal(a.inode, b.inode);
+	assert_int_equal(a.fields, FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_LIMIT);
+	assert_int_equal(b.fields, FOLIO_IO_ATTR_ACCESS | FOLIO_IO_ATTR_LIMIT);
+	assert_int_equal(a.limit, SIM_FILE_MAX);
+	assert_int_equal(sim_calls(w.sim, SIM_OPEN), 1);
+	assert_null(sim_complaint(w.sim));
+	sim_ops.sync(w.context, handle, 0);
+	assert_non_null(sim_complaint(w.sim));
+	sim_ops.close(w.context, handle);
+	assert_int_equal(sim_ops.open_fd(w.context, 3, O_RDWR, 0, &handle), -EBADF);
+	close_world(&w);
+}
+
+static void wrong_requests(void **state)
+{
+	struct folio_io_request *again;
+	struct flight flight;
+	struct world w;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 5; i++) {
+		w = open_world(1, SIM_STEP, 4 * PAGE);
+		sim_set_end(w.file, 2 * PAGE + 1);
+		begin(&w, &flight, FOLIO_IO_READ, 2 * PAGE, PAGE);
+		switch (i) {
+		case 0: /* Once is allowed, in the page of the end. */
+			break;
+		case 1:
+			again = &flight.request;
+			sim_ops.submit(w.context, &again, 1);
+			break;
+		case 2:
+			sim_step(w.sim, 1);
+			begin(&w, &flight, FOLIO_IO_READ, PAGE, 3 * PAGE);
+			break;
+		case 3:
+			read_bytes(&w, 3 * PAGE, PAGE);
+			break;
+		case 4:
+			sim_step(w.sim, 1);
+			sim_ops.close(w.context, w.handle);
+			sim_ops.open(w.context, "a", O_RDWR, 0, FOLIO_IO_PROBE, &w.handle);
+			begin(&w, &flight, FOLIO_IO_READ, 0, PAGE);
+			break;
+		}
+		if (i)
+			assert_non_null(sim_complaint(w.sim));
+		else
+			assert_null(sim_complaint(w.sim));
+		sim_step(w.sim, 2);
+		assert_int_equal(flight.completed, 1);
+		close_world(&w);
+	}
+}
+
+static void no_handle_is_left(void **state)
+{
+	pid_t child = fork();
+	int status;
+
+	(void)state;
+	if (!child) {
+		struct world w = open_world(1, SIM_INLINE, 0);
+
+		signal(SIGABRT, SIG_DFL);
+		sim_ops.destroy(w.context);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_was_written),
 		cmocka_unit_test(truncates_and_punches),
+		cmocka_unit_test(sparse_files),
 		cmocka_unit_test(opens),
 		cmocka_unit_test(seed_decides),
 		cmocka_unit_test(threads_complete_all),
@@ -648,16 +876,21 @@ int main(void)
 		cmocka_unit_test(unsynced_is_any),
 		cmocka_unit_test(allows_what_may_survive),
 		cmocka_unit_test(flight_survives_in_part),
-		cmocka_unit_test(cut_comes_when_told),
+		cmocka_unit_test(cut_comes_on_command),
 		cmocka_unit_test(failed_sync_forgets),
+		cmocka_unit_test(data_sync_keeps_no_times),
 		cmocka_unit_test(nth_call_fails),
 		cmocka_unit_test(ranges_fail),
 		cmocka_unit_test(rates_fail),
 		cmocka_unit_test(reads_come_short),
 		cmocka_unit_test(failed_writes_tear),
-		cmocka_unit_test(room_ends),
-		cmocka_unit_test(beside_a_write),
+		cmocka_unit_test(failed_flushes_lose),
+		cmocka_unit_test(capacity_ends),
+		cmocka_unit_test(overlaps_a_write),
 		cmocka_unit_test(wrong_shapes),
+		cmocka_unit_test(devices_and_probes),
+		cmocka_unit_test(wrong_requests),
+		cmocka_unit_test(no_handle_is_left),
 	};
 
 	return cmocka_run_group_tests_name("sim", tests, NULL, NULL);

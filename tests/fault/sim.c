@@ -11,12 +11,16 @@
 
 #include <folio/folio.h>
 
-#define FILES_MAX 64
+#include "../fake-file.h"
 
-/* What a failed or short read leaves in the memory. */
+#define FILES_MAX 64
+/* sim_fd of the first file; no descriptor of the process. */
+#define FD_FIRST  1000000
+
+/* A failed or short read leaves this in the buffer. */
 #define GARBAGE   0xdb
 
-/* Calls that are to fail: the nth from now on; 0: none. */
+/* The nth call from now on must fail; 0: none. */
 struct order {
 	uint64_t nth;
 	int error;
@@ -33,56 +37,66 @@ struct sim_file {
 	struct sim *sim;
 	char *path;
 	uint64_t id;
+	uint64_t base; /* of data, and of the pages and sectors below */
 	/* Guarded by sim->lock. */
-	unsigned char *data; /* what reads see; zeros behind the end */
+	unsigned char *data; /* what reads see; zeros past the end */
 	uint64_t size;
-	uint64_t high;           /* nothing was ever behind it */
-	unsigned char *has_page; /* by page: it counts against the capacity */
-	unsigned char *lost;     /* by sector: a sync failed on it */
+	uint64_t high;           /* no byte past base + high was ever in the file */
+	unsigned char *has_page; /* by page: counted in the capacity */
+	unsigned char *lost;     /* by sector: a failed sync lost it */
+	unsigned char *accepted; /* by sector: written, and a failing flush may lose it */
 	struct history *history;
-	unsigned char *survivor; /* what a cut left; made by it */
+	unsigned char *survivor; /* contents after a cut; the cut allocates it */
 	uint64_t survivor_size;
-	int64_t changes; /* the time of change, in seconds */
+	struct fake_file fake;
+	uint64_t changes_kept; /* changes of which a power cut leaves the time */
+	uint64_t end;          /* no read goes past the page of this byte */
 	struct range range[SIM_OPS];
 	uint64_t failed[SIM_OPS];
 };
 
 struct handle {
 	struct sim_file *file;
-	uint64_t life; /* the sim's, when it was opened */
-	bool writable;
+	uint64_t power_cycle; /* the simulator's, at open */
+	bool writable, probe;
+	struct handle *next; /* in sim->handles */
 };
 
 struct sim {
 	enum sim_mode mode; /* set at creation, never changed */
 
-	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t work;  /* a request may go on, or stop */
-	pthread_cond_t event; /* something else happened */
-	/* One sequence for each question, so that the answers to one do not depend on how often another is asked. */
+	pthread_mutex_t lock; /* guards the rest of the struct */
+	pthread_cond_t work;  /* a request may proceed, or the thread must stop */
+	pthread_cond_t event; /* any other event */
+	/*
+	 * One sequence per decision, so that one decision does not depend on how often another is
+	 * made.
+	 */
 	uint64_t random_order, random_fault, random_tear, random_cut, random_delay;
 	struct sim_file *file[FILES_MAX];
 	unsigned files;
+	struct handle *handles; /* open */
 
 	struct order fail[SIM_OPS];
 	struct order shorten;
 	uint64_t shorten_bytes;
 	unsigned rate[SIM_OPS];
 	int rate_error[SIM_OPS];
+	uint64_t base;           /* of files that are added */
 	uint64_t capacity, used; /* pages */
 	bool no_holes, paused;
 	unsigned delay;
 
 	struct folio_io_request *first; /* submitted, in no order */
-	unsigned waiting;               /* how many */
-	unsigned running;               /* whose complete has not returned */
+	unsigned waiting;               /* their number */
+	unsigned running;               /* their complete has not returned */
 	unsigned depth;
 	bool stop, started;
 	pthread_t thread;
 
-	uint64_t cut_in; /* performed calls until the power fails; 0: it does not */
+	uint64_t cut_in; /* performed calls until the power cut; 0: none */
 	bool cut;
-	uint64_t life;
+	uint64_t power_cycle;
 
 	uint64_t calls[SIM_OPS], injected[SIM_OPS];
 	unsigned in_flight_max;
@@ -94,7 +108,7 @@ struct sim {
 };
 
 static const char *const op_name[SIM_OPS] = {
-	"create", "open", "getattr", "read", "write", "sync", "truncate", "punch"};
+	"create", "open", "getattr", "read", "write", "sync", "truncate", "punch", "flush"};
 
 static void must(bool condition, const char *what)
 {
@@ -124,7 +138,7 @@ static __attribute__((format(printf, 2, 3))) void complain_locked(
 {
 	va_list args;
 
-	/* Without power all fails; what is asked for then does not matter. */
+	/* Without power every call fails, so requests no longer matter. */
 	if (sim->complaint[0] || sim->cut)
 		return;
 	va_start(args, format);
@@ -168,7 +182,7 @@ static void failed_locked(struct sim *sim, struct sim_file *file, enum sim_op op
 		file->failed[op]++;
 }
 
-/* Count a call and say whether it is to fail: 0 or an errno. */
+/* Counts a call. Returns the errno with which it must fail, or 0. */
 static int call_locked(
 	struct sim *sim, struct sim_file *file, enum sim_op op, uint64_t offset, uint64_t len)
 {
@@ -255,13 +269,25 @@ void sim_pause(struct sim *sim, bool paused)
 
 /* ---- images ---- */
 
+/* Where an offset is in the data; before the base, as at the base. */
+static uint64_t position(const struct sim_file *file, uint64_t offset)
+{
+	return offset > file->base ? offset - file->base : 0;
+}
+
+/* The largest size of the file. */
+static uint64_t size_limit(const struct sim_file *file)
+{
+	return file->base < INT64_MAX - SIM_FILE_MAX ? file->base + SIM_FILE_MAX : INT64_MAX;
+}
+
 static void grow_high(struct sim_file *file, uint64_t end)
 {
 	if (end > file->high)
 		file->high = end;
 }
 
-/* The range changed to what is in data. */
+/* The range has changed. In this function and the next ones, offsets are those of the data. */
 static void note_locked(struct sim_file *file, uint64_t offset, uint64_t len)
 {
 	uint64_t sector;
@@ -269,13 +295,13 @@ static void note_locked(struct sim_file *file, uint64_t offset, uint64_t len)
 	grow_high(file, offset + len);
 	history_note(file->history, file->data, offset, len);
 	for (sector = offset / SECTOR; sector * SECTOR < offset + len; sector++)
-		file->lost[sector] = 0;
+		file->lost[sector] = file->accepted[sector] = 0;
 }
 
 static void set_size_locked(struct sim_file *file, uint64_t size)
 {
 	file->size = size;
-	grow_high(file, size);
+	grow_high(file, position(file, size));
 	history_note_size(file->history, size);
 }
 
@@ -289,7 +315,7 @@ static void free_pages_locked(struct sim_file *file, uint64_t first, uint64_t en
 	}
 }
 
-/* False: there is no room for all of them; those before have it. */
+/* False: not enough space for all pages; the pages before that have been counted. */
 static bool take_pages_locked(struct sim_file *file, uint64_t offset, uint64_t len)
 {
 	struct sim *sim = file->sim;
@@ -308,33 +334,61 @@ static bool take_pages_locked(struct sim_file *file, uint64_t offset, uint64_t l
 
 static void truncate_locked(struct sim_file *file, uint64_t size)
 {
-	uint64_t had = file->size;
+	uint64_t had = position(file, file->size), end = position(file, size);
 
-	if (size < had) {
-		memset(file->data + size, 0, had - size);
-		note_locked(file, size, had - size);
-		free_pages_locked(file, (size + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE,
+	if (end < had) {
+		memset(file->data + end, 0, had - end);
+		note_locked(file, end, had - end);
+		free_pages_locked(file, (end + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE,
 			(had + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE);
 	}
 	set_size_locked(file, size);
-	file->changes++;
+	file->fake.changes++;
 }
 
-/* A sync: what was written is on the device. One that fails gets there in part, and forgets the rest. */
-static void settle_locked(struct sim_file *file, bool good)
+/*
+ * A sync makes the written data durable. A failed one does so only for a part, and forgets the
+ * rest.
+ */
+static void settle_locked(struct sim_file *file, bool succeeds, bool data_only)
 {
 	uint64_t sector, *random = &file->sim->random_tear;
 
 	for (sector = 0; sector * SECTOR < file->high; sector++) {
 		if (history_is_known(file->history, sector))
 			continue;
-		if (!good && coin(random))
+		if (!succeeds && coin(random))
 			file->lost[sector] = 1;
 		if (!file->lost[sector])
 			history_settle_sector(file->history, sector);
 	}
-	if (good || coin(random))
+	if (succeeds || coin(random))
 		history_settle_size(file->history, file->size);
+	if (succeeds)
+		memset(file->accepted, 0, SIM_FILE_MAX / SECTOR);
+	if (succeeds && !data_only)
+		file->changes_kept = file->fake.changes;
+}
+
+/*
+ * The file system has stored the data that it took, or finds out that it cannot keep some of it.
+ * What it does not lose now is kept.
+ */
+static void confirm_locked(struct sim_file *file, bool succeeds)
+{
+	unsigned char older[SECTOR];
+	uint64_t sector;
+
+	for (sector = 0; !succeeds && sector * SECTOR < file->high; sector++) {
+		unsigned versions = history_versions(file->history, sector);
+
+		if (!file->accepted[sector] || versions < 2 || coin(&file->sim->random_tear))
+			continue;
+		memcpy(older, history_version(file->history, sector, versions - 2), SECTOR);
+		memcpy(file->data + sector * SECTOR, older, SECTOR);
+		note_locked(file, sector * SECTOR, SECTOR);
+	}
+	memset(file->accepted, 0, SIM_FILE_MAX / SECTOR);
 }
 
 static uint64_t length(const struct iovec *iov, unsigned iov_count)
@@ -369,36 +423,47 @@ static uint64_t hash(const struct folio_io_request *request)
 	return state[0] ^ state[1] << 1 ^ state[2] << 2 ^ state[3] << 3;
 }
 
-/* Without order: each sector of the write is there afterwards, or as before. */
-static void write_torn_locked(
-	struct sim_file *file, const struct iovec *iov, unsigned iov_count, uint64_t offset)
+/* A write. With @torn, of each sector the new data arrives or the old data stays, independently. */
+static void write_locked(struct sim_file *file, const struct iovec *iov, unsigned iov_count,
+	uint64_t offset, bool torn)
 {
-	uint64_t *random = &file->sim->random_tear, end = file->size;
+	uint64_t *random = &file->sim->random_tear, end = position(file, file->size);
 	unsigned i;
 
+	/* The file cannot take it. */
+	if (offset < file->base || offset + length(iov, iov_count) > size_limit(file))
+		return;
+	offset = position(file, offset);
 	for (i = 0; i < iov_count; offset += iov[i].iov_len, i++) {
+		const unsigned char *from = iov[i].iov_base;
 		size_t at, part;
 
 		for (at = 0; at < iov[i].iov_len; at += part) {
+			unsigned char *to = file->data + offset + at;
+			unsigned char *accepted = file->accepted + (offset + at) / SECTOR;
+			bool is_new;
+
 			part = iov[i].iov_len - at < SECTOR ? iov[i].iov_len - at : SECTOR;
-			if (!coin(random) || !take_pages_locked(file, offset + at, part))
+			if (torn && (!coin(random) || !take_pages_locked(file, offset + at, part)))
 				continue;
-			memcpy(file->data + offset + at, (char *)iov[i].iov_base + at, part);
+			is_new = *accepted || memcmp(to, from + at, part) != 0;
+			memcpy(to, from + at, part);
 			note_locked(file, offset + at, part);
+			*accepted = is_new && !torn;
 			if (offset + at + part > end)
 				end = offset + at + part;
 		}
 	}
-	if (end > file->size)
-		set_size_locked(file, end);
-	file->changes++;
+	if (file->base + end > file->size)
+		set_size_locked(file, file->base + end);
+	file->fake.changes++;
 }
 
 /* ---- power ---- */
 
 static void survive_locked(struct sim *sim, struct sim_file *file)
 {
-	uint64_t sector, size, *random = &sim->random_cut;
+	uint64_t sector, size, end, *random = &sim->random_cut;
 
 	size = history_size(file->history, next_random(random) % history_sizes(file->history));
 	file->survivor = calloc(1, SIM_FILE_MAX);
@@ -411,8 +476,9 @@ static void survive_locked(struct sim *sim, struct sim_file *file)
 				versions > 1 ? next_random(random) % versions : 0),
 			SECTOR);
 	}
-	if (file->high > size)
-		memset(file->survivor + size, 0, file->high - size);
+	end = position(file, size);
+	if (file->high > end)
+		memset(file->survivor + end, 0, file->high - end);
 	file->survivor_size = size;
 }
 
@@ -425,8 +491,8 @@ static void cut_locked(struct sim *sim)
 		return;
 	for (request = sim->first; request; request = request->next)
 		if (request->op == FOLIO_IO_WRITE && coin(&sim->random_cut))
-			write_torn_locked(((struct handle *)request->handle)->file, request->iov,
-				request->iov_count, request->offset);
+			write_locked(((struct handle *)request->handle)->file, request->iov,
+				request->iov_count, request->offset, true);
 	for (i = 0; i < sim->files; i++)
 		survive_locked(sim, sim->file[i]);
 	sim->cut = true;
@@ -435,7 +501,9 @@ static void cut_locked(struct sim *sim)
 		fprintf(sim->trace_to, "sim: power cut\n");
 }
 
-/* Before a call is performed. True: the power fails now, and what it does was begun at most. */
+/*
+ * Called before a call is performed. True: power fails now, and the call may be performed in part.
+ */
 static bool cut_comes_locked(struct sim *sim)
 {
 	return sim->cut_in && --sim->cut_in == 0;
@@ -475,7 +543,8 @@ void sim_restore(struct sim *sim)
 	for (i = 0; i < sim->files; i++) {
 		struct sim_file *file = sim->file[i];
 		uint64_t pages = (file->high + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE;
-		uint64_t kept = (file->survivor_size + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE;
+		uint64_t kept = (position(file, file->survivor_size) + FOLIO_PAGE_SIZE - 1) /
+				FOLIO_PAGE_SIZE;
 
 		memcpy(file->data, file->survivor, file->high);
 		free(file->survivor);
@@ -486,10 +555,12 @@ void sim_restore(struct sim *sim)
 		history_settle(file->history, file->data, 0, file->high);
 		history_settle_size(file->history, file->size);
 		memset(file->lost, 0, SIM_FILE_MAX / SECTOR);
-		file->changes++;
+		memset(file->accepted, 0, SIM_FILE_MAX / SECTOR);
+		/* A later change may have the time of one that was lost. */
+		file->fake.changes = file->changes_kept;
 	}
 	sim->cut = false;
-	sim->life++;
+	sim->power_cycle++;
 	pthread_mutex_unlock(&sim->lock);
 }
 
@@ -505,29 +576,47 @@ static struct sim_file *find_locked(struct sim *sim, const char *path)
 	return NULL;
 }
 
+static void place_locked(struct sim_file *file, uint64_t device)
+{
+	uint64_t inode = 1;
+	unsigned i;
+
+	for (i = 0; i < file->sim->files; i++)
+		if (file->sim->file[i] != file && file->sim->file[i]->fake.device == device)
+			inode++;
+	file->fake = (struct fake_file){.device = device, .inode = inode, .changes = 1};
+}
+
 static struct sim_file *add_locked(
 	struct sim *sim, const char *path, const void *bytes, uint64_t size)
 {
 	struct sim_file *file = calloc(1, sizeof(*file));
 
 	must(file && size <= SIM_FILE_MAX, "no memory, or a file too large");
-	must(sim->files < FILES_MAX && !find_locked(sim, path), "too many files of a name");
+	must(!size || !sim->base, "a file with data at its base only");
+	must(sim->files < FILES_MAX && !find_locked(sim, path),
+		"too many files, or the name exists");
 	file->sim = sim;
+	file->base = sim->base;
 	file->path = strdup(path);
 	file->data = calloc(1, SIM_FILE_MAX);
 	file->has_page = calloc(1, SIM_FILE_MAX / FOLIO_PAGE_SIZE);
 	file->lost = calloc(1, SIM_FILE_MAX / SECTOR);
+	file->accepted = calloc(1, SIM_FILE_MAX / SECTOR);
 	file->history = history_new(SIM_FILE_MAX);
-	must(file->path && file->data && file->has_page && file->lost, "no memory");
+	must(file->path && file->data && file->has_page && file->lost && file->accepted,
+		"no memory");
 	if (bytes)
 		memcpy(file->data, bytes, size);
 	file->size = file->high = size;
-	must(!size || take_pages_locked(file, 0, size), "a file beyond the capacity");
+	must(!size || take_pages_locked(file, 0, size), "a file larger than the capacity");
 	history_settle(file->history, file->data, 0, size);
 	history_settle_size(file->history, size);
-	file->changes = 1;
 	sim->file[sim->files++] = file;
 	file->id = sim->files;
+	file->end = UINT64_MAX;
+	file->changes_kept = 1;
+	place_locked(file, 1);
 	return file;
 }
 
@@ -539,6 +628,33 @@ struct sim_file *sim_add(struct sim *sim, const char *path, const void *bytes, u
 	file = add_locked(sim, path, bytes, size);
 	pthread_mutex_unlock(&sim->lock);
 	return file;
+}
+
+void sim_set_base(struct sim *sim, uint64_t base)
+{
+	must(base % FOLIO_PAGE_SIZE == 0 && base < INT64_MAX, "a wrong base");
+	pthread_mutex_lock(&sim->lock);
+	sim->base = base;
+	pthread_mutex_unlock(&sim->lock);
+}
+
+void sim_set_device(struct sim_file *file, uint64_t device)
+{
+	pthread_mutex_lock(&file->sim->lock);
+	place_locked(file, device);
+	pthread_mutex_unlock(&file->sim->lock);
+}
+
+int sim_fd(const struct sim_file *file)
+{
+	return FD_FIRST + (int)file->id;
+}
+
+void sim_set_end(struct sim_file *file, uint64_t end)
+{
+	pthread_mutex_lock(&file->sim->lock);
+	file->end = end;
+	pthread_mutex_unlock(&file->sim->lock);
 }
 
 struct sim_file *sim_find(struct sim *sim, const char *path)
@@ -561,11 +677,22 @@ uint64_t sim_size(struct sim_file *file)
 	return size;
 }
 
+/* The position of bytes that a test looks at. */
+static uint64_t look(const struct sim_file *file, size_t len, uint64_t offset)
+{
+	uint64_t at = offset - file->base;
+
+	must(offset >= file->base && at <= SIM_FILE_MAX && len <= SIM_FILE_MAX - at,
+		"a look before the base or past the largest size");
+	return at;
+}
+
 void sim_peek(struct sim_file *file, void *buf, size_t len, uint64_t offset)
 {
-	must(offset <= SIM_FILE_MAX && len <= SIM_FILE_MAX - offset, "a look behind every end");
+	uint64_t at = look(file, len, offset);
+
 	pthread_mutex_lock(&file->sim->lock);
-	memcpy(buf, file->data + offset, len);
+	memcpy(buf, file->data + at, len);
 	pthread_mutex_unlock(&file->sim->lock);
 }
 
@@ -585,11 +712,11 @@ static bool same(const unsigned char *a, const unsigned char *b, size_t len, uin
 
 bool sim_has(struct sim_file *file, const void *bytes, size_t len, uint64_t offset, uint64_t *where)
 {
+	uint64_t at = look(file, len, offset);
 	bool right;
 
-	must(offset <= SIM_FILE_MAX && len <= SIM_FILE_MAX - offset, "a look behind every end");
 	pthread_mutex_lock(&file->sim->lock);
-	right = same(file->data + offset, bytes, len, offset, where);
+	right = same(file->data + at, bytes, len, offset, where);
 	pthread_mutex_unlock(&file->sim->lock);
 	return right;
 }
@@ -597,12 +724,11 @@ bool sim_has(struct sim_file *file, const void *bytes, size_t len, uint64_t offs
 bool sim_keeps(
 	struct sim_file *file, const void *bytes, size_t len, uint64_t offset, uint64_t *where)
 {
-	uint64_t at, end = offset + len, least = UINT64_MAX;
+	uint64_t at, end = offset + len, least = UINT64_MAX, position = look(file, len, offset);
 	size_t skip, part;
 	bool right = true;
 	unsigned i;
 
-	must(offset <= SIM_FILE_MAX && len <= SIM_FILE_MAX - offset, "a look behind every end");
 	pthread_mutex_lock(&file->sim->lock);
 	for (i = 0; i < history_sizes(file->history); i++)
 		if (history_size(file->history, i) < least)
@@ -613,16 +739,27 @@ bool sim_keeps(
 			*where = at;
 	}
 	for (at = offset; right && at < end; at += part) {
-		unsigned versions = history_versions(file->history, at / SECTOR);
+		uint64_t sector = (position + (at - offset)) / SECTOR;
+		unsigned versions = history_versions(file->history, sector);
 
 		skip = at % SECTOR;
 		part = SECTOR - skip < end - at ? SECTOR - skip : end - at;
 		for (i = 0; right && i < versions; i++)
-			right = same(history_version(file->history, at / SECTOR, i) + skip,
+			right = same(history_version(file->history, sector, i) + skip,
 				(const unsigned char *)bytes + (at - offset), part, at, where);
 	}
 	pthread_mutex_unlock(&file->sim->lock);
 	return right;
+}
+
+bool sim_keeps_times(struct sim_file *file)
+{
+	bool kept;
+
+	pthread_mutex_lock(&file->sim->lock);
+	kept = file->changes_kept == file->fake.changes;
+	pthread_mutex_unlock(&file->sim->lock);
+	return kept;
 }
 
 bool sim_allows(struct sim_file *file, const void *bytes, uint64_t size, uint64_t *where)
@@ -632,6 +769,7 @@ bool sim_allows(struct sim_file *file, const void *bytes, uint64_t size, uint64_
 	size_t part;
 	unsigned i;
 
+	must(!file->base, "a file with another base than 0");
 	pthread_mutex_lock(&file->sim->lock);
 	for (i = 0; !right && i < history_sizes(file->history); i++)
 		right = history_size(file->history, i) == size;
@@ -656,7 +794,10 @@ static bool overlap(const struct folio_io_request *request, uint64_t offset, uin
 	       request->offset + length(request->iov, request->iov_count) > offset;
 }
 
-/* Is something of @file in flight that touches offset .. end? @what: what is going to be done there. */
+/*
+ * Complains if a write to @handle's file in flight overlaps offset .. end. @what: the operation
+ * about to run there.
+ */
 static void check_in_flight_locked(
 	struct sim *sim, struct handle *handle, uint64_t offset, uint64_t end, const char *what)
 {
@@ -665,7 +806,7 @@ static void check_in_flight_locked(
 	for (request = sim->first; request; request = request->next)
 		if (((struct handle *)request->handle)->file == handle->file &&
 			request->op == FOLIO_IO_WRITE && overlap(request, offset, end))
-			complain_locked(sim, "%s %#llx..%#llx beside a write in flight at %#llx",
+			complain_locked(sim, "%s %#llx..%#llx overlaps a write in flight at %#llx",
 				what, (unsigned long long)offset, (unsigned long long)end,
 				(unsigned long long)request->offset);
 }
@@ -685,7 +826,35 @@ static void check_shape_locked(
 				(unsigned long long)offset, iov[i].iov_len);
 }
 
-/* cookie[0]: the errno to fail with, decided when it came. cookie[1]: bytes after which a read ends, or hash of a write. */
+/* A cache that reads past the end has ignored a size that it knows. */
+static void check_read_locked(
+	struct sim *sim, const struct sim_file *file, uint64_t offset, uint64_t len)
+{
+	uint64_t pages = file->end / FOLIO_PAGE_SIZE + (file->end % FOLIO_PAGE_SIZE != 0);
+
+	if ((offset + len) / FOLIO_PAGE_SIZE > pages)
+		complain_locked(sim, "a read of %#llx..%#llx, and the file ends at %#llx",
+			(unsigned long long)offset, (unsigned long long)(offset + len),
+			(unsigned long long)file->end);
+}
+
+/* False: the request is in flight already, and is not run again. */
+static bool is_new_locked(struct sim *sim, const struct folio_io_request *request)
+{
+	const struct folio_io_request *other = sim->first;
+
+	while (other && other != request)
+		other = other->next;
+	if (other)
+		complain_locked(sim, "a request at %#llx is submitted twice",
+			(unsigned long long)request->offset);
+	return !other;
+}
+
+/*
+ * Decided when the request arrives. cookie[0]: the errno with which it fails. cookie[1]: the number
+ * of bytes after which a read ends, or the hash of a write's data.
+ */
 static void arrive_locked(struct sim *sim, struct folio_io_request *request)
 {
 	struct handle *handle = request->handle;
@@ -693,6 +862,10 @@ static void arrive_locked(struct sim *sim, struct folio_io_request *request)
 	bool write = request->op == FOLIO_IO_WRITE;
 
 	check_shape_locked(sim, request->iov, request->iov_count, request->offset, write);
+	if (handle->probe)
+		complain_locked(sim, "a request through a probe");
+	if (!write)
+		check_read_locked(sim, handle->file, request->offset, len);
 	if (write && !handle->writable)
 		complain_locked(sim, "a write through a handle opened for reading");
 	if (write)
@@ -701,7 +874,7 @@ static void arrive_locked(struct sim *sim, struct folio_io_request *request)
 	request->cookie[0] = (uint64_t)call_locked(
 		sim, handle->file, write ? SIM_WRITE : SIM_READ, request->offset, len);
 	request->cookie[1] = UINT64_MAX;
-	if (handle->life != sim->life)
+	if (handle->power_cycle != sim->power_cycle)
 		request->cookie[0] = EIO;
 	if (write)
 		request->cookie[1] = hash(request);
@@ -721,12 +894,16 @@ static ssize_t perform_read_locked(struct sim *sim, struct sim_file *file, const
 	if (end < offset || error)
 		end = offset;
 	for (i = 0; i < iov_count; at += iov[i].iov_len, i++) {
-		size_t good = end > at ? end - at : 0;
+		size_t valid = end > at ? end - at : 0, hole = 0;
 
-		if (good > iov[i].iov_len)
-			good = iov[i].iov_len;
-		memcpy(iov[i].iov_base, file->data + at, good);
-		memset((char *)iov[i].iov_base + good, GARBAGE, iov[i].iov_len - good);
+		if (valid > iov[i].iov_len)
+			valid = iov[i].iov_len;
+		if (at < file->base)
+			hole = file->base - at < valid ? file->base - at : valid;
+		memset(iov[i].iov_base, 0, hole);
+		memcpy((char *)iov[i].iov_base + hole, file->data + position(file, at),
+			valid - hole);
+		memset((char *)iov[i].iov_base + valid, GARBAGE, iov[i].iov_len - valid);
 	}
 	trace_locked(sim, SIM_READ, file, offset, wanted, error ? -error : (ssize_t)(end - offset));
 	return error ? -error : (ssize_t)(end - offset);
@@ -737,45 +914,38 @@ static ssize_t perform_write_locked(
 {
 	uint64_t wanted = length(request->iov, request->iov_count), at = request->offset;
 	int error = (int)request->cookie[0];
-	unsigned i;
 
 	if (request->cookie[1] != hash(request))
 		complain_locked(sim, "a write at %#llx changed while it was in flight",
 			(unsigned long long)at);
-	if (!error && at + wanted > SIM_FILE_MAX)
+	if (at < file->base)
+		complain_locked(sim, "a write at %#llx, before the data of the file",
+			(unsigned long long)at);
+	if (!error && (at < file->base || at + wanted > size_limit(file)))
 		error = EFBIG;
-	if (!error && !take_pages_locked(file, at, wanted)) {
+	if (!error && !take_pages_locked(file, position(file, at), wanted)) {
 		error = ENOSPC;
 		failed_locked(sim, file, SIM_WRITE);
 	}
-	if (error && at + wanted <= SIM_FILE_MAX) {
-		write_torn_locked(file, request->iov, request->iov_count, at);
-	} else if (!error) {
-		for (i = 0; i < request->iov_count; at += request->iov[i].iov_len, i++)
-			memcpy(file->data + at, request->iov[i].iov_base, request->iov[i].iov_len);
-		note_locked(file, request->offset, wanted);
-		if (at > file->size)
-			set_size_locked(file, at);
-		file->changes++;
-	}
+	write_locked(file, request->iov, request->iov_count, at, error != 0);
 	trace_locked(
 		sim, SIM_WRITE, file, request->offset, wanted, error ? -error : (ssize_t)wanted);
 	return error ? -error : (ssize_t)wanted;
 }
 
-/* Of a request that is in flight no more. */
+/* The request has just been taken off the list of requests in flight. */
 static ssize_t perform_locked(struct sim *sim, struct folio_io_request *request)
 {
 	struct handle *handle = request->handle;
 	bool write = request->op == FOLIO_IO_WRITE;
 
-	if (!sim->cut && handle->life == sim->life && cut_comes_locked(sim)) {
+	if (!sim->cut && handle->power_cycle == sim->power_cycle && cut_comes_locked(sim)) {
 		if (write)
-			write_torn_locked(
-				handle->file, request->iov, request->iov_count, request->offset);
+			write_locked(handle->file, request->iov, request->iov_count,
+				request->offset, true);
 		cut_locked(sim);
 	}
-	if (sim->cut || handle->life != sim->life) {
+	if (sim->cut || handle->power_cycle != sim->power_cycle) {
 		if (!request->cookie[0])
 			handle->file->failed[write ? SIM_WRITE : SIM_READ]++;
 		return -EIO;
@@ -785,13 +955,13 @@ static ssize_t perform_locked(struct sim *sim, struct folio_io_request *request)
 			       request->offset, (int)request->cookie[0], request->cookie[1]);
 }
 
-/* Let others go on, as long as a device might take. */
+/* Lets other threads run for as long as a device might take. */
 static void linger(struct sim *sim)
 {
 	unsigned yields = 0;
 
 	pthread_mutex_lock(&sim->lock);
-	/* Mostly not at all: with many others about, one takes its time. */
+	/* Usually not at all: with many other threads running, one yield already takes long. */
 	if (sim->delay && sim->mode == SIM_THREAD && next_random(&sim->random_delay) % 4 == 0)
 		yields = next_random(&sim->random_delay) % (sim->delay + 1);
 	pthread_mutex_unlock(&sim->lock);
@@ -799,7 +969,7 @@ static void linger(struct sim *sim)
 		sched_yield();
 }
 
-/* Take any one of those that wait and run it. The lock is let go of for complete. */
+/* Picks any waiting request and runs it. Drops the lock around complete. */
 static void run_one_locked(struct sim *sim)
 {
 	struct folio_io_request **link = &sim->first, *request;
@@ -855,6 +1025,8 @@ static void sim_submit(void *context, struct folio_io_request **requests, unsign
 	for (i = 0; i < count; i++) {
 		while (sim->mode == SIM_THREAD && sim->waiting + sim->running >= sim->depth)
 			pthread_cond_wait(&sim->event, &sim->lock);
+		if (!is_new_locked(sim, requests[i]))
+			continue;
 		arrive_locked(sim, requests[i]);
 		requests[i]->next = sim->first;
 		sim->first = requests[i];
@@ -930,6 +1102,7 @@ static void sim_destroy(void *context)
 
 	pthread_mutex_lock(&sim->lock);
 	must(!sim->waiting, "destroyed with requests in flight");
+	must(!sim->handles, "destroyed with a handle open");
 	sim->stop = true;
 	pthread_cond_broadcast(&sim->work);
 	pthread_mutex_unlock(&sim->lock);
@@ -938,32 +1111,50 @@ static void sim_destroy(void *context)
 	sim->started = false;
 }
 
+static struct handle *new_handle_locked(struct sim_file *file, int flags, unsigned io_flags)
+{
+	struct sim *sim = file->sim;
+	struct handle *handle = calloc(1, sizeof(*handle));
+
+	must(handle, "no memory");
+	*handle = (struct handle){
+		.file = file,
+		.power_cycle = sim->power_cycle,
+		.writable = (flags & O_ACCMODE) == O_RDWR,
+		.probe = io_flags & FOLIO_IO_PROBE,
+		.next = sim->handles,
+	};
+	sim->handles = handle;
+	return handle;
+}
+
+/* A probe fails if its file does not exist, or without power. */
+static int open_error_locked(struct sim *sim, struct sim_file *file, int flags, unsigned io_flags)
+{
+	int error = io_flags & FOLIO_IO_PROBE ? sim->cut ? EIO : 0
+					      : call_locked(sim, file, SIM_OPEN, 0, 0);
+
+	if (!error && !file && !(flags & O_CREAT))
+		error = ENOENT;
+	if (!error && file && flags & O_CREAT && flags & O_EXCL)
+		error = EEXIST;
+	return error;
+}
+
 static int sim_open(
 	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **result)
 {
 	struct sim *sim = context;
 	struct sim_file *file;
-	struct handle *handle;
 	int error;
 
 	pthread_mutex_lock(&sim->lock);
 	file = find_locked(sim, path);
-	error = call_locked(sim, file, SIM_OPEN, 0, 0);
-	if (!error && !file && !(flags & O_CREAT))
-		error = ENOENT;
-	if (!error && file && flags & O_CREAT && flags & O_EXCL)
-		error = EEXIST;
+	error = open_error_locked(sim, file, flags, io_flags);
 	if (!error) {
 		if (!file)
 			file = add_locked(sim, path, NULL, 0);
-		handle = calloc(1, sizeof(*handle));
-		must(handle, "no memory");
-		*handle = (struct handle){
-			.file = file,
-			.life = sim->life,
-			.writable = (flags & O_ACCMODE) == O_RDWR,
-		};
-		*result = handle;
+		*result = new_handle_locked(file, flags, io_flags);
 		if (flags & O_TRUNC)
 			truncate_locked(file, 0);
 	}
@@ -972,15 +1163,50 @@ static int sim_open(
 	return -error;
 }
 
+static int sim_open_fd(void *context, int fd, int flags, unsigned io_flags, void **result)
+{
+	struct sim *sim = context;
+	unsigned id = (unsigned)(fd - FD_FIRST);
+	int error = EBADF;
+
+	pthread_mutex_lock(&sim->lock);
+	if (id >= 1 && id <= sim->files)
+		error = open_error_locked(sim, sim->file[id - 1], flags, io_flags);
+	if (!error)
+		*result = new_handle_locked(sim->file[id - 1], flags, io_flags);
+	pthread_mutex_unlock(&sim->lock);
+	return -error;
+}
+
+/* As the last close(2), whose error no caller sees: data that no flush confirmed may be lost. */
+static void close_writer_locked(struct sim *sim, const struct handle *closed)
+{
+	struct sim_file *file = closed->file;
+	const struct handle *other;
+
+	for (other = sim->handles; other; other = other->next)
+		if (other->file == file && other->writable && !other->probe)
+			return;
+	if (closed->writable && closed->power_cycle == sim->power_cycle && !sim->cut &&
+		memchr(file->accepted, 1, SIM_FILE_MAX / SECTOR))
+		confirm_locked(file, !call_locked(sim, file, SIM_FLUSH, 0, 0));
+}
+
 static void sim_close(void *context, void *handle)
 {
 	struct sim *sim = context;
 	const struct folio_io_request *request;
+	struct handle **link = &sim->handles, *opened = handle;
 
 	pthread_mutex_lock(&sim->lock);
 	for (request = sim->first; request; request = request->next)
 		if (request->handle == handle)
 			complain_locked(sim, "a close with a request in flight");
+	while (*link && *link != handle)
+		link = &(*link)->next;
+	must(*link, "a handle is closed that is not open");
+	*link = (*link)->next;
+	close_writer_locked(sim, opened);
 	pthread_mutex_unlock(&sim->lock);
 	free(handle);
 }
@@ -993,27 +1219,29 @@ static int sim_getattr(void *context, void *opened, struct folio_io_attr *attr)
 
 	pthread_mutex_lock(&sim->lock);
 	error = call_locked(sim, handle->file, SIM_GETATTR, 0, 0);
-	if (handle->life != sim->life)
+	if (handle->power_cycle != sim->power_cycle)
 		error = EIO;
 	if (!error)
-		*attr = (struct folio_io_attr){
-			.device = 1,
-			.inode = handle->file->id,
-			.size = handle->file->size,
-			.mtime_sec = handle->file->changes,
-		};
+		fake_attr(&handle->file->fake, handle->file->size, handle->probe, attr);
+	if (!error && attr->struct_size == sizeof(*attr) && attr->wanted & FOLIO_IO_ATTR_LIMIT) {
+		attr->fields |= FOLIO_IO_ATTR_LIMIT;
+		attr->limit = size_limit(handle->file);
+		attr->limit_error = EFBIG;
+	}
 	pthread_mutex_unlock(&sim->lock);
 	return -error;
 }
 
-/* Performed at once; begun at most where the power fails now. */
+/* Begins a call that runs at once. If power fails now, the call is performed in part at most. */
 static int begin_call_locked(
 	struct sim *sim, struct handle *handle, enum sim_op op, uint64_t offset, uint64_t len)
 {
 	int error = call_locked(sim, handle->file, op, offset, len);
 
-	if (handle->life != sim->life)
+	if (handle->power_cycle != sim->power_cycle)
 		return EIO;
+	if (handle->probe)
+		complain_locked(sim, "%s through a probe", op_name[op]);
 	if (op != SIM_READ && !handle->writable)
 		complain_locked(sim, "%s through a handle opened for reading", op_name[op]);
 	if (sim->cut || !cut_comes_locked(sim))
@@ -1038,6 +1266,7 @@ static ssize_t sim_read(
 	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	check_shape_locked(sim, iov, iov_count, offset, false);
+	check_read_locked(sim, handle->file, offset, length(iov, iov_count));
 	error = begin_call_locked(sim, handle, SIM_READ, offset, length(iov, iov_count));
 	if (!sim->paused && due_locked(&sim->shorten))
 		most = sim->shorten_bytes;
@@ -1055,8 +1284,8 @@ static int sim_sync(void *context, void *opened, unsigned sync_flags)
 	linger(sim);
 	pthread_mutex_lock(&sim->lock);
 	error = begin_call_locked(sim, handle, SIM_SYNC, 0, 0);
-	if (handle->life == sim->life && !sim->cut)
-		settle_locked(handle->file, !error);
+	if (handle->power_cycle == sim->power_cycle && !sim->cut)
+		settle_locked(handle->file, !error, sync_flags & FOLIO_IO_DATA_ONLY);
 	trace_locked(sim, SIM_SYNC, handle->file, 0, 0, -error);
 	pthread_mutex_unlock(&sim->lock);
 	return -error;
@@ -1072,7 +1301,7 @@ static int sim_truncate(void *context, void *opened, uint64_t size)
 	pthread_mutex_lock(&sim->lock);
 	check_in_flight_locked(sim, handle, size, UINT64_MAX, "a truncation");
 	error = begin_call_locked(sim, handle, SIM_TRUNCATE, size, UINT64_MAX - size);
-	if (!error && size > SIM_FILE_MAX)
+	if (!error && size > size_limit(handle->file))
 		error = EFBIG;
 	if (!error)
 		truncate_locked(handle->file, size);
@@ -1086,6 +1315,7 @@ static int sim_punch(void *context, void *opened, uint64_t offset, uint64_t len)
 	struct sim *sim = context;
 	struct handle *handle = opened;
 	struct sim_file *file = handle->file;
+	uint64_t first, end;
 	int error;
 
 	linger(sim);
@@ -1097,17 +1327,32 @@ static int sim_punch(void *context, void *opened, uint64_t offset, uint64_t len)
 	error = begin_call_locked(sim, handle, SIM_PUNCH, offset, len);
 	if (!error && sim->no_holes)
 		error = EOPNOTSUPP;
-	/* Of a range that reaches behind the end what lies there is nothing still. */
+	/* The part of the range past the end stays past the end. */
 	if (!error && offset < file->size) {
-		if (len > file->size - offset)
-			len = file->size - offset;
-		memset(file->data + offset, 0, len);
-		note_locked(file, offset, len);
-		free_pages_locked(file, offset / FOLIO_PAGE_SIZE,
-			(offset + len + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE);
-		file->changes++;
+		first = position(file, offset);
+		end = position(file, len > file->size - offset ? file->size : offset + len);
+		memset(file->data + first, 0, end - first);
+		note_locked(file, first, end - first);
+		free_pages_locked(file, first / FOLIO_PAGE_SIZE,
+			(end + FOLIO_PAGE_SIZE - 1) / FOLIO_PAGE_SIZE);
+		file->fake.changes++;
 	}
 	trace_locked(sim, SIM_PUNCH, file, offset, len, -error);
+	pthread_mutex_unlock(&sim->lock);
+	return -error;
+}
+
+static int sim_flush(void *context, void *opened)
+{
+	struct sim *sim = context;
+	struct handle *handle = opened;
+	int error;
+
+	pthread_mutex_lock(&sim->lock);
+	error = begin_call_locked(sim, handle, SIM_FLUSH, 0, 0);
+	if (handle->power_cycle == sim->power_cycle && !sim->cut)
+		confirm_locked(handle->file, !error);
+	trace_locked(sim, SIM_FLUSH, handle->file, 0, 0, -error);
 	pthread_mutex_unlock(&sim->lock);
 	return -error;
 }
@@ -1125,6 +1370,9 @@ const struct folio_io_ops sim_ops = {
 	.sync = sim_sync,
 	.truncate = sim_truncate,
 	.punch = sim_punch,
+	.features = FOLIO_IO_CAN_PROBE,
+	.open_fd = sim_open_fd,
+	.flush = sim_flush,
 };
 
 /* ---- what happened ---- */
@@ -1217,7 +1465,7 @@ struct sim *sim_new(uint64_t seed, enum sim_mode mode)
 	sim->random_cut = next_random(&seed);
 	sim->random_delay = next_random(&seed);
 	sim->capacity = UINT64_MAX;
-	sim->life = 1;
+	sim->power_cycle = 1;
 	pthread_mutex_init(&sim->lock, NULL);
 	pthread_cond_init(&sim->work, NULL);
 	pthread_cond_init(&sim->event, NULL);
@@ -1235,6 +1483,7 @@ void sim_free(struct sim *sim)
 
 		history_free(file->history);
 		free(file->survivor);
+		free(file->accepted);
 		free(file->lost);
 		free(file->has_page);
 		free(file->data);

@@ -1,25 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sweep.c - one sequence of calls that write a file, again and again, while the first allocation fails, then the second,
- * and so on until it asks for no more; likewise each read, write, sync, truncation and hole of the device, once or from then
- * on; each write that comes short; and the power, before each.
+ * sweep.c - runs one sequence of calls that write a file again and again. Each run makes another
+ * step fail: the first allocation, then the second, and so on until none is left; likewise each new
+ * descriptor; and each read, write, sync, truncation and hole of the device, once or from then on.
+ * Writes also come short, one in each run, and the power fails before each call of the device.
  *
- * Each call does what it should or says why not; what a sync of 0 promised is on the device, at once and after a power cut;
- * an error of write-back is told once to each handle; in the end, when nothing fails any more, the file is what the
- * calls say that it is, and nothing leaks or hangs.
+ * Each call must do its work or return the error that was injected. Data synced with result 0 must
+ * be on the device, at once and after a power cut. An error of write-back must be reported once
+ * through each handle. After each call that failed, the state of the cache must be one that calls
+ * can leave (quiet-cache.h). At the end, when nothing fails any longer, the file must have the
+ * contents that the results of the calls imply, the entire sequence must succeed, and nothing may
+ * leak or hang.
  */
 #include "alloc-fault.h"
 
 #include "history.h"
+#include "quiet-cache.h"
 #include "sim.h"
 
 #define FILE_MAX      (80 * PAGE)
 #define ALARM_SECONDS 30
 
-/* A handle, and how often a sync told it of an error. */
+/* A handle, and how many syncs through it returned an error. */
 struct handle {
 	struct folio_file *file;
-	unsigned told;
+	unsigned reported;
 };
 
 struct run {
@@ -28,29 +33,85 @@ struct run {
 	const char *path;
 	struct sim *sim; /* NULL: a real file */
 	struct sim_file *disk;
-	int allowed;  /* the error that calls may return */
-	bool ordered; /* a call that fails may succeed when it is repeated at once */
+	int allowed;  /* the only error that calls may return */
+	bool ordered; /* a failed call may be repeated at once and then succeed */
+	uint32_t timeout_ms;
 
 	struct folio_cache *cache;
 	struct handle handle[2];
 
 	unsigned char model[FILE_MAX];
-	bool unknown[FILE_MAX / FOLIO_PAGE_SIZE]; /* a hole failed here: zeros, or what was there */
+	bool unknown[FILE_MAX / FOLIO_PAGE_SIZE]; /* a hole failed here: zeros or the old data */
 	uint64_t size;
-	struct history *history; /* since the last sync */
-	bool lost;               /* a sync of the device failed: each says so */
+	struct history *history; /* versions since the last sync */
+	bool lost;               /* a sync of the device failed: every later sync must fail */
+	uint64_t syncs_failed;   /* syncs of the device that failed before the file was opened */
 	unsigned failures;
-	uint64_t failed_before, failed_after; /* writes, when the second handle was opened */
+	/* failed writes just before and after the second handle was opened */
+	uint64_t failed_before, failed_after;
 };
 
 static unsigned char scratch[FILE_MAX];
+
+/* Of the pages that a run has changed in place, and of those that write-back was asked about. */
+static uint64_t sequence_marked;
+static folio_u64 sequence_told;
+
+static int allow_writeback(void *context, uint64_t sequence)
+{
+	uint64_t told = folio_u64_load_relaxed(&sequence_told);
+
+	(void)context;
+	while (sequence > told && !folio_u64_cas_relaxed(&sequence_told, &told, sequence))
+		continue;
+	return 0;
+}
+
+static int open_cache(const struct run *run, struct folio_cache **cache)
+{
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = 64 * PAGE,
+		.flags = FOLIO_CACHE_NO_HUGE_PAGES,
+		.dirty_bytes = 16 * PAGE,
+		.dirty_age_ms = UINT32_MAX,
+		.timeout_ms = run->timeout_ms,
+		.before_writeback = run->sim ? NULL : allow_writeback,
+		.io = run->ops,
+		.io_context = run->io_context,
+	};
+
+	return folio_cache_open(&params, cache);
+}
+
+/* Compares the cache with one in which no call has failed. */
+static void check_quiet(struct run *run)
+{
+	static struct cache_limits limits;
+	static bool known;
+
+	if (!run->cache)
+		return;
+	spared++;
+	if (!known) {
+		const struct run other = {.ops = &folio_io_threads};
+		struct folio_cache *cache;
+
+		assert_int_equal(open_cache(&other, &cache), 0);
+		limits = limits_of(cache);
+		assert_int_equal(folio_cache_close(cache), 0);
+		known = true;
+	}
+	expect_quiet(run->cache, &limits);
+	spared--;
+}
 
 static bool is_cut(const struct run *run)
 {
 	return run->sim && sim_is_cut(run->sim);
 }
 
-/* True: it failed, with reason. */
+/* True if the call failed, with an expected error. */
 static bool judge(struct run *run, const char *what, int64_t result)
 {
 	if (result >= 0)
@@ -58,6 +119,7 @@ static bool judge(struct run *run, const char *what, int64_t result)
 	run->failures++;
 	if (result != run->allowed && !(is_cut(run) && result == -EIO))
 		fail_msg("%s: %s", what, strerror((int)-result));
+	check_quiet(run);
 	return true;
 }
 
@@ -94,7 +156,7 @@ static void do_write(struct run *run, unsigned which, uint64_t offset, uint64_t 
 	for (i = 0; i < len; i++)
 		scratch[i] = byte_at(offset + i) ^ salt;
 	n = folio_file_write(run->handle[which].file, scratch, len, offset);
-	/* Without power, what is in the cache is of no interest any more: it is not the model's. */
+	/* Without power, writes that only reach the cache are not part of the model. */
 	if (judge(run, "write", n) || dead)
 		return;
 	assert_true(n <= (ssize_t)len && (n == (ssize_t)len || run->allowed));
@@ -117,6 +179,7 @@ static void do_write_in_place(struct run *run, uint64_t index)
 	assert_int_equal(folio_lock(folio), 0);
 	memset((char *)page + 100, 0x77, 200);
 	assert_int_equal(folio_mark_dirty(folio, index), 0);
+	sequence_marked = index;
 	folio_unlock(folio);
 	folio_put(folio);
 	if (dead)
@@ -153,7 +216,7 @@ static void do_truncate(struct run *run, uint64_t size)
 	if (dead)
 		return;
 	if (failed) {
-		/* Where the power fails in it, it may have happened. */
+		/* If power failed during the call, the truncation may have happened. */
 		if (is_cut(run) && size < had) {
 			history_cut(run->history, size);
 			memset(run->model + size, 0, had - size);
@@ -196,7 +259,7 @@ static void do_punch(struct run *run, uint64_t offset, uint64_t len)
 	changed(run, offset, len);
 }
 
-/* What the file has of the model, and has to keep. */
+/* Checks that the file on the device equals the model. @keeps: it must also survive a power cut. */
 static void check_device(struct run *run, uint64_t offset, uint64_t end, bool keeps)
 {
 	uint64_t page, where = 0;
@@ -212,7 +275,7 @@ static void check_device(struct run *run, uint64_t offset, uint64_t end, bool ke
 		if (!sim_has(run->disk, right, len, page * PAGE, &where))
 			fail_msg("the device differs at %llu", (unsigned long long)where);
 		if (keeps && !sim_keeps(run->disk, right, len, page * PAGE, &where))
-			fail_msg("a power cut can lose what was synced at %llu",
+			fail_msg("a power cut can lose synced data at %llu",
 				(unsigned long long)where);
 	}
 }
@@ -226,10 +289,10 @@ static int do_sync(struct run *run, unsigned which, const struct folio_range *ra
 	if (!handle->file)
 		return 0;
 	r = folio_file_sync(handle->file, range, range ? FOLIO_SYNC_DATA : 0);
-	if (run->disk && sim_failed(run->disk, SIM_SYNC))
+	if (run->disk && sim_failed(run->disk, SIM_SYNC) > run->syncs_failed)
 		run->lost = true;
 	if (judge(run, "sync", r)) {
-		handle->told++;
+		handle->reported++;
 		return r;
 	}
 	assert_false(run->lost);
@@ -243,12 +306,32 @@ static int do_sync(struct run *run, unsigned which, const struct folio_range *ra
 	return 0;
 }
 
+/*
+ * Writes two pages, and drops the first without writing it. If they are one folio, the second is
+ * written. The first may have been written before.
+ */
+static void do_discard(struct run *run, uint64_t index)
+{
+	int r;
+
+	if (!run->handle[0].file)
+		return;
+	do_write(run, 0, index * PAGE, 2 * PAGE);
+	r = folio_file_discard(run->handle[0].file, index * PAGE, PAGE);
+	run->unknown[index] = true;
+	if (judge(run, "discard", r))
+		run->unknown[index + 1] = true;
+}
+
 static uint64_t writes_failed(const struct run *run)
 {
 	return run->disk ? sim_failed_idle(run->disk, SIM_WRITE) : 0;
 }
 
-/* The sequence. More is written than the budget has, and more is dirty at a time than may be. */
+/*
+ * The sequence. It writes more than the budget holds, and dirties more at a time than the limit
+ * allows.
+ */
 static void use_file(struct run *run)
 {
 	uint64_t i;
@@ -284,33 +367,21 @@ static void use_file(struct run *run)
 	do_read(run, 28 * PAGE, 20 * PAGE);
 	do_sync(run, 0, NULL);
 	do_write(run, 1, run->size, 3000);
+	do_discard(run, 64);
 	do_truncate(run, 100);
 	do_write(run, 0, 2 * PAGE, 5 * PAGE);
 	do_sync(run, 1, NULL);
 	do_write(run, 0, 3 * PAGE, 100);
 }
 
-static int open_cache(struct run *run)
-{
-	struct folio_cache_params params = {
-		.size = sizeof(params),
-		.bytes = 64 * PAGE,
-		.flags = FOLIO_CACHE_NO_HUGE_PAGES,
-		.dirty_bytes = 16 * PAGE,
-		.dirty_age_ms = UINT32_MAX,
-		.io = run->ops,
-		.io_context = run->io_context,
-	};
-
-	return folio_cache_open(&params, &run->cache);
-}
-
 static void run_sequence(struct run *run)
 {
 	int r;
 
+	sequence_marked = 0;
+	folio_u64_store_relaxed(&sequence_told, 0);
 	alarm(ALARM_SECONDS);
-	r = open_cache(run);
+	r = open_cache(run, &run->cache);
 	if (judge(run, "cache_open", r)) {
 		run->cache = NULL;
 		return;
@@ -325,37 +396,61 @@ static void run_sequence(struct run *run)
 	use_file(run);
 }
 
-/* Nothing fails any more: what the calls said is so. */
-static void finish(struct run *run)
+static void open_first(struct run *run)
+{
+	assert_int_equal(folio_file_open(run->cache, run->path, O_RDWR | O_CREAT, 0600,
+				 &run->handle[0].file),
+		0);
+}
+
+/* Nothing fails any longer: the file must match the results of the calls. Closes its handles. */
+static void settle(struct run *run)
 {
 	unsigned i;
 	int r;
 
 	if (!run->cache)
-		goto out;
+		return;
 	run->allowed = run->sim ? -EIO : -ENOMEM;
 	for (i = 0; i < 2; i++) {
-		/* Told of what it had not been told of, and then no more. */
+		/* It may report errors not reported yet, and then no more. */
 		if (do_sync(run, i, NULL) && !run->lost)
 			assert_int_equal(do_sync(run, i, NULL), 0);
 	}
 	run->allowed = 0;
 	if (!run->handle[0].file)
-		assert_int_equal(folio_file_open(run->cache, run->path, O_RDWR | O_CREAT, 0600,
-					 &run->handle[0].file),
-			0);
+		open_first(run);
 	assert_int_equal(folio_file_size(run->handle[0].file), run->size);
 	do_read(run, 0, FILE_MAX);
+	check_quiet(run);
 	for (i = 0; i < 2; i++) {
 		r = run->handle[i].file ? folio_file_close(run->handle[i].file) : 0;
 		assert_int_equal(r, 0);
+		run->handle[i].file = NULL;
 	}
 	check_device(run, 0, run->size, false);
 	assert_int_equal(cache_stats(run->cache).pages_dirty, 0);
-	assert_int_equal(folio_cache_close(run->cache), 0);
-	if (run->disk)
-		assert_int_equal(sim_size(run->disk), run->size);
-out:
+	assert_true(run->sim || folio_u64_load_relaxed(&sequence_told) == sequence_marked);
+	check_quiet(run);
+}
+
+/* After settle: the cache works as if nothing had failed. */
+static void finish(struct run *run)
+{
+	if (run->cache) {
+		run->lost = false;
+		run->syncs_failed = run->disk ? sim_failed(run->disk, SIM_SYNC) : 0;
+		open_first(run);
+		/* Data of a failed sync may be lost until all of it is overwritten. */
+		do_truncate(run, FILE_MAX);
+		do_truncate(run, 0);
+		memset(run->unknown, 0, sizeof(run->unknown));
+		use_file(run);
+		settle(run);
+		assert_int_equal(folio_cache_close(run->cache), 0);
+		if (run->disk)
+			assert_int_equal(sim_size(run->disk), run->size);
+	}
 	alarm(0);
 }
 
@@ -387,24 +482,29 @@ static void sweep_allocations(const struct folio_io_ops *ops, bool ever_after)
 	int fd;
 
 	if (!SWEEPS_ALLOCATIONS) {
-		print_message("# left out: a sanitizer has the allocator\n");
+		print_message("# skipped: a sanitizer replaces the allocator\n");
 		return;
 	}
 	snprintf(path, sizeof(path), "folio-sweep-XXXXXX");
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	close(fd);
-	/* Twice with nothing failing: what is allocated once for a process, and stacks that are kept. */
+	/*
+	 * Two runs without failures come first, for memory allocated once per process and for
+	 * cached stacks.
+	 */
 	for (nth = 0;; nth++) {
 		bool counts = nth >= 2;
 
 		assert_int_equal(truncate(path, 0), 0);
 		run = (struct run){.ops = ops, .path = path, .allowed = -ENOMEM};
+		run.timeout_ms = ops ? 1000 * ALARM_SECONDS : 0;
 		if (counts)
 			arm(nth - 1, ever_after);
 		run_sequence(&run);
 		disarm();
 		found = counts ? folio_u64_load_relaxed(&injected) : 0;
+		settle(&run);
 		finish(&run);
 		check_file(&run);
 		if (!counts) {
@@ -437,12 +537,42 @@ static void test_allocations_io_threads(void **state)
 	sweep_allocations(&folio_io_threads, true);
 }
 
+/* ---- descriptors ---- */
+
+/* The process may open no descriptor, then one, and so on until nothing fails. */
+static void test_descriptors(void **state)
+{
+	static struct run run;
+	char path[] = "folio-sweep-XXXXXX";
+	unsigned more = 0, files;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	files = open_files();
+	do {
+		assert_int_equal(truncate(path, 0), 0);
+		run = (struct run){.path = path, .allowed = -EMFILE};
+		allow_descriptors(more++);
+		run_sequence(&run);
+		allow_descriptors(UINT_MAX);
+		settle(&run);
+		finish(&run);
+		check_file(&run);
+		assert_int_equal(open_files(), files);
+	} while (run.failures);
+	print_message("# %u descriptors\n", more - 1);
+	assert_true(more > 1);
+	unlink(path);
+}
+
 /* ---- the device ---- */
 
 static const char *const op_name[SIM_OPS] = {
-	"create", "open", "getattr", "read", "write", "sync", "truncate", "punch"};
+	"create", "open", "getattr", "read", "write", "sync", "truncate", "punch", "flush"};
 
-/* The nth write ends before its end: another request is performed in its place. */
+/* Shortens the nth write: another, shorter request is performed instead. */
 static folio_u64 shorten_in;
 static struct folio_io_request *shortened, shorter;
 static struct iovec shorter_iov[FOLIO_IO_IOV_MAX];
@@ -483,6 +613,8 @@ static void begin_run(struct run *run, const struct folio_io_ops *ops, enum sim_
 {
 	*run = (struct run){.ops = ops, .path = "a"};
 	run->sim = run->io_context = sim_new(seed, mode);
+	/* With request slots, and calls on separate threads. */
+	run->timeout_ms = mode == SIM_THREAD ? 1000 * ALARM_SECONDS : 0;
 	sim_set_no_holes(run->sim, !holes);
 }
 
@@ -494,14 +626,14 @@ static void end_run(struct run *run)
 	history_free(run->history);
 }
 
-/* A write failed once: each handle that was open heard of it, once. */
-static void check_told(const struct run *run)
+/* If exactly one write failed, each handle open at that time must report the error once. */
+static void check_reported(const struct run *run)
 {
 	if (writes_failed(run) != 1)
 		return;
-	assert_int_equal(run->handle[0].told, 1);
+	assert_int_equal(run->handle[0].reported, 1);
 	if (run->failed_after == run->failed_before)
-		assert_int_equal(run->handle[1].told, run->failed_before ? 0 : 1);
+		assert_int_equal(run->handle[1].reported, run->failed_before ? 0 : 1);
 }
 
 static void sweep_device(enum sim_op op, enum failure failure, enum sim_mode mode, bool holes)
@@ -531,9 +663,11 @@ static void sweep_device(enum sim_op op, enum failure failure, enum sim_mode mod
 			found = sim_calls(run.sim, SIM_READ) >= nth;
 		sim_fail(run.sim, op, 0, 0, false);
 		sim_shorten(run.sim, 0, 0);
-		finish(&run);
+		folio_u64_store_relaxed(&shorten_in, 0);
+		settle(&run);
 		if (op == SIM_WRITE && failure == ONCE)
-			check_told(&run);
+			check_reported(&run);
+		finish(&run);
 		end_run(&run);
 		if (!found)
 			break;
@@ -586,9 +720,59 @@ static void test_other_calls_fail(void **state)
 	sweep_op(SIM_GETATTR);
 }
 
+/* ---- opens that fail again and again ---- */
+
+/* More than there are entries in the table of caches, and runs of write-back. */
+#define OPENS 65
+
+/* Opens of the file fail while @op does. */
+static void fail_opens(struct run *run, enum sim_op op)
+{
+	struct folio_file *file;
+	unsigned i;
+
+	sim_fail(run->sim, op, 1, EIO, true);
+	for (i = 0; i < OPENS; i++)
+		assert_int_equal(folio_file_open(run->cache, run->path, O_RDWR | O_CREAT | O_TRUNC,
+					 0600, &file),
+			-EIO);
+	sim_fail(run->sim, op, 0, 0, false);
+	check_quiet(run);
+}
+
+static void test_opens_fail(void **state)
+{
+	static struct run run;
+	unsigned i;
+
+	(void)state;
+	alarm(ALARM_SECONDS);
+	begin_run(&run, &sim_ops, SIM_INLINE, test_seed, true);
+	sim_fail(run.sim, SIM_CREATE, 1, EIO, true);
+	for (i = 0; i < OPENS; i++)
+		assert_int_equal(open_cache(&run, &run.cache), -EIO);
+	sim_fail(run.sim, SIM_CREATE, 0, 0, false);
+	assert_int_equal(open_cache(&run, &run.cache), 0);
+	run.disk = sim_add(run.sim, run.path, NULL, 0);
+	fail_opens(&run, SIM_OPEN);
+	fail_opens(&run, SIM_GETATTR);
+	fail_opens(&run, SIM_TRUNCATE);
+	open_first(&run);
+	/* The file is open already, and is not opened by the device again. */
+	fail_opens(&run, SIM_GETATTR);
+	fail_opens(&run, SIM_TRUNCATE);
+	use_file(&run);
+	settle(&run);
+	finish(&run);
+	end_run(&run);
+}
+
 /* ---- the power ---- */
 
-/* What is there afterwards: each sector as it was at some time since the last sync, and a size within those that it had. */
+/*
+ * After the cut each sector must be one of its versions since the last sync, and the size must be
+ * within the range of sizes since then.
+ */
 static void check_survivor(struct run *run)
 {
 	uint64_t size, at, least = UINT64_MAX, most = 0;
@@ -598,7 +782,7 @@ static void check_survivor(struct run *run)
 	assert_int_equal(
 		folio_file_open(run->cache, run->path, O_RDWR, 0, &run->handle[0].file), 0);
 	size = folio_file_size(run->handle[0].file);
-	/* Any in between: a write is torn by sectors. */
+	/* Any size in between is allowed: a write is torn by sectors. */
 	for (i = 0; i < history_sizes(run->history); i++) {
 		uint64_t had = history_size(run->history, i);
 
@@ -615,7 +799,8 @@ static void check_survivor(struct run *run)
 		uint64_t len = at < size && size - at < SECTOR ? size - at : SECTOR;
 
 		if (!history_allows(run->history, at / SECTOR, scratch + at, len))
-			fail_msg("what survived at %llu was never there", (unsigned long long)at);
+			fail_msg("data that survived at %llu was never written",
+				(unsigned long long)at);
 	}
 	assert_int_equal(folio_file_close(run->handle[0].file), 0);
 }
@@ -641,9 +826,10 @@ static void sweep_power(enum sim_mode mode)
 		for (i = 0; i < 2; i++)
 			if (run.handle[i].file)
 				folio_file_abandon(run.handle[i].file);
+		check_quiet(&run);
 		assert_int_equal(folio_cache_close(run.cache), 0);
 		sim_restore(run.sim);
-		assert_int_equal(open_cache(&run), 0);
+		assert_int_equal(open_cache(&run, &run.cache), 0);
 		check_survivor(&run);
 		assert_int_equal(folio_cache_close(run.cache), 0);
 		alarm(0);
@@ -667,9 +853,11 @@ int main(void)
 		cmocka_unit_test(test_writes_fail),
 		cmocka_unit_test(test_syncs_fail),
 		cmocka_unit_test(test_other_calls_fail),
+		cmocka_unit_test(test_opens_fail),
 		cmocka_unit_test(test_power_fails),
 		cmocka_unit_test(test_allocations),
 		cmocka_unit_test(test_allocations_io_threads),
+		cmocka_unit_test(test_descriptors),
 	};
 
 	if (alloc_begin())

@@ -34,8 +34,8 @@ void label_fill(void *page, size_t bytes, struct label label)
 	size_t i;
 
 	for (i = 0; i < bytes / 8; i++)
-		to[i] = base + i * PLACE;
-	rest = base + i * PLACE;
+		to[i] = base + i * WORD_STEP;
+	rest = base + i * WORD_STEP;
 	memcpy(&to[i], &rest, bytes % 8);
 }
 
@@ -46,9 +46,9 @@ size_t label_check(const void *data, size_t offset, size_t len, struct label lab
 	size_t done = 0, n, i;
 
 	while (done < len) {
-		size_t place = (offset + done) / 8, skip = (offset + done) % 8;
+		size_t word_index = (offset + done) / 8, skip = (offset + done) % 8;
 
-		expected = base + place * PLACE;
+		expected = base + word_index * WORD_STEP;
 		if (skip == 0 && len - done >= 8) {
 			memcpy(&word, at + done, 8);
 			if (word == expected) {
@@ -147,7 +147,7 @@ uint64_t backend_failures(void)
 
 /* ---- the table ---- */
 
-/* In memory of its own, so that a use after close is one of freed memory. */
+/* Allocated separately, so that a use after close is a use of freed memory. */
 struct handle {
 	struct file *file;
 };
@@ -189,14 +189,17 @@ static int backend_getattr(void *context, void *handle, struct folio_io_attr *at
 {
 	struct file *file = ((struct handle *)handle)->file;
 
-	/* The time first: with an old size it is an old one, too, and the next call finds out. */
+	/*
+	 * The time is loaded first. With an old time the size may be old or new, and the next call
+	 * detects the change.
+	 */
 	*attr = (struct folio_io_attr){.device = 1, .inode = file->number + 1};
 	attr->mtime_sec = (int64_t)folio_u64_load_acquire(&file->mtime);
 	attr->size = folio_u64_load_acquire(&file->size);
 	return 0;
 }
 
-/* Now and then a read fails, or breaks its word and comes short. Returns -errno or 0. */
+/* Sometimes fails a read, or cuts it short against the contract. Returns 0 or -errno. */
 static int fail(struct file *file, uint64_t offset, size_t *bytes)
 {
 	struct rng *rng = pause_rng();
@@ -241,7 +244,10 @@ static ssize_t backend_read(
 			size_t bytes =
 				wanted - done < FOLIO_PAGE_SIZE ? wanted - done : FOLIO_PAGE_SIZE;
 
-			/* acquire: pairs with who changes the file, and tells the cache. */
+			/*
+			 * acquire: pairs with the thread that changes the file and notifies the
+			 * cache.
+			 */
 			label_fill(page, bytes,
 				(struct label){file->number, index,
 					folio_u64_load_acquire(&file->now[index / REGION_PAGES])});

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * counter.c - mode counter: the counter alone, by its rules (R1 to R5 of ref.h), as hard as possible.
+ * counter.c - mode counter: the counter alone, used by its rules (R1 to R5 of ref.h), under the
+ * heaviest load possible.
  *
- * An array of objects that is never unmapped; a list of the free ones, newest first, so that what was released is in
- * use again at once; slots through which objects are found. An object has a type, which says how it is released, and a
- * payload that is a function of its number, its life and its type. The payload is plain memory, written by who holds
- * the object frozen: TSan watches over the counter's order, and every reader checks every word.
+ * There is an array of objects that is never unmapped; a list of free objects, newest first, so
+ * that a released object is soon in use again; and slots through which objects are found. An object
+ * has a type, which determines its release, and a payload that is a function of its number, its use
+ * and its type. The payload is plain memory, written by the thread that has the object frozen. So
+ * TSan checks the counter's memory order, and every reader checks every word.
  *
- * What a thread does, at random:
+ * A thread chooses at random among:
  *
- *   find      load a slot, get, look at the slot again (R3); check the payload; perhaps keep the reference
- *   late      get an object that was found at some time, or never; put. Whatever it was, it is not there any more
- *   publish   take a free object as a type that is found through a slot
- *   own       take one as a type of its own, pass references around, put
- *   erase     take the slot's entry away, then put the slot's reference (R4)
+ *   find      load a slot, get, check the slot again (R3); check the payload; perhaps keep the
+ *             reference
+ *   late      get an object that was found earlier, or never; put. Whatever it was, it is no longer
+ *             there
+ *   publish   take a free object, give it a type that is found through a slot
+ *   own       take a free object, give it a type that no slot leads to, pass references around, put
+ *   erase     clear the slot's entry, then put the slot's reference (R4)
  *   change    freeze at the exact count, change type and payload, unfreeze
  *   evict     freeze, empty the slot, release without a put
- *   burst     keep an object frozen while everybody's gets fail on it, until the junk is reset
+ *   burst     keep an object frozen while the gets of all threads fail on it, until the junk is
+ *             reset
  *   pile      take references until they are refused, and put them back
  */
 #include <stdlib.h>
@@ -27,10 +32,10 @@
 #include "torture.h"
 
 enum count {
-	COUNT_LIVES,
-	COUNT_GETS,          /* that succeeded and were checked */
-	COUNT_GETS_LATE,     /* that succeeded on what was not there any more */
-	COUNT_GETS_FAILED,   /* frozen */
+	COUNT_USES,
+	COUNT_GETS,          /* succeeded and checked */
+	COUNT_GETS_LATE,     /* succeeded on an object that was no longer there */
+	COUNT_GETS_FAILED,   /* the object was frozen */
 	COUNT_REFUSED,       /* too many references */
 	COUNT_RELEASES,      /* by a put */
 	COUNT_RELEASES_LATE, /* of those, by a late getter's put */
@@ -40,32 +45,35 @@ enum count {
 	COUNT_NO_FREE,   /* no object was free */
 };
 
-static const char *const count_names[] = {"lives", "gets", "gets, late", "gets, failed",
+static const char *const count_names[] = {"uses", "gets", "gets, late", "gets, failed",
 	"gets, refused", "releases", "releases by late getters", "freezes", "freezes, failed",
 	"evictions", "nothing free", NULL};
 
 enum { HISTOGRAM_LATE };
 
 static const char *const histogram_names[] = {
-	"lives begun between finding an object and getting it", NULL};
+	"uses begun between finding an object and getting it", NULL};
 
 enum state { STATE_FREE, STATE_LIVE, STATE_RELEASED };
 
-/* Types: the release of each knows what an object of it must look like. */
+/* Types. The release of each type knows what an object of the type must look like. */
 enum type { TYPE_FREE, TYPE_SLOT_A, TYPE_SLOT_B, TYPE_OWN_A, TYPE_OWN_B, TYPES };
 
 #define PAYLOAD 5
 
 struct object {
 	_Alignas(64) struct folio_ref ref;
-	/* For the test's own account; never what decides. */
+	/* For checks only; no decision of the counter depends on these. */
 	folio_u32 state;
 	folio_u32 holders; /* checked references */
-	folio_u64 life;
-	/* Plain: written by who has it frozen, read by holders and by who releases it. */
+	folio_u64 use_count;
+	/*
+	 * Plain: written by the thread that has it frozen; read by holders and by the releasing
+	 * thread.
+	 */
 	uint32_t type;
 	uint32_t slot;
-	uint64_t born; /* the life, as the payload has it */
+	uint64_t born; /* number of the use, as in the payload */
 	uint64_t change;
 	uint64_t payload[PAYLOAD];
 	struct object *next; /* guarded by free_lock */
@@ -73,7 +81,7 @@ struct object {
 
 struct slot {
 	_Alignas(64) folio_ptr entry;
-	pthread_mutex_t lock; /* for all but loads of entry */
+	pthread_mutex_t lock; /* guards everything except loads of entry */
 };
 
 /* A checked reference that a worker keeps. */
@@ -96,19 +104,19 @@ static struct slot *slot;
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct object *free_list;
 
-/* References of TYPE_OWN objects on their way to another thread. */
+/* References to TYPE_OWN objects, to be taken over by other threads. */
 #define PASSED 8
 static folio_ptr passed[PASSED];
 
-/* The object that somebody keeps frozen for a burst. */
+/* The object that a thread keeps frozen for a burst. */
 static folio_ptr burst;
 
-/* What is live, by type, to compare with what was released, by type. */
+/* Live objects by type, for comparison with the releases by type. */
 static folio_u64 live[TYPES];
 
-static folio_u64 *life(const void *ref)
+static folio_u64 *use_count(const void *ref)
 {
-	return &((struct object *)ref)->life;
+	return &((struct object *)ref)->use_count;
 }
 
 static uint64_t payload_word(const struct object *of, unsigned i)
@@ -117,7 +125,7 @@ static uint64_t payload_word(const struct object *of, unsigned i)
 		     of->change << 3 ^ i);
 }
 
-/* By who has it frozen. */
+/* The caller has it frozen. */
 static void payload_fill(struct object *of)
 {
 	unsigned i;
@@ -126,7 +134,7 @@ static void payload_fill(struct object *of)
 		of->payload[i] = payload_word(of, i);
 }
 
-static bool payload_good(const struct object *of)
+static bool payload_intact(const struct object *of)
 {
 	unsigned i;
 
@@ -136,9 +144,9 @@ static bool payload_good(const struct object *of)
 	return true;
 }
 
-/* ---- lives ---- */
+/* ---- uses ---- */
 
-/* A free object, frozen, for a life as @type. NULL when there is none. */
+/* Returns a free object, frozen, or NULL. */
 static struct object *take(struct worker *worker)
 {
 	struct object *taken;
@@ -158,21 +166,21 @@ static struct object *take(struct worker *worker)
 	return taken;
 }
 
-static void begin_life(struct worker *worker, struct object *taken, enum type type,
-	uint32_t in_slot, uint32_t references)
+static void begin_use(struct worker *worker, struct object *taken, enum type type, uint32_t in_slot,
+	uint32_t references)
 {
 	taken->type = type;
 	taken->slot = in_slot;
-	taken->born = folio_u64_fetch_add_relaxed(&taken->life, 1) + 1;
+	taken->born = folio_u64_fetch_add_relaxed(&taken->use_count, 1) + 1;
 	taken->change = 0;
 	payload_fill(taken);
 	folio_u32_store_relaxed(&taken->state, STATE_LIVE);
 	folio_u64_fetch_add_relaxed(&live[type], 1);
-	worker_add(worker, COUNT_LIVES, 1);
+	worker_add(worker, COUNT_USES, 1);
 	folio_ref_unfreeze(&taken->ref, references);
 }
 
-static void give_back(struct object *of)
+static void free_object(struct object *of)
 {
 	of->type = TYPE_FREE;
 	memset(of->payload, 0xee, sizeof(of->payload));
@@ -186,14 +194,14 @@ static void give_back(struct object *of)
 static void release_slot(struct object *of)
 {
 	if (folio_ptr_load_relaxed(&slot[of->slot].entry) == of)
-		violation(VIOLATION_RELEASED_VISIBLE, "object %ld life %lu, slot %u", of - object,
+		violation(VIOLATION_RELEASED_VISIBLE, "object %ld use %lu, slot %u", of - object,
 			(unsigned long)of->born, of->slot);
 }
 
 static void release_own(struct object *of)
 {
 	if (of->slot != slots)
-		violation(VIOLATION_RELEASED_AS_OTHER, "object %ld life %lu of its own has slot %u",
+		violation(VIOLATION_RELEASED_AS_OTHER, "private object %ld use %lu has slot %u",
 			of - object, (unsigned long)of->born, of->slot);
 }
 
@@ -205,30 +213,30 @@ static void (*const release_type[TYPES])(struct object *of) = {
 	[TYPE_OWN_B] = release_own,
 };
 
-/* The caller froze the last of it, by a put or by a freeze. */
+/* The caller's put or freeze ended the use. */
 static void release(struct object *of)
 {
 	uint32_t state = folio_u32_exchange_acquire(&of->state, STATE_RELEASED);
 	uint32_t type = of->type;
 
 	if (state != STATE_LIVE) {
-		violation(VIOLATION_RELEASED_TWICE, "object %ld life %lu, state %u", of - object,
-			(unsigned long)folio_u64_load_relaxed(&of->life), state);
+		violation(VIOLATION_RELEASED_TWICE, "object %ld use %lu, state %u", of - object,
+			(unsigned long)folio_u64_load_relaxed(&of->use_count), state);
 		return;
 	}
 	if (folio_u32_load_relaxed(&of->holders))
-		violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu, %u holders", of - object,
+		violation(VIOLATION_RELEASED_IN_USE, "object %ld use %lu, %u holders", of - object,
 			(unsigned long)of->born, folio_u32_load_relaxed(&of->holders));
-	if (type >= TYPES || !release_type[type] || !payload_good(of) ||
-		of->born != folio_u64_load_relaxed(&of->life))
+	if (type >= TYPES || !release_type[type] || !payload_intact(of) ||
+		of->born != folio_u64_load_relaxed(&of->use_count))
 		violation(VIOLATION_RELEASED_AS_OTHER,
-			"object %ld life %lu type %u, counted life %lu", of - object,
+			"object %ld use %lu type %u, counted use %lu", of - object,
 			(unsigned long)of->born, type,
-			(unsigned long)folio_u64_load_relaxed(&of->life));
+			(unsigned long)folio_u64_load_relaxed(&of->use_count));
 	else
 		release_type[type](of);
 	folio_u64_fetch_sub_relaxed(&live[type % TYPES], 1);
-	give_back(of);
+	free_object(of);
 }
 
 static bool put_n(struct worker *worker, struct object *of, uint32_t n)
@@ -257,18 +265,17 @@ static void check_held(const struct kept *kept, const char *when)
 {
 	const struct object *of = kept->object;
 
-	if (of->born != kept->born || of->change != kept->change || !payload_good(of))
-		violation(VIOLATION_HELD_CHANGED,
-			"object %ld %s: life %lu.%lu was %lu.%lu, type %u", of - object, when,
-			(unsigned long)of->born, (unsigned long)of->change,
+	if (of->born != kept->born || of->change != kept->change || !payload_intact(of))
+		violation(VIOLATION_HELD_CHANGED, "object %ld %s: use %lu.%lu was %lu.%lu, type %u",
+			of - object, when, (unsigned long)of->born, (unsigned long)of->change,
 			(unsigned long)kept->born, (unsigned long)kept->change, of->type);
 	if (folio_ref_is_frozen(&of->ref))
-		violation(VIOLATION_RELEASED_IN_USE, "object %ld life %lu %s: counter %#x",
+		violation(VIOLATION_RELEASED_IN_USE, "object %ld use %lu %s: counter %#x",
 			of - object, (unsigned long)kept->born, when,
 			folio_u32_load_relaxed(&of->ref.word));
 }
 
-/* The caller has a reference and has looked again, or got it from somebody who had. */
+/* The caller has checked the reference again, or got it from a thread that had. */
 static void hold(struct kept *kept, struct object *of)
 {
 	folio_u32_fetch_add_relaxed(&of->holders, 1);
@@ -277,7 +284,7 @@ static void hold(struct kept *kept, struct object *of)
 	check_held(kept, "when got");
 }
 
-static void let_go(struct worker *worker, struct kept *kept)
+static void drop_kept(struct worker *worker, struct kept *kept)
 {
 	struct object *of = kept->object;
 
@@ -287,7 +294,7 @@ static void let_go(struct worker *worker, struct kept *kept)
 	put_n(worker, of, 1);
 }
 
-/* Steps 1 to 4. NULL when nothing is there, or when it was lost. */
+/* Steps 1 to 4 of a look-up. NULL: the slot is empty, or the object was lost. */
 static struct object *find(struct worker *worker, unsigned in_slot, uint32_t n)
 {
 	struct object *of = folio_ptr_load_acquire(&slot[in_slot].entry);
@@ -295,12 +302,12 @@ static struct object *find(struct worker *worker, unsigned in_slot, uint32_t n)
 
 	if (!of)
 		return NULL;
-	found = folio_u64_load_relaxed(&of->life);
+	found = folio_u64_load_relaxed(&of->use_count);
 	pause_here(of);
 	if (!try_get_n(worker, of, n))
 		return NULL;
 	histogram_add(
-		&worker->histogram[HISTOGRAM_LATE], folio_u64_load_relaxed(&of->life) - found);
+		&worker->histogram[HISTOGRAM_LATE], folio_u64_load_relaxed(&of->use_count) - found);
 	pause_here(NULL);
 	if (folio_ptr_load_acquire(&slot[in_slot].entry) != of) {
 		worker_add(worker, COUNT_GETS_LATE, 1);
@@ -311,7 +318,7 @@ static struct object *find(struct worker *worker, unsigned in_slot, uint32_t n)
 	worker_add(worker, COUNT_GETS, 1);
 	if (of->slot != in_slot || (of->type != TYPE_SLOT_A && of->type != TYPE_SLOT_B))
 		violation(VIOLATION_HELD_FOREIGN,
-			"object %ld life %lu type %u slot %u was found in slot %u", of - object,
+			"object %ld use %lu type %u slot %u was found in slot %u", of - object,
 			(unsigned long)of->born, of->type, of->slot, in_slot);
 	return of;
 }
@@ -345,21 +352,21 @@ static void op_find(struct worker *worker)
 		unsigned i = (unsigned)rng_below(&worker->rng, KEPT);
 
 		if (own->kept[i].object)
-			let_go(worker, &own->kept[i]);
+			drop_kept(worker, &own->kept[i]);
 		own->kept[i] = kept;
 	} else {
 		pause_here(NULL);
-		let_go(worker, &kept);
+		drop_kept(worker, &kept);
 	}
 }
 
-static void op_let_go(struct worker *worker)
+static void op_drop_kept(struct worker *worker)
 {
 	struct own *own = worker->own;
 	unsigned i = (unsigned)rng_below(&worker->rng, KEPT);
 
 	if (own->kept[i].object)
-		let_go(worker, &own->kept[i]);
+		drop_kept(worker, &own->kept[i]);
 }
 
 static void op_late(struct worker *worker)
@@ -397,8 +404,8 @@ static void op_publish(struct worker *worker)
 	taken = take(worker);
 	if (!taken)
 		return;
-	/* One reference for the slot, one of ours. */
-	begin_life(
+	/* One reference for the slot, one for this thread. */
+	begin_use(
 		worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_SLOT_A : TYPE_SLOT_B, in_slot, 2);
 	hold(&kept, taken);
 	pause_here(NULL);
@@ -410,10 +417,10 @@ static void op_publish(struct worker *worker)
 		pthread_mutex_unlock(&slot[in_slot].lock);
 		put_n(worker, taken, 1);
 	}
-	let_go(worker, &kept);
+	drop_kept(worker, &kept);
 }
 
-/* A life that no slot leads to. Two plain puts and a late getter are all that a reuse race takes. */
+/* A use that no slot leads to. Two plain puts and a late getter are enough for a reuse race. */
 static void op_own(struct worker *worker)
 {
 	uint32_t references = 1 + (uint32_t)rng_below(&worker->rng, 3), left = references;
@@ -422,13 +429,16 @@ static void op_own(struct worker *worker)
 
 	if (!taken)
 		return;
-	begin_life(worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_OWN_A : TYPE_OWN_B, slots,
+	begin_use(worker, taken, rng_one_in(&worker->rng, 2) ? TYPE_OWN_A : TYPE_OWN_B, slots,
 		references);
 	if (references > 1 && rng_one_in(&worker->rng, 2)) {
 		struct kept kept;
 		void *theirs;
 
-		/* One goes to whoever comes next; what was there is ours now. */
+		/*
+		 * One reference goes to the next thread that comes here; the one found here is now
+		 * ours.
+		 */
 		i = (unsigned)rng_below(&worker->rng, PASSED);
 		theirs = folio_ptr_load_relaxed(&passed[i]);
 		while (!folio_ptr_cas_acq_rel(&passed[i], &theirs, taken))
@@ -436,7 +446,7 @@ static void op_own(struct worker *worker)
 		left--;
 		if (theirs) {
 			hold(&kept, theirs);
-			let_go(worker, &kept);
+			drop_kept(worker, &kept);
 		}
 	}
 	if (!rng_one_in(&worker->rng, 4)) {
@@ -444,7 +454,7 @@ static void op_own(struct worker *worker)
 
 		hold(&kept, taken);
 		pause_here(NULL);
-		check_held(&kept, "of one's own");
+		check_held(&kept, "as own object");
 		folio_u32_fetch_sub_relaxed(&taken->holders, 1);
 	}
 	while (left-- > 0)
@@ -463,11 +473,17 @@ static void op_erase(struct worker *worker)
 	if (!of)
 		return;
 	pause_here(NULL);
-	/* R4: the release of put orders the erase before what a late getter sees. */
+	/*
+	 * R4: the release order of the put orders the erase before anything that a late getter
+	 * sees.
+	 */
 	put_n(worker, of, 1);
 }
 
-/* Freeze what is in a slot, at the slot's reference and ours; the slot's lock keeps the slot's where it is. */
+/*
+ * Freezes the object in a slot, at the slot's reference and ours. The slot's lock keeps the slot's
+ * reference in place.
+ */
 static void op_freeze(struct worker *worker, bool evict)
 {
 	unsigned in_slot = any_slot(worker);
@@ -482,14 +498,14 @@ static void op_freeze(struct worker *worker, bool evict)
 	if (frozen) {
 		if (folio_u32_load_relaxed(&of->holders))
 			violation(VIOLATION_RELEASED_IN_USE,
-				"object %ld life %lu is frozen with %u holders", of - object,
+				"object %ld use %lu is frozen with %u holders", of - object,
 				(unsigned long)of->born, folio_u32_load_relaxed(&of->holders));
-		if (!payload_good(of))
-			violation(VIOLATION_HELD_CHANGED, "object %ld life %lu when frozen",
+		if (!payload_intact(of))
+			violation(VIOLATION_HELD_CHANGED, "object %ld use %lu when frozen",
 				of - object, (unsigned long)of->born);
 		pause_here(NULL);
 		if (!folio_ref_is_frozen(&of->ref))
-			violation(VIOLATION_NOT_FROZEN, "object %ld life %lu, counter %#x",
+			violation(VIOLATION_NOT_FROZEN, "object %ld use %lu, counter %#x",
 				of - object, (unsigned long)of->born,
 				folio_u32_load_relaxed(&of->ref.word));
 		if (evict) {
@@ -513,7 +529,9 @@ static void op_freeze(struct worker *worker, bool evict)
 	}
 }
 
-/* Three quarters of the range, in steps of the largest get: what it takes to reset junk, or to be refused. */
+/*
+ * Three quarters of the range, in steps of the largest get: enough to reset junk, or to be refused.
+ */
 #define STEPS_MAX (FOLIO_REF_JUNK_LIMIT / FOLIO_REF_COUNT_MAX)
 
 static void op_burst(struct worker *worker)
@@ -526,18 +544,19 @@ static void op_burst(struct worker *worker)
 	if (!taken)
 		return;
 	if (!folio_ptr_cas_release(&burst, &none, taken)) {
-		give_back(taken);
+		free_object(taken);
 		return;
 	}
 	while (steps-- > 0 && !torture_stopping()) {
 		if (try_get_n(worker, taken, FOLIO_REF_COUNT_MAX)) {
-			violation(VIOLATION_NOT_FROZEN, "object %ld let a get succeed, counter %#x",
-				taken - object, folio_u32_load_relaxed(&taken->ref.word));
+			violation(VIOLATION_NOT_FROZEN,
+				"a get of frozen object %ld succeeded, counter %#x", taken - object,
+				folio_u32_load_relaxed(&taken->ref.word));
 			break;
 		}
 	}
-	/* Into a new life, under the gets that still come. */
-	begin_life(worker, taken, TYPE_OWN_A, slots, 1);
+	/* Begin a new use, while gets still arrive. */
+	begin_use(worker, taken, TYPE_OWN_A, slots, 1);
 	folio_ptr_store_release(&burst, NULL);
 	pause_here(NULL);
 	put_n(worker, taken, 1);
@@ -555,12 +574,12 @@ static void op_pile(struct worker *worker)
 	while (got < STEPS_MAX && try_get_n(worker, of, FOLIO_REF_COUNT_MAX))
 		got++;
 	if (got == STEPS_MAX)
-		violation(VIOLATION_RESULT, "object %ld gave more references than there may be",
+		violation(VIOLATION_RESULT, "object %ld gave more references than the limit",
 			of - object);
 	check_held(&kept, "with very many references");
 	while (got-- > 0)
 		put_n(worker, of, FOLIO_REF_COUNT_MAX);
-	let_go(worker, &kept);
+	drop_kept(worker, &kept);
 }
 
 static void counter_operation(struct worker *worker)
@@ -570,7 +589,7 @@ static void counter_operation(struct worker *worker)
 	if (choice < 300)
 		op_find(worker);
 	else if (choice < 400)
-		op_let_go(worker);
+		op_drop_kept(worker);
 	else if (choice < 560)
 		op_late(worker);
 	else if (choice < 700)
@@ -589,13 +608,16 @@ static void counter_operation(struct worker *worker)
 		op_pile(worker);
 }
 
-/* ---- beginning and end ---- */
+/* ---- begin and end ---- */
 
 static int counter_open(void)
 {
 	unsigned i;
 
-	/* Enough that something is free, with references kept and passed; few, so that it is soon in use again. */
+	/*
+	 * Enough objects that some are free although references are kept and passed; few enough
+	 * that a free one is soon in use again.
+	 */
 	objects = 2 * options.threads + PASSED + 8;
 	slots = options.threads / 2 + 2;
 	object = aligned_alloc(64, objects * sizeof(*object));
@@ -632,7 +654,7 @@ static void counter_end(struct worker *worker)
 
 	for (i = 0; i < KEPT; i++)
 		if (own->kept[i].object)
-			let_go(worker, &own->kept[i]);
+			drop_kept(worker, &own->kept[i]);
 	free(own);
 }
 
@@ -665,7 +687,7 @@ static void counter_close(void)
 	for (i = 0; i < TYPES; i++)
 		if (folio_u64_load_relaxed(&live[i]))
 			violation(VIOLATION_LEAK,
-				"%ld objects of type %u more were taken than released",
+				"%ld more objects of type %u were taken than released",
 				(long)folio_u64_load_relaxed(&live[i]), i);
 	free(object);
 	free(slot);
@@ -680,5 +702,5 @@ const struct mode mode_counter = {
 	.operation = counter_operation,
 	.end = counter_end,
 	.close = counter_close,
-	.life = life,
+	.use_count = use_count,
 };

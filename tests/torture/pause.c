@@ -1,46 +1,50 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pause.c - what happens at a pause point.
+ * pause.c - the actions at a pause point.
  *
- * Mostly nothing; now and then a yield; at the points where a thread holds on to something that may be given
- * another life, a wait until that has happened. The first of these is between a put's subtraction that comes
- * to zero and its CAS:
+ * Usually nothing happens; sometimes the thread yields. At points where a thread holds an object
+ * that may begin another use, it sometimes waits until that has happened. The most important of
+ * these points is between a put's subtraction that reaches zero and its CAS:
  *
  *   stalled putter              others
  *   1 -> 0, waits
- *                               a late getter finds it (pause_stalled), 0 -> 1, and puts: 1 -> 0 -> frozen
- *                               release; the object is taken for something else, lives, ends perhaps
+ *                               a late getter finds it (pause_stalled), 0 -> 1, and puts: 1 -> 0 ->
+ *                               frozen
+ *                               release; the object begins another use, which perhaps ends
  *   CAS
  *
- * That is a reuse race passed. Half of the stalled putters wait for more: until the word is zero again in the
- * later life, which means that another putter is stalled there; then this CAS wins, and releases a life that the
- * thread never had a reference to.
+ * This is a reuse race passed. Half of the stalled putters wait for more: until the word is zero
+ * again in the later use, which means that another putter is stalled there. Then this CAS wins, and
+ * releases a use to which the thread never had a reference.
  *
- * A wait is for an event, not for a time, and has two other ends, so that the test cannot wait for itself: enough
- * yields, and nobody left who could bring the event about.
+ * A wait is for an event, not for a time. It also ends after enough yields, or when no thread is
+ * left that could cause the event, so the test cannot deadlock on itself.
  */
 #include <folio/folio.h>
 
-#include "pause.h"
+#include "base/pause.h"
 #include "torture.h"
 
 struct pauser {
 	struct rng rng;
 	bool ready;
-	bool passed; /* the put that the thread is in has passed a reuse */
+	bool passed; /* the put in progress has passed a reuse */
 };
 
 static _Thread_local struct pauser self;
 static folio_u32 on;
 static folio_u32 waiting;
 static folio_u64 next_thread;
-static folio_u64 *(*life_of)(const void *object);
+static folio_u64 *(*use_count_of)(const void *object);
 
 static struct {
-	folio_u64 zeros, stalled, passed, won, lives_passed, junk_resets, late, yields;
+	folio_u64 zeros, stalled, passed, won, uses_passed, junk_resets, late, yields;
 } count;
 
-/* Where late getters look. Descriptors and objects are type-stable, so an old entry is as good as a new one. */
+/*
+ * Late getters take objects from here. Descriptors and objects are type-stable, so an old entry is
+ * as useful as a new one.
+ */
 #define STALLED 16
 static folio_ptr stalled[STALLED];
 
@@ -70,8 +74,8 @@ void pause_begin(const struct mode *mode)
 
 	for (i = 0; i < STALLED; i++)
 		folio_ptr_store_relaxed(&stalled[i], NULL);
-	life_of = mode->life;
-	count.zeros = count.stalled = count.passed = count.won = count.lives_passed = 0;
+	use_count_of = mode->use_count;
+	count.zeros = count.stalled = count.passed = count.won = count.uses_passed = 0;
 	count.junk_resets = count.late = count.yields = 0;
 	folio_u32_store_release(&on, 1);
 }
@@ -88,7 +92,7 @@ void pause_counts(struct pause_counts *counts)
 		.stalled = folio_u64_load_relaxed(&count.stalled),
 		.passed = folio_u64_load_relaxed(&count.passed),
 		.won = folio_u64_load_relaxed(&count.won),
-		.lives_passed = folio_u64_load_relaxed(&count.lives_passed),
+		.uses_passed = folio_u64_load_relaxed(&count.uses_passed),
 		.junk_resets = folio_u64_load_relaxed(&count.junk_resets),
 		.late = folio_u64_load_relaxed(&count.late),
 		.yields = folio_u64_load_relaxed(&count.yields),
@@ -104,7 +108,7 @@ static void yield(unsigned times)
 {
 	add(&count.yields, times);
 	while (times-- > 0)
-		give_way();
+		yield_turn();
 }
 
 void *pause_stalled(struct rng *rng)
@@ -112,30 +116,30 @@ void *pause_stalled(struct rng *rng)
 	return folio_ptr_load_relaxed(&stalled[rng_below(rng, STALLED)]);
 }
 
-/* Wait until @life is past @seen, for @yields at most. Returns how far it is past it. */
-static uint64_t wait_for_life(folio_u64 *life, uint64_t seen, unsigned yields)
+/* Waits until @use_count is past @seen, for at most @yields. Returns the difference. */
+static uint64_t wait_for_use(folio_u64 *use_count, uint64_t seen, unsigned yields)
 {
-	uint64_t now = folio_u64_load_relaxed(life);
+	uint64_t now = folio_u64_load_relaxed(use_count);
 
 	if (folio_u32_fetch_add_relaxed(&waiting, 1) + 1 < torture_active()) {
 		while (now == seen && yields-- > 0 &&
 			folio_u32_load_relaxed(&waiting) < torture_active() &&
 			!torture_stopping()) {
-			give_way();
-			now = folio_u64_load_relaxed(life);
+			yield_turn();
+			now = folio_u64_load_relaxed(use_count);
 		}
 	}
 	folio_u32_fetch_sub_relaxed(&waiting, 1);
 	return now - seen;
 }
 
-/* Wait until @ref is at zero. @yields at most. */
+/* Waits until @ref is zero, for at most @yields. */
 static void wait_for_zero(struct folio_ref *ref, unsigned yields)
 {
 	if (folio_u32_fetch_add_relaxed(&waiting, 1) + 1 < torture_active()) {
 		while (folio_u32_load_relaxed(&ref->word) != 0 && yields-- > 0 &&
 			folio_u32_load_relaxed(&waiting) < torture_active() && !torture_stopping())
-			give_way();
+			yield_turn();
 	}
 	folio_u32_fetch_sub_relaxed(&waiting, 1);
 }
@@ -144,22 +148,22 @@ static void wait_for_zero(struct folio_ref *ref, unsigned yields)
 
 static void at_zero(struct pauser *pauser, struct folio_ref *ref)
 {
-	uint64_t choice = rng_next(&pauser->rng), seen, lives;
-	folio_u64 *life = life_of ? life_of(ref) : NULL;
+	uint64_t choice = rng_next(&pauser->rng), seen, uses;
+	folio_u64 *use_count = use_count_of ? use_count_of(ref) : NULL;
 
 	pauser->passed = false;
-	if (!life)
+	if (!use_count)
 		return;
 	add(&count.zeros, 1);
-	seen = folio_u64_load_relaxed(life);
+	seen = folio_u64_load_relaxed(use_count);
 	switch (choice % 8) {
 	case 0:
 	case 1:
 	case 2:
 		add(&count.stalled, 1);
 		folio_ptr_store_relaxed(&stalled[(choice >> 8) % STALLED], ref);
-		lives = wait_for_life(life, seen, STALL_YIELDS);
-		if (lives && choice & 16)
+		uses = wait_for_use(use_count, seen, STALL_YIELDS);
+		if (uses && choice & 16)
 			wait_for_zero(ref, STALL_YIELDS);
 		break;
 	case 3:
@@ -168,11 +172,11 @@ static void at_zero(struct pauser *pauser, struct folio_ref *ref)
 	default:
 		break;
 	}
-	lives = folio_u64_load_relaxed(life) - seen;
-	if (lives) {
+	uses = folio_u64_load_relaxed(use_count) - seen;
+	if (uses) {
 		pauser->passed = true;
 		add(&count.passed, 1);
-		add(&count.lives_passed, lives);
+		add(&count.uses_passed, uses);
 	}
 }
 
@@ -210,12 +214,12 @@ void __wrap_folio_release(struct folio *folio)
 	__real_folio_release(folio);
 }
 
-/* Wait across a reuse of what was found: the getter or copier comes late. */
+/* Waits for a reuse of the object found, so that the get or copy comes late. */
 static void come_late(const void *object)
 {
-	folio_u64 *life = object && life_of ? life_of(object) : NULL;
+	folio_u64 *use_count = object && use_count_of ? use_count_of(object) : NULL;
 
-	if (life && wait_for_life(life, folio_u64_load_relaxed(life), 64))
+	if (use_count && wait_for_use(use_count, folio_u64_load_relaxed(use_count), 64))
 		add(&count.late, 1);
 }
 
@@ -246,7 +250,7 @@ void pause_often(void)
 		yield(1 + (choice >> 8) % 4);
 }
 
-/* How often at each of the library's points, one time in so many; 0: never. */
+/* At each of the library's points: one in so many times; 0: never. */
 static const struct {
 	uint16_t yield, late;
 } often[FOLIO_PAUSES] = {
@@ -260,6 +264,7 @@ static const struct {
 	[FOLIO_PAUSE_evict_broken] = {.yield = 16},
 	[FOLIO_PAUSE_evict_erased] = {.yield = 16},
 	[FOLIO_PAUSE_evict_requeued] = {.yield = 4},
+	[FOLIO_PAUSE_thread_started] = {.yield = 1},
 	[FOLIO_PAUSE_fill_unfrozen] = {.yield = 16},
 	[FOLIO_PAUSE_fill_read] = {.yield = 16},
 	[FOLIO_PAUSE_fill_settled] = {.yield = 16},
@@ -273,28 +278,41 @@ static const struct {
 	[FOLIO_PAUSE_copy_measured] = {.yield = 32},
 	[FOLIO_PAUSE_write_copied] = {.yield = 16},
 	[FOLIO_PAUSE_punch_measured] = {.yield = 4},
+	[FOLIO_PAUSE_close_checked] = {.yield = 4},
 	[FOLIO_PAUSE_collect_seen] = {.yield = 16},
+	[FOLIO_PAUSE_run_collected] = {.yield = 4},
 	[FOLIO_PAUSE_run_failed] = {.yield = 4},
 	[FOLIO_PAUSE_thread_woken] = {.yield = 4},
-	[FOLIO_PAUSE_throttle_waits] = {.yield = 4},
+	[FOLIO_PAUSE_sync_ended] = {.yield = 4},
+	[FOLIO_PAUSE_error_found] = {.yield = 4},
 	[FOLIO_PAUSE_pins_owner] = {.yield = 4},
+	[FOLIO_PAUSE_pins_made] = {.yield = 1},
+	[FOLIO_PAUSE_pins_noted] = {.yield = 4},
+	[FOLIO_PAUSE_futex_sleep] = {.yield = 4},
+	[FOLIO_PAUSE_futex_woken] = {.yield = 4},
+	[FOLIO_PAUSE_futex_wake] = {.yield = 4},
+	[FOLIO_PAUSE_cond_sleep] = {.yield = 16},
+	[FOLIO_PAUSE_ring_sleep] = {.yield = 4},
+	[FOLIO_PAUSE_ring_wake] = {.yield = 4},
 };
 
-void folio_torture_pause(enum folio_pause point, const void *folio)
+void folio_torture_pause(enum folio_pause point, const void *object)
 {
 	struct pauser *pauser_self;
-	folio_u64 *life;
+	folio_u64 *use_count;
 	uint64_t choice;
 
-	/* The one who gives a life says so, before anybody can find the folio by it. */
-	if (point == FOLIO_PAUSE_fill_unfrozen && life_of && (life = life_of(folio)))
-		folio_u64_fetch_add_relaxed(life, 1);
-	if (!folio_u32_load_relaxed(&on))
+	/* The thread that begins a use counts it before any other thread can find the folio. */
+	if (point == FOLIO_PAUSE_fill_unfrozen && use_count_of &&
+		(use_count = use_count_of(object)))
+		folio_u64_fetch_add_relaxed(use_count, 1);
+	/* acquire: pairs with pause_begin; threads of the cache run before it. */
+	if (!folio_u32_load_acquire(&on))
 		return;
 	pauser_self = pauser();
 	choice = rng_next(&pauser_self->rng);
 	if ((choice & 0xffff) % often[point].yield == 0)
 		yield(1 + (choice >> 32) % 3);
 	else if (often[point].late && (choice >> 16 & 0xffff) % often[point].late == 0)
-		come_late(folio);
+		come_late(object);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * serial.c - --serial: one thread runs at a time, and whose turn it is is drawn from the seed.
+ * serial.c - --serial: one thread runs at a time, and the next one is drawn from the seed.
  *
- * A turn ends where a thread would yield or wait, and now and then at a pause point. Between two of these the thread is
- * alone, so that the whole run is a function of the seed: what failed, fails again, at the same turn. What it gives up for
- * that is all that happens between two pause points, and whatever the hardware does.
+ * A turn ends where a thread would yield or wait, and sometimes at a pause point. Between two of
+ * these points the thread runs alone. So the complete run is a function of the seed, and a failure
+ * repeats at the same turn. In return, serial mode does not show what happens between two pause
+ * points, nor any effect of the hardware.
  *
- * Mode counter alone: the others have threads of the library and locks that are held across a pause point.
+ * It works for mode counter only: the other modes have threads of the library, and locks that are
+ * held across a pause point.
  */
 #include <errno.h>
 #include <sched.h>
@@ -19,7 +21,7 @@ static struct rng serial_rng;
 static uint64_t turns;
 static unsigned running[WORKERS_MAX], running_count;
 
-/* Posted when it is that worker's turn. */
+/* Posted when the worker's turn begins. */
 static sem_t turn[WORKERS_MAX];
 
 static _Thread_local unsigned self;
@@ -70,7 +72,7 @@ void serial_leave(void)
 		sem_post(&turn[draw()]);
 }
 
-void give_way(void)
+void yield_turn(void)
 {
 	unsigned next;
 
@@ -89,7 +91,7 @@ void give_way(void)
 void serial_point(void)
 {
 	if (options.serial && rng_one_in(&serial_rng, 4))
-		give_way();
+		yield_turn();
 }
 
 void torture_lock(pthread_mutex_t *lock)
@@ -98,7 +100,7 @@ void torture_lock(pthread_mutex_t *lock)
 		pthread_mutex_lock(lock);
 	else
 		while (pthread_mutex_trylock(lock))
-			give_way();
+			yield_turn();
 }
 
 uint64_t serial_turns(void)

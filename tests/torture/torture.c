@@ -2,7 +2,7 @@
 /*
  * torture.c - options, threads, progress, report.
  *
- * Measures violations instead of hoping for a crash: README.md in this folder says of what.
+ * The test counts violations instead of hoping for a crash. README.md in this folder lists them.
  */
 #include "torture.h"
 
@@ -99,7 +99,7 @@ void violation(enum violation kind, const char *format, ...)
 	} else if (number == VIOLATIONS_PRINTED) {
 		fprintf(stderr, "torture: further violations are counted only\n");
 	}
-	/* At once: what has broken may never come to rest, nor its memory be sound enough for a report. */
+	/* At once: broken state may never settle, and memory may be too damaged for a report. */
 	if (options.stop)
 		_exit(1);
 }
@@ -107,7 +107,7 @@ void violation(enum violation kind, const char *format, ...)
 #ifdef FOLIO_REF_DEBUG
 static void misuse(const struct folio_ref *ref, const char *what, const char *file, int line)
 {
-	/* Mode counter takes too many on purpose, and wants to be refused. */
+	/* Mode counter takes too many references on purpose and expects the refusal. */
 	if (strncmp(what, "more references", strlen("more references")) == 0)
 		return;
 	folio_ref_print_history(ref);
@@ -150,8 +150,8 @@ static void *work(void *arg)
 	serial_enter(worker->number);
 	mode_now->begin(worker);
 	/*
-	 * Each operation decides from its own number: what it does is the same in every run with this seed, whatever came
-	 * of the operations before it.
+	 * Each operation draws its decisions from its own number. So it does the same in every run
+	 * with this seed, whatever the results of earlier operations.
 	 */
 	for (n = 0; (operations_each == 0 || n < operations_each) && !torture_stopping(); n++) {
 		worker->rng.state = seed + mix64(n);
@@ -176,7 +176,7 @@ static uint64_t operations_done(void)
 
 /* ---- progress ---- */
 
-/* A run of no operation at all for so long is a violation. */
+/* No operation at all for this long is a violation. */
 #define STUCK_SECONDS 120
 
 static bool terminal;
@@ -206,11 +206,13 @@ static void stuck(void)
 		fprintf(stderr, "torture: thread %u is in operation %lu\n", i,
 			(unsigned long)folio_u64_load_relaxed(&workers[i].operations));
 	fprintf(stderr, "torture: seed %#lx\n", (unsigned long)options.seed);
-	/* Its threads cannot be ended: a core, where the system keeps cores, says where they are. */
+	/*
+	 * The threads cannot be ended. A core dump, if the system writes one, shows where they are.
+	 */
 	abort();
 }
 
-/* Until the time is up, and then until the workers have ended. */
+/* Runs until the time is up, and then until all workers have ended. */
 static void watch(double seconds)
 {
 	uint64_t done = 0;
@@ -317,12 +319,12 @@ struct named {
 static unsigned pauses_named(const struct pause_counts *counts, struct named named[PAUSES_NAMED])
 {
 	const struct named all[] = {
-		{"puts that came to zero", counts->zeros},
+		{"puts that reached zero", counts->zeros},
 		{"putters stalled there", counts->stalled},
 		{"reuse races passed", counts->passed},
 		{"reuse races won", counts->won},
 		{"reuse races lost", counts->passed - counts->won},
-		{"lives passed in them", counts->lives_passed},
+		{"uses passed in them", counts->uses_passed},
 		{"junk resets", counts->junk_resets},
 		{"waits across a reuse", counts->late},
 		{"yields", counts->yields},
@@ -359,7 +361,7 @@ static void print_histogram(const char *name, const uint64_t bucket[BUCKETS])
 	printf("  %s\n", name);
 	for (b = 0; most && b <= last; b++) {
 		bucket_name(label, b);
-		/* At least one where there is one. */
+		/* At least one mark for a non-empty bucket. */
 		printf("    %12s %14lu %.*s\n", label, (unsigned long)bucket[b],
 			bucket[b] ? (int)(1 + bucket[b] * 39 / most) : 0, bar);
 	}
@@ -377,7 +379,7 @@ static void print_result(const struct result *result)
 	for (i = 0; i < result->more_count; i++)
 		printf("  %-34s %14lu\n", result->more_name[i], (unsigned long)result->more[i]);
 	n = pauses_named(&result->pauses, pauses);
-	for (i = 0; result->mode->life && i < n; i++)
+	for (i = 0; result->mode->use_count && i < n; i++)
 		printf("  %-34s %14lu\n", pauses[i].name, (unsigned long)pauses[i].value);
 	for (i = 0; result->mode->histograms[i]; i++)
 		print_histogram(result->mode->histograms[i], result->histogram[i]);
@@ -394,7 +396,7 @@ static void print_violations(void)
 				(unsigned long)folio_u64_load_relaxed(&violations[i]));
 }
 
-/* Names have no character that JSON would want escaped. */
+/* The names contain no character that JSON must escape. */
 static void json_result(const struct result *result)
 {
 	struct named pauses[PAUSES_NAMED];
@@ -408,7 +410,7 @@ static void json_result(const struct result *result)
 	for (i = 0; i < result->more_count; i++)
 		printf(", \"%s\": %lu", result->more_name[i], (unsigned long)result->more[i]);
 	n = pauses_named(&result->pauses, pauses);
-	for (i = 0; result->mode->life && i < n; i++)
+	for (i = 0; result->mode->use_count && i < n; i++)
 		printf(", \"%s\": %lu", pauses[i].name, (unsigned long)pauses[i].value);
 	printf(", \"histograms\": {");
 	for (i = 0; result->mode->histograms[i]; i++) {
@@ -457,19 +459,17 @@ static void usage(FILE *to)
 		"               [--threads N | --oversubscribe K] [--budget PAGES] [--json] "
 		"[--stop] [--serial]\n"
 		"\n"
-		"  --mode M          what is tortured; all: one after the other (all)\n"
-		"  --seconds N       how long, all modes together (10)\n"
-		"  --operations N    instead: how many in each mode, all threads together\n"
-		"  --seed N          of the threads' decisions; printed, and given again they "
-		"are the same\n"
-		"  --threads N       threads; --oversubscribe K: K times as many as there are "
-		"cores (2)\n"
-		"  --budget PAGES    pages that the cache has (128)\n"
-		"  --json            the report as JSON\n"
-		"  --stop            end at the first violation, without a report\n"
-		"  --serial          mode counter alone: one thread runs at a time, whose turn it "
-		"is says\n"
-		"                    the seed; with --operations the same run each time\n"
+		"  --mode M          the mode to run; all: one after another (all)\n"
+		"  --seconds N       duration of all modes together (10)\n"
+		"  --operations N    instead: operations in each mode, all threads together\n"
+		"  --seed N          seed of the threads' decisions; printed, to repeat a run\n"
+		"  --threads N       number of threads\n"
+		"  --oversubscribe K instead: K threads per core (2)\n"
+		"  --budget PAGES    size of the cache in pages (128)\n"
+		"  --json            print the report as JSON\n"
+		"  --stop            exit at the first violation, without a report\n"
+		"  --serial          mode counter only: one thread runs at a time, in an order\n"
+		"                    drawn from the seed; with --operations runs are repeatable\n"
 		"\n"
 		"Exit status: 0 no violation, 1 violations, 2 wrong arguments or no memory.\n");
 }
@@ -541,7 +541,7 @@ static const struct option option[] = {
 	{NULL, 0, NULL, 0},
 };
 
-/* Returns the modes wanted, a bit each. */
+/* Returns the requested modes, one bit each. */
 static unsigned parse(int argc, char **argv)
 {
 	unsigned wanted = (1u << MODES) - 1, m;
@@ -587,7 +587,7 @@ static unsigned parse(int argc, char **argv)
 					  options.cores;
 			break;
 		case OPTION_BUDGET:
-			/* Page numbers of the largest file fit the label. */
+			/* The page numbers of the largest file must fit into a label. */
 			options.budget = number("budget", optarg, 64, 32767);
 			break;
 		case OPTION_JSON:
@@ -605,17 +605,17 @@ static unsigned parse(int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "torture: what is '%s'?\n", argv[optind]);
+		fprintf(stderr, "torture: unexpected argument '%s'\n", argv[optind]);
 		exit(2);
 	}
 	if (options.serial && wanted != 1) {
-		fprintf(stderr, "torture: --serial goes with --mode counter\n");
+		fprintf(stderr, "torture: --serial needs --mode counter\n");
 		exit(2);
 	}
 	if (options.operations && !seconds_given)
 		options.seconds = 0;
 	if (!options.operations && options.seconds == 0) {
-		fprintf(stderr, "torture: neither seconds nor operations\n");
+		fprintf(stderr, "torture: --seconds 0 needs --operations\n");
 		exit(2);
 	}
 	operations_each = (options.operations + options.threads - 1) / options.threads;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * torture.h - what the modes of the torture test share: options, random decisions, violations, counts.
+ * torture.h - shared by the modes of the torture test: options, random decisions, violations,
+ * counts.
  *
  *   torture.c   options, threads, progress, report
- *   pause.c     the pause points: yields, and waits across a whole reuse
+ *   pause.c     the pause points: yields, and waits across a complete reuse
  *   counter.c   mode counter: the counter alone, over an array of objects that are reused at once
- *   tree.c      mode tree: stores and erases of entries that say where they belong, beside loads
- *   cache.c     mode cache: everything, through the public calls
- *   serial.c    one thread at a time, in an order that the seed says
- *   backend.c   files for mode cache, whose every byte says what it is
+ *   tree.c      mode tree: stores and erases of self-describing entries, concurrent with loads
+ *   cache*.c    mode cache: everything, through the public calls (cache-mode.h)
+ *   serial.c    one thread at a time, in an order drawn from the seed
+ *   backend.c   files for mode cache in which every byte identifies itself
  */
 #ifndef TORTURE_H
 #define TORTURE_H
@@ -25,14 +26,14 @@
 /* ---- options ---- */
 
 struct options {
-	double seconds;      /* for all modes together; 0: by operations */
-	uint64_t operations; /* of each mode, all threads together; 0: by seconds */
+	double seconds;      /* for all modes together; 0: limited by operations */
+	uint64_t operations; /* per mode, all threads together; 0: limited by seconds */
 	uint64_t seed;
 	unsigned cores;
 	unsigned threads;
 	uint64_t budget; /* pages */
 	bool json;
-	bool stop;   /* at the first violation */
+	bool stop;   /* exit at the first violation */
 	bool serial; /* one thread at a time */
 };
 extern struct options options;
@@ -53,7 +54,7 @@ static inline uint64_t mix64(uint64_t x)
 	return x;
 }
 
-/* What mix64 made of what. The multiplier is the inverse modulo 2^64. */
+/* Inverts mix64. The multiplier is the inverse modulo 2^64. */
 static inline uint64_t unmix64(uint64_t x)
 {
 	x ^= x >> 32;
@@ -83,41 +84,44 @@ static inline bool rng_one_in(struct rng *rng, uint64_t n)
 
 /* ---- violations ---- */
 
-/* Each is something that must never happen. */
+/* Things that must never happen. */
 enum violation {
 	/* counter */
-	VIOLATION_RELEASED_TWICE,   /* a second release in one life */
-	VIOLATION_RELEASED_IN_USE,  /* released while somebody held a checked reference */
-	VIOLATION_RELEASED_VISIBLE, /* released while a slot still led to it */
-	VIOLATION_RELEASED_AS_OTHER, /* the release saw another type, or a state from before the last put */
+	VIOLATION_RELEASED_TWICE,   /* a second release in one use */
+	VIOLATION_RELEASED_IN_USE,  /* released while a thread held a checked reference */
+	VIOLATION_RELEASED_VISIBLE, /* released while a slot still pointed to it */
+	/* the release saw another type, or state older than the last put */
+	VIOLATION_RELEASED_AS_OTHER,
 	VIOLATION_HELD_CHANGED, /* an object or a pinned page changed under a checked reference */
-	VIOLATION_HELD_FOREIGN, /* a checked reference to something that was not where it was found */
-	VIOLATION_NOT_FROZEN,   /* a free or frozen object let a get succeed or lost its bit */
+	/* a checked reference to something that was not where it was found */
+	VIOLATION_HELD_FOREIGN,
+	VIOLATION_NOT_FROZEN, /* a free or frozen object let a get succeed or lost its bit */
 	/* tree */
-	VIOLATION_TREE_FOREIGN, /* found at an index that it was not stored for */
+	VIOLATION_TREE_FOREIGN, /* found at an index for which it was not stored */
 	VIOLATION_TREE_ERASED,  /* found after its erase had returned */
 	VIOLATION_TREE_EARLY,   /* found before it was stored */
-	VIOLATION_TREE_MISSED,  /* not found though it was there throughout */
-	VIOLATION_TREE_RESULT,  /* a store, an erase, a mark or a walk went wrong */
+	VIOLATION_TREE_MISSED,  /* not found although it was stored throughout */
+	VIOLATION_TREE_RESULT,  /* wrong result of a store, an erase, a mark or a walk */
 	/* cache */
 	VIOLATION_GARBAGE,       /* bytes that no file and no program wrote */
 	VIOLATION_FOREIGN_FILE,  /* bytes of another file, or of a private folio */
 	VIOLATION_FOREIGN_INDEX, /* bytes of another page of the file */
 	VIOLATION_TORN,          /* bytes of two generations in one page */
-	VIOLATION_STALE,         /* older than what a finished invalidation allows */
+	VIOLATION_STALE,         /* older than a finished invalidation allows */
 	VIOLATION_FUTURE,        /* newer than the file was at the end of the call */
-	VIOLATION_ZERO,          /* zeros where the file has contents, or contents after its end */
-	VIOLATION_RESULT,        /* a call returned what it must not */
+	VIOLATION_ZERO,          /* zeros where the file has contents, or contents past its end */
+	VIOLATION_RESULT,        /* a call returned a result that it must not return */
 	VIOLATION_PRIVATE,       /* a private folio changed under its owner */
-	VIOLATION_PRIVATE_RELEASE, /* a program's release ran too early, twice, never, or as another type */
+	/* a program's release ran too early, twice, never, or as another type */
+	VIOLATION_PRIVATE_RELEASE,
 	/* all */
-	VIOLATION_MISUSE, /* the counter's own checks, where they are built in, found one */
-	VIOLATION_LEAK,   /* not everything came back at the end */
-	VIOLATION_STUCK,  /* no thread got anything done */
+	VIOLATION_MISUSE, /* the counter's own checks, if they are built in, found an error */
+	VIOLATION_LEAK,   /* something was not returned by the end */
+	VIOLATION_STUCK,  /* no thread made progress */
 	VIOLATIONS,
 };
 
-/* Count it and print it, up to a number. */
+/* Counts a violation, and prints it unless too many have been printed. */
 void violation(enum violation kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t violations_total(void);
 
@@ -132,15 +136,18 @@ struct histogram {
 #define COUNTS_MAX     32
 #define HISTOGRAMS_MAX 3
 
-/* One for each thread; its own but for operations, counts and histograms, which the report reads. */
+/*
+ * One per thread. Only operations, counts and histograms are read by another thread: for the
+ * report.
+ */
 struct worker {
 	_Alignas(64) pthread_t thread;
 	unsigned number;
-	struct rng rng; /* of the operation that is running */
+	struct rng rng; /* of the current operation */
 	folio_u64 operations;
 	folio_u64 count[COUNTS_MAX];
 	struct histogram histogram[HISTOGRAMS_MAX];
-	void *own; /* of the mode */
+	void *own; /* data of the mode */
 };
 
 static inline void worker_add(struct worker *worker, unsigned count, uint64_t n)
@@ -152,7 +159,7 @@ static inline void worker_add(struct worker *worker, unsigned count, uint64_t n)
 
 void histogram_add(struct histogram *histogram, uint64_t value);
 
-/* True when the run is to end: time is up, or a violation with --stop. */
+/* True if the run must end: time is up, or a violation occurred with --stop. */
 bool torture_stopping(void);
 
 /* Workers that have operations left. */
@@ -161,81 +168,100 @@ unsigned torture_active(void);
 struct mode {
 	const char *name;
 	const char *const *counts;     /* names of worker->count[], NULL at the end */
-	const char *const *histograms; /* of worker->histogram[], NULL at the end */
-	/* Before the workers begin. Returns 0, or prints why not. */
+	const char *const *histograms; /* names of worker->histogram[], NULL at the end */
+	/* Before the workers start. Returns 0, or prints the reason for a failure. */
 	int (*open)(void);
-	/* By each worker: before its first operation, one operation, after the last. */
+	/* Called by each worker: before the first operation, for each operation, after the last. */
 	void (*begin)(struct worker *worker);
 	void (*operation)(struct worker *worker);
 	void (*end)(struct worker *worker);
-	/* After the workers have ended: all has to come back. */
+	/* After the workers have ended: everything must have been returned. */
 	void (*close)(void);
-	/* More counts, printed after the workers'; at most COUNTS_MAX. Returns how many. May be NULL. */
+	/*
+	 * More counts, printed after the workers' counts; at most COUNTS_MAX. Returns their number.
+	 * May be NULL.
+	 */
 	unsigned (*more)(const char **name, uint64_t *value);
-	/* The number of the life that the object of a counter is in; NULL for a counter of something else. */
-	folio_u64 *(*life)(const void *object);
+	/*
+	 * The number of uses that the object of a counter has begun. NULL: the counter belongs to
+	 * another kind of object.
+	 */
+	folio_u64 *(*use_count)(const void *object);
 };
 
 extern const struct mode mode_counter, mode_tree, mode_cache;
 
 /* ---- turns (serial.c) ---- */
 
-/* Before the workers begin; by each worker before its first operation and after its last. */
+/*
+ * Called before the workers start; by each worker before its first operation; and after its last.
+ */
 void serial_begin(void);
 void serial_enter(unsigned number);
 void serial_leave(void);
 
-/* Let others run: sched_yield, or the end of the turn. */
-void give_way(void);
+/* Lets other threads run: sched_yield, or with --serial the end of the turn. */
+void yield_turn(void);
 
-/* A place where a turn may end; nothing without --serial. */
+/* A point where a turn may end; does nothing without --serial. */
 void serial_point(void);
 
-/* A lock of the test's own that is held across a pause point. */
+/* For a lock of the test that is held across a pause point. */
 void torture_lock(pthread_mutex_t *lock);
 
-/* How many turns there have been; a thread asks in its turn. */
+/* The number of turns so far. A thread may call it only in its turn. */
 uint64_t serial_turns(void);
 
 /* ---- pauses (pause.c) ---- */
 
-/* Pauses happen between these two. The life function tells lives of objects. */
+/* Pauses happen between these two. The mode's function tells one use of an object from the next. */
 void pause_begin(const struct mode *mode);
 void pause_end(void);
 
-/* The calling thread decides from this seed. Threads of the library, which do not call it, get one by themselves. */
+/*
+ * Seeds the calling thread's decisions. Threads of the library do not call it; they get a seed
+ * automatically.
+ */
 void pause_seed(uint64_t seed);
 
-/* The decisions of the calling thread that depend on how the threads are scheduled. */
+/* For decisions of the calling thread that depend on how the threads are scheduled. */
 struct rng *pause_rng(void);
 
-/* A point in the test itself: now and then yield, or wait until @object (NULL: nothing) has begun another life. */
+/*
+ * A pause point in the test itself: sometimes yields, or waits until @object (NULL: none) has begun
+ * another use.
+ */
 void pause_here(const void *object);
 
-/* A point where others should often come between: every other time a few yields. */
+/* A point at which other threads should often run: a few yields, every other time. */
 void pause_often(void);
 
 /*
- * The result of a put that the calling thread has just done, for the account of reuse races: a put whose CAS comes
- * after its object has begun another life passed one, and won it when it released the object.
+ * Reports the result of a put that the calling thread has just done, for the count of reuse races.
+ * A put whose CAS comes after its object has begun another use has passed a reuse race; it has won
+ * the race if it released the object.
  */
 void pause_put_done(bool won);
 
-/* An object whose putter is stalled at zero now, or was not long ago; NULL. For late getters. */
+/* An object whose putter is stalled at zero, or was recently; NULL: none. For late getters. */
 void *pause_stalled(struct rng *rng);
 
 struct pause_counts {
-	uint64_t zeros;        /* puts that came to zero */
-	uint64_t stalled;      /* of those, that waited for a reuse */
-	uint64_t passed;       /* of those, with a whole reuse before the CAS */
-	uint64_t won;          /* of those, whose CAS won: they released a later life */
-	uint64_t lives_passed; /* lives begun during those stalls */
-	uint64_t junk_resets;  /* junk found to be too much */
-	uint64_t late; /* getters and copiers that waited across a reuse of what they had found */
+	uint64_t zeros;       /* puts that reached zero */
+	uint64_t stalled;     /* of those: waited for a reuse */
+	uint64_t passed;      /* of those: a complete reuse came before the CAS */
+	uint64_t won;         /* of those: the CAS won, and released a later use */
+	uint64_t uses_passed; /* uses begun during those stalls */
+	uint64_t junk_resets; /* times the junk limit was reached */
+	/* getters and copying readers that waited across a reuse of the object found */
+	uint64_t late;
 	uint64_t yields;
 };
 void pause_counts(struct pause_counts *counts);
 
-/* A link-time wrapper of folio_release calls pause_put_done(true): see torture's link arguments. */
+/*
+ * A link-time wrapper of folio_release calls pause_put_done(true); see the link arguments in
+ * meson.build.
+ */
 
 #endif

@@ -1,32 +1,34 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tree.c - mode tree: stores and erases of entries that say where they belong, beside loads and walks.
+ * tree.c - mode tree: stores and erases of entries that identify themselves, concurrent with loads
+ * and walks.
  *
- * The indexes are cut into cells. A cell holds one entry or none; the n-th entry of a cell has an order and a place
- * that are functions of the cell and n, and carries both numbers, so whatever a reader finds says whether it belongs
- * there. Cells are dense, sparse and very far apart, so that nodes come and go at every level and the root grows and
- * shrinks.
+ * The range of indexes is divided into cells. A cell holds one entry or none. The n-th entry of a
+ * cell has an order and a position that are functions of the cell and n, and it carries both
+ * numbers. So a reader can tell of any entry whether it belongs where it was found. Cells are
+ * dense, sparse and very far apart, so that nodes are created and freed at every level and the root
+ * grows and shrinks.
  *
- * Each cell has a word that its writers keep, under the tree's lock, in this order:
+ * Each cell has a word that its writers store under the tree's lock, in this order:
  *
  *   STORING(n)  tree_store  LIVE(n)  ...  ERASING(n)  tree_erase  EMPTY(n)
  *
- * A reader loads the word, looks into the tree, loads the word again. From the two he knows which entries may have been
- * there, and, when both say LIVE(n), that this one must have been.
+ * A reader loads the word, looks up the index in the tree, and loads the word again. The two words
+ * tell which entries it may have found, and, if both are LIVE(n), that it must have found this one.
  *
- * Nodes are freed meanwhile. Freed memory is filled with garbage by malloc (M_PERTURB), so a reader in a freed node
- * does not get away with it.
+ * Nodes that leave a tree are used again at once, by any of the trees. So a reader that is held up
+ * in one finds the entries of other cells, unless it notices.
  */
-#include <malloc.h>
-#include <stdlib.h>
+#include <errno.h>
 
 #include "torture.h"
 
 /*
- * The walk of this file's readers may be overtaken at each step. (Inside its own expansion the name is the function's.)
+ * Other threads may run at each step of a reader's walk in this file. (Inside of its own expansion
+ * the name means the function.)
  */
 #define folio_ptr_load_acquire(p) (pause_here(NULL), folio_ptr_load_acquire(p))
-#include "tree.h"
+#include "core/walk.h"
 #undef folio_ptr_load_acquire
 
 enum count {
@@ -37,7 +39,7 @@ enum count {
 	COUNT_LOADS,
 	COUNT_FOUND,
 	COUNT_SHADOWS, /* found */
-	COUNT_WALKED,  /* entries that walks found */
+	COUNT_WALKED,  /* entries found by walks */
 };
 
 static const char *const count_names[] = {"stores", "stores without memory", "stores refused",
@@ -54,7 +56,7 @@ enum phase { EMPTY, STORING, LIVE, ERASING };
 
 struct cell {
 	folio_u64 word; /* n << 2 | phase */
-	/* Set at the beginning. */
+	/* Set once, at the beginning. */
 	uint64_t base;
 	uint32_t number;
 	uint8_t order_max;
@@ -62,7 +64,7 @@ struct cell {
 	bool mark[TREE_MARKS];
 };
 
-/* Runs of cells: from where, how many, how large. */
+/* Runs of cells: first index, number, largest order. */
 static const struct {
 	uint64_t base;
 	unsigned cells;
@@ -84,7 +86,9 @@ static struct tree tree[TREES];
 static struct cell cell[TREES][CELLS];
 static struct tree_budget budget;
 
-/* ---- what an entry is ---- */
+#define NODES_MAX (TREE_SHIFT == 6 ? 160 : 900)
+
+/* ---- entries ---- */
 
 static uint64_t cell_hash(const struct cell *c, uint64_t n)
 {
@@ -99,9 +103,9 @@ static unsigned order_of(const struct cell *c, uint64_t n)
 static uint64_t index_of(const struct cell *c, uint64_t n)
 {
 	unsigned order = order_of(c, n);
-	uint64_t places = UINT64_C(1) << (c->order_max - order);
+	uint64_t positions = UINT64_C(1) << (c->order_max - order);
 
-	return c->base + ((cell_hash(c, n) >> 32) % places << order);
+	return c->base + ((cell_hash(c, n) >> 32) % positions << order);
 }
 
 static bool covers(const struct cell *c, uint64_t n, uint64_t index)
@@ -133,7 +137,7 @@ static struct cell *any_cell(struct rng *rng, unsigned t)
 
 /* ---- readers ---- */
 
-/* Of the entry @found at @index: does it belong there, and may it have been there between the two words? */
+/* Checks that the entry @found belongs at @index and may have been there between the two words. */
 static void check_entry(struct worker *worker, const struct cell *c, uint64_t index, void *found,
 	uint64_t before, uint64_t after, const char *how)
 {
@@ -165,18 +169,16 @@ static void op_load(struct worker *worker, unsigned t)
 	uint64_t before, after, index;
 	void *found;
 
-	/* acquire: what the writer did to the tree before he wrote the word is seen. */
+	/* acquire: sees what the writer did to the tree before it stored the word. */
 	before = folio_u64_load_acquire(&c->word);
-	/* Where something is, or anywhere in the cell. */
+	/* An index that has an entry, or any index in the cell. */
 	if (before >> 2 && !rng_one_in(&worker->rng, 4))
 		index = index_of(c, before >> 2) +
 			rng_below(&worker->rng, UINT64_C(1) << order_of(c, before >> 2));
 	else
 		index = c->base + rng_below(&worker->rng, UINT64_C(1) << c->order_max);
-	grace_read_lock();
 	found = tree_load(&tree[t], index);
-	grace_read_unlock();
-	/* Not before the loads of the tree, which are acquires. */
+	/* Not reordered before the loads of the tree, which are acquires. */
 	after = folio_u64_load_acquire(&c->word);
 	worker_add(worker, COUNT_LOADS, 1);
 	if (found && !tree_is_shadow(found)) {
@@ -198,7 +200,7 @@ static void op_load(struct worker *worker, unsigned t)
 	}
 }
 
-/* The cell that has an index which an entry says to be stored at. */
+/* The cell whose number an entry carries. */
 static struct cell *cell_of(unsigned t, const void *entry)
 {
 	uint64_t number = (uint64_t)(uintptr_t)entry >> 6 >> ENTRY_N_BITS;
@@ -208,7 +210,7 @@ static struct cell *cell_of(unsigned t, const void *entry)
 	return &cell[t][number - t * CELLS];
 }
 
-/* A walk finds entries in order, and one cell's entry that is there throughout is among them. */
+/* A walk finds entries in order, including one cell's entry that is stored throughout. */
 static void op_walk(struct worker *worker, unsigned t)
 {
 	struct cell *must = any_cell(&worker->rng, t);
@@ -221,7 +223,6 @@ static void op_walk(struct worker *worker, unsigned t)
 	bool found = false;
 	void *entry;
 
-	grace_read_lock();
 	while (steps-- > 0 && (entry = tree_next(&tree[t], &index, last))) {
 		struct cell *c = cell_of(t, entry);
 
@@ -237,13 +238,12 @@ static void op_walk(struct worker *worker, unsigned t)
 			folio_u64_load_acquire(&c->word), "walk");
 		found |= c == must;
 		index = from = (index | ((UINT64_C(1) << tree_order(entry)) - 1)) + 1;
-		/* The steps may not be enough to get there. */
+		/* The walk may have ended before it reached the cell. */
 		if (!steps)
 			found = true;
 		if (index > last)
 			break;
 	}
-	grace_read_unlock();
 	after = folio_u64_load_acquire(&must->word);
 	if (!found && before == after && (before & 3) == LIVE)
 		violation(VIOLATION_TREE_MISSED, "a walk to %#lx missed entry %lu of cell %u",
@@ -254,7 +254,10 @@ static void op_walk(struct worker *worker, unsigned t)
 
 static void word_store(struct cell *c, uint64_t n, enum phase phase)
 {
-	/* release: after what was done to the tree. What will be done is ordered by the tree's own releases. */
+	/*
+	 * release: after the changes of the tree. Later changes are ordered by the tree's own
+	 * releases.
+	 */
 	folio_u64_store_release(&c->word, n << 2 | phase);
 }
 
@@ -271,7 +274,7 @@ static void store_locked(struct worker *worker, unsigned t, struct cell *c, uint
 		word_store(c, n, EMPTY);
 		worker_add(worker, COUNT_NO_MEMORY, 1);
 		if (r != -ENOMEM)
-			violation(VIOLATION_TREE_RESULT, "a store in the empty cell %u gave %d",
+			violation(VIOLATION_TREE_RESULT, "a store in the empty cell %u returned %d",
 				c->number, r);
 	}
 	c->mark[TREE_DIRTY] = c->mark[TREE_WRITEBACK] = false;
@@ -293,8 +296,7 @@ static void marks_locked(struct worker *worker, unsigned t, struct cell *c, uint
 	void *entry;
 
 	if (tree_mark_test_locked(&tree[t], index, mark) != c->mark[mark])
-		violation(VIOLATION_TREE_RESULT, "mark %d of cell %u is not as it was left", mark,
-			c->number);
+		violation(VIOLATION_TREE_RESULT, "mark %d of cell %u has changed", mark, c->number);
 	c->mark[mark] = rng_one_in(&worker->rng, 2);
 	if (c->mark[mark])
 		tree_mark_set_locked(&tree[t], index, mark);
@@ -321,8 +323,8 @@ static void op_write(struct worker *worker, unsigned t)
 		} else if (rng_one_in(&worker->rng, 8)) {
 			if (tree_store_locked(&tree[t], index_of(c, n), order_of(c, n),
 				    entry_of(c, n)) != -EEXIST)
-				violation(VIOLATION_TREE_RESULT, "cell %u was stored to twice",
-					c->number);
+				violation(VIOLATION_TREE_RESULT,
+					"a second store in cell %u succeeded", c->number);
 			worker_add(worker, COUNT_EXISTS, 1);
 		} else if (rng_one_in(&worker->rng, 3)) {
 			marks_locked(worker, t, c, n);
@@ -333,7 +335,7 @@ static void op_write(struct worker *worker, unsigned t)
 	tree_unlock(&tree[t]);
 }
 
-/* A whole run comes or goes at once, so that branches do. */
+/* Stores or erases a complete run at once, so that branches of the tree come and go. */
 static void op_run(struct worker *worker, unsigned t)
 {
 	unsigned r = (unsigned)rng_below(&worker->rng, RUNS), first = 0, i;
@@ -359,7 +361,8 @@ static void op_run(struct worker *worker, unsigned t)
 		tree_erase_shadows_locked(&tree[t], run[r].base, last);
 		entry = tree_load(&tree[t], index);
 		if (entry)
-			violation(VIOLATION_TREE_RESULT, "index %#lx has %#lx after all was erased",
+			violation(VIOLATION_TREE_RESULT,
+				"index %#lx has %#lx after all entries were erased",
 				(unsigned long)index, (unsigned long)(uintptr_t)entry);
 	}
 	tree_unlock(&tree[t]);
@@ -382,16 +385,18 @@ static void tree_operation(struct worker *worker)
 		pause_here(NULL);
 }
 
-/* ---- beginning and end ---- */
+/* ---- begin and end ---- */
 
 static int tree_open(void)
 {
 	unsigned t, r, i, n;
 
-	mallopt(M_PERTURB, 0x5b);
-	/* Fewer nodes than all cells would take, so that stores without memory, and shadows without room, come. */
-	budget = (struct tree_budget){.nodes_max = TREE_SHIFT == 6 ? 2000 : 20000};
-	budget.nodes_shadow_max = budget.nodes_max / 8;
+	/*
+	 * Fewer nodes than all cells need, so that stores fail with -ENOMEM and shadows find no
+	 * space.
+	 */
+	if (tree_budget_init(&budget, NODES_MAX, NODES_MAX / 8))
+		return -1;
 	for (t = 0; t < TREES; t++) {
 		if (tree_init(&tree[t], &budget))
 			return -1;
@@ -402,13 +407,11 @@ static int tree_open(void)
 					.base = run[r].base + ((uint64_t)i << run[r].order_max)};
 		}
 	}
-	return grace_open();
+	return 0;
 }
 
 static void tree_begin(struct worker *worker)
 {
-	if (grace_thread_attach())
-		abort();
 }
 
 static void tree_end(struct worker *worker)
@@ -436,15 +439,13 @@ static void tree_close(void)
 				(unsigned long)(uintptr_t)folio_ptr_load_relaxed(&tree[t].root));
 		tree_unlock(&tree[t]);
 	}
-	grace_barrier();
 	left = folio_u64_load_relaxed(&budget.nodes);
 	if (left || folio_u64_load_relaxed(&budget.nodes_shadow))
 		violation(VIOLATION_LEAK, "%lu nodes left, %lu of shadows", (unsigned long)left,
 			(unsigned long)folio_u64_load_relaxed(&budget.nodes_shadow));
 	for (t = 0; t < TREES; t++)
 		tree_destroy(&tree[t]);
-	grace_close();
-	mallopt(M_PERTURB, 0);
+	tree_budget_destroy(&budget);
 }
 
 const struct mode mode_tree = {

@@ -1,33 +1,82 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sweeps: one sequence of calls, again and again, while the first allocation fails, then the second, and so on until
- * the sequence asks for no more; likewise the first read of the device, the second, ... Each call does what it
- * should or says why not, nothing wrong is read, nothing leaks, and afterwards the cache works.
+ * Sweeps: one sequence of calls is repeated while the first allocation fails, then the second, and
+ * so on until the sequence makes no more; likewise the first read of the device, the second, ...;
+ * or the process may open no more files, one more, ...
+ * Each call succeeds or returns an error that fits, nothing wrong is read, and nothing leaks. After
+ * each call that failed, the state of the cache must be one that calls can leave (quiet-cache.h).
+ * Afterwards the sequence succeeds in the same cache.
  */
 #include "alloc-fault.h"
+
+#include "cache/table.h"
+#include "quiet-cache.h"
 
 /* ---- the sequence ---- */
 
 #define FILE_PAGES 300
+/* The budget, and what it grows to. */
+#define PAGES_MIN  64
+#define PAGES_MAX  96
+/* Some runs have a deadline, which never comes, and so request slots and other paths of a miss. */
+#define TIMEOUT_MS 100000
 
 static unsigned char expected[FILE_PAGES * FOLIO_PAGE_SIZE];
 
-/* What a run of the sequence found, judged when nothing fails any more. */
+/* What a run of the sequence found; judged when nothing fails any longer. */
 struct run {
 	const struct folio_io_ops *ops;
 	void *io_context;
 	const char *path;
-	int allowed; /* the error that calls may return */
+	uint32_t timeout_ms;
+	int allowed;               /* the error that calls may return */
+	struct folio_cache *cache; /* NULL: not open, or another thread is in a call */
 	uint64_t failures, wrong, refused;
 	const char *where;
 	int wrong_error;
 };
+
+static int open_cache(const struct run *run, uint64_t pages, struct folio_cache **cache)
+{
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = pages * PAGE,
+		.bytes_max = PAGES_MAX * PAGE,
+		.readahead = 16 * PAGE,
+		.timeout_ms = run->timeout_ms,
+		.io = run->ops,
+		.io_context = run->io_context};
+
+	return folio_cache_open(&params, cache);
+}
+
+/* Compares the cache with one of the same budget in which no call has failed. */
+static void check_quiet(const struct run *run)
+{
+	static struct cache_limits limits;
+	uint64_t pages;
+
+	if (!run->cache)
+		return;
+	spared++;
+	pages = cache_stats(run->cache).pages;
+	if (pages != limits.pages) {
+		const struct run other = {.ops = &folio_io_threads};
+		struct folio_cache *cache;
+
+		assert_int_equal(open_cache(&other, pages, &cache), 0);
+		limits = limits_of(cache);
+		assert_int_equal(folio_cache_close(cache), 0);
+	}
+	expect_quiet(run->cache, &limits);
+	spared--;
+}
 
 static void judge(struct run *run, const char *where, ssize_t result)
 {
 	if (result >= 0)
 		return;
 	run->failures++;
+	check_quiet(run);
 	if (result == run->allowed)
 		return;
 	run->refused++;
@@ -42,12 +91,11 @@ static void judge_bytes(struct run *run, const unsigned char *buf, ssize_t n, ui
 }
 
 struct second {
-	struct run *run;
 	struct run own;
 	struct folio_file *file;
 };
 
-/* Another thread's part: its first calls are those that make it known. */
+/* The part of another thread, whose first calls attach it. */
 static void *second_thread(void *arg)
 {
 	struct second *second = arg;
@@ -71,7 +119,7 @@ static void release_nothing(struct folio *folio, void *context)
 	(void)context;
 }
 
-/* Everything a program does with a file; with @io_errors reads may fail, otherwise memory may be short. */
+/* All that a program does with a file. With @io_errors reads may fail, else allocations. */
 static void use_file(struct run *run, struct folio_cache *cache, struct folio_file *file)
 {
 	struct folio_type_params type_params = {
@@ -80,7 +128,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	struct folio_cache_stats stats = {.size = sizeof(stats)};
 	struct folio_range range[] = {
 		{100 * PAGE, 20 * PAGE}, {200 * PAGE, PAGE}, {250 * PAGE, 60 * PAGE}};
-	struct second second = {.run = run, .own = *run, .file = file};
+	struct second second = {.own = {.allowed = run->allowed}, .file = file};
 	struct folio_read reads[40];
 	struct folio *folio, *private;
 	struct folio_file *again;
@@ -91,13 +139,13 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	void *page;
 	int r;
 
-	/* In sequence, with windows ahead. */
+	/* In sequence, with read-ahead. */
 	for (i = 0; i < 60; i++) {
 		n = folio_file_read(file, buf, 100, i * PAGE);
 		judge(run, "read", n);
 		judge_bytes(run, buf, n, i * PAGE);
 	}
-	/* A long one, at random, at the end. */
+	/* A long read at random, at the end of the file. */
 	n = folio_file_read(file, buf, sizeof(buf), 61 * PAGE + 5);
 	judge(run, "long read", n);
 	judge_bytes(run, buf, n, 61 * PAGE + 5);
@@ -132,6 +180,9 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 			judge(run, "get", r);
 		if (!r) {
 			judge_bytes(run, page, PAGE, index * PAGE);
+			/* As FOLIO_REF_DEBUG does. Without memory, the pin has no holder. */
+			folio_pin_taken(folio, __FILE__, __LINE__);
+			folio_pin_put(folio);
 			folio_put(folio);
 		}
 	}
@@ -145,7 +196,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 	judge(run, "second open", r);
 	if (!r)
 		judge(run, "second close", folio_file_close(again));
-	/* The test's own thread is to be there. */
+	/* The test's own thread must be attached. */
 	spared++;
 	r = pthread_create(&thread, NULL, second_thread, &second);
 	spared--;
@@ -166,37 +217,48 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 		judge(run, "read after invalidation", n);
 		judge_bytes(run, buf, n, i * 10 * PAGE);
 	}
+	judge(run, "growth", folio_cache_resize(cache, PAGES_MAX * PAGE));
+	n = folio_file_read(file, buf, sizeof(buf), 150 * PAGE);
+	judge(run, "read in a larger cache", n);
+	judge_bytes(run, buf, n, 150 * PAGE);
+	judge(run, "shrinking", folio_cache_resize(cache, PAGES_MIN * PAGE));
 	judge(run, "stats", folio_cache_stats(cache, &stats));
 }
 
-static void run_sequence(struct run *run, struct folio_cache **cache, struct folio_file **file)
+static void run_sequence(struct run *run, struct folio_file **file)
 {
-	struct folio_cache_params params = {.size = sizeof(params),
-		.bytes = 64 * PAGE,
-		.readahead = 16 * PAGE,
-		.io = run->ops,
-		.io_context = run->io_context};
 	int r;
 
-	*cache = NULL;
 	*file = NULL;
-	r = folio_cache_open(&params, cache);
+	r = open_cache(run, PAGES_MIN, &run->cache);
 	judge(run, "cache_open", r);
 	if (r)
 		return;
-	r = folio_file_open(*cache, run->path, O_RDONLY, 0, file);
+	r = folio_file_open(run->cache, run->path, O_RDONLY, 0, file);
 	judge(run, "file_open", r);
 	if (r)
 		return;
-	use_file(run, *cache, *file);
+	use_file(run, run->cache, *file);
 }
 
-/* Nothing fails any more: all of it is right, and can be closed. */
-static void finish(struct run *run, struct folio_cache *cache, struct folio_file *file)
+/* The number of caches that the process has open. */
+static unsigned caches_open(void)
+{
+	unsigned i, n = 0;
+
+	for (i = 0; i < CACHES_MAX; i++)
+		n += folio_ptr_load_relaxed(&cache_table[i]) != NULL;
+	return n;
+}
+
+/* Nothing fails any longer: all contents are right, the sequence succeeds, all can be closed. */
+static void finish(struct run *run, struct folio_file *file)
 {
 	static unsigned char buf[50 * FOLIO_PAGE_SIZE];
-	uint64_t i;
+	struct folio_cache *cache = run->cache;
+	uint64_t i, failures = run->failures;
 
+	assert_int_equal(caches_open(), cache != NULL);
 	if (!cache)
 		return;
 	if (!file)
@@ -206,9 +268,15 @@ static void finish(struct run *run, struct folio_cache *cache, struct folio_file
 		assert_int_equal(folio_file_read(file, buf, sizeof(buf), i), sizeof(buf));
 		assert_memory_equal(buf, expected + i, sizeof(buf));
 	}
+	check_quiet(run);
+	assert_int_equal(folio_cache_resize(cache, PAGES_MIN * PAGE), 0);
+	use_file(run, cache, file);
+	assert_int_equal(run->failures, failures);
 	assert_int_equal(folio_file_close(file), 0);
-	/* All pages are back, or it would be -EBUSY. (Before, the evictor may have some in its hands.) */
+	check_quiet(run);
+	/* All pages are free, or it would return -EBUSY. (Before, the evictor may hold some.) */
 	assert_int_equal(folio_cache_close(cache), 0);
+	assert_int_equal(caches_open(), 0);
 }
 
 static void expect_well(const struct run *run, uint64_t nth)
@@ -232,34 +300,43 @@ static void fill_expected(void)
 	}
 }
 
+/* A real file with the expected contents. */
+static void make_file(char path[80])
+{
+	const char *folder = getenv("TMPDIR");
+	int fd;
+
+	fill_expected();
+	snprintf(path, 80, "%s/folio-test-XXXXXX", folder ? folder : "/tmp");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, expected, sizeof(expected)), sizeof(expected));
+	close(fd);
+}
+
 /* ---- allocations ---- */
 
 static void sweep_allocations(const struct folio_io_ops *ops, bool ever_after)
 {
 	struct run run = {.ops = ops, .allowed = -ENOMEM};
 	char path[80];
-	const char *folder = getenv("TMPDIR");
-	struct folio_cache *cache;
 	struct folio_file *file;
 	uint64_t nth, found, before = 0;
 	unsigned files = 0;
-	int fd;
 
 	if (!SWEEPS_ALLOCATIONS) {
-		print_message("# left out: a sanitizer has the allocator\n");
+		print_message("# skipped: a sanitizer replaces the allocator\n");
 		return;
 	}
-	fill_expected();
-	snprintf(path, sizeof(path), "%s/folio-test-XXXXXX", folder ? folder : "/tmp");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, expected, sizeof(expected)), sizeof(expected));
-	close(fd);
+	make_file(path);
 	run.path = path;
-	/* Twice with nothing failing: what is allocated once for a process, and stacks that are kept. */
+	/*
+	 * Twice without failures: for memory allocated once for a process, and stacks that are
+	 * kept.
+	 */
 	for (nth = 0; nth < 2; nth++) {
-		run_sequence(&run, &cache, &file);
-		finish(&run, cache, file);
+		run_sequence(&run, &file);
+		finish(&run, file);
 		expect_well(&run, 0);
 		assert_int_equal(run.failures, 0);
 		files = open_files();
@@ -267,11 +344,12 @@ static void sweep_allocations(const struct folio_io_ops *ops, bool ever_after)
 	}
 	for (nth = 1;; nth++) {
 		run = (struct run){.ops = ops, .allowed = -ENOMEM, .path = path};
+		run.timeout_ms = ops ? TIMEOUT_MS : 0;
 		arm(nth, ever_after);
-		run_sequence(&run, &cache, &file);
+		run_sequence(&run, &file);
 		disarm();
 		found = folio_u64_load_relaxed(&injected);
-		finish(&run, cache, file);
+		finish(&run, file);
 		expect_well(&run, nth);
 		assert_int_equal(open_files(), files);
 		if (!found)
@@ -281,8 +359,8 @@ static void sweep_allocations(const struct folio_io_ops *ops, bool ever_after)
 	assert_true(nth > 20);
 	unlink(path);
 	/*
-	 * Not one for each run: those that are left are the stacks of a thread or two. (Leak checking does it better, and ASan
-	 * gives threads' memory back behind our functions.)
+	 * Not one for each run: the rest are the stacks of a thread or two. (Leak checking does
+	 * this better, and ASan frees the memory of threads without calling these functions.)
 	 */
 	assert_true(LEAKS_ARE_CHECKED || folio_u64_load_relaxed(&outstanding) <= before + 16);
 }
@@ -301,13 +379,46 @@ static void test_allocations_io_threads(void **state)
 	sweep_allocations(&folio_io_threads, true);
 }
 
+/* ---- descriptors ---- */
+
+/* The process may open no descriptor, then one, and so on until nothing fails. */
+static void sweep_descriptors(const struct folio_io_ops *ops)
+{
+	unsigned more = 0, files;
+	struct folio_file *file;
+	struct run run;
+	char path[80];
+
+	make_file(path);
+	files = open_files();
+	do {
+		run = (struct run){.ops = ops, .allowed = -EMFILE, .path = path};
+		allow_descriptors(more);
+		run_sequence(&run, &file);
+		allow_descriptors(UINT_MAX);
+		finish(&run, file);
+		expect_well(&run, more);
+		assert_int_equal(open_files(), files);
+		more++;
+	} while (run.failures);
+	print_message("# %u descriptors\n", more - 1);
+	assert_true(more > 1);
+	unlink(path);
+}
+
+static void test_descriptors(void **state)
+{
+	(void)state;
+	sweep_descriptors(NULL);
+	sweep_descriptors(&folio_io_threads);
+}
+
 /* ---- the device ---- */
 
 static void sweep_device(enum io_fault_op op, bool shorten, unsigned threads)
 {
 	static const uint64_t lengths[] = {
 		0, 100, FOLIO_PAGE_SIZE, FOLIO_PAGE_SIZE + 1, 3 * FOLIO_PAGE_SIZE};
-	struct folio_cache *cache;
 	struct folio_file *file;
 	uint64_t nth;
 
@@ -317,6 +428,7 @@ static void sweep_device(enum io_fault_op op, bool shorten, unsigned threads)
 		struct run run = {.ops = &io_fault_ops,
 			.io_context = io,
 			.path = "a",
+			.timeout_ms = threads ? TIMEOUT_MS : 0,
 			.allowed = shorten ? -EIO : -EREMOTEIO};
 		uint64_t found;
 
@@ -325,14 +437,17 @@ static void sweep_device(enum io_fault_op op, bool shorten, unsigned threads)
 			io_fault_shorten(io, nth, lengths[nth % 5]);
 		else
 			io_fault_fail(io, op, nth, EREMOTEIO);
-		run_sequence(&run, &cache, &file);
+		run_sequence(&run, &file);
 		found = io_fault_injected(io);
 		io_fault_wait_idle(io);
 		io_fault_fail(io, op, 0, 0);
 		io_fault_shorten(io, 0, 0);
-		finish(&run, cache, file);
+		finish(&run, file);
 		expect_well(&run, nth);
-		/* One failure is not told to many: to the caller, and to who waited with him. */
+		/*
+		 * One failure reaches only the caller and the readers that waited for the same
+		 * page.
+		 */
 		assert_true(run.failures <= 2 + 20 + 10);
 		assert_int_equal(io_fault_opens(io), 0);
 		io_fault_free(io);
@@ -341,7 +456,8 @@ static void sweep_device(enum io_fault_op op, bool shorten, unsigned threads)
 		assert_int_equal(found, 1);
 	}
 	print_message("# %llu calls\n", (unsigned long long)nth);
-	assert_true(nth > (op == IO_FAULT_CREATE ? 1 : 2));
+	/* A file that is open is not opened again. */
+	assert_true(nth > (op == IO_FAULT_CREATE || op == IO_FAULT_OPEN ? 1 : 2));
 }
 
 static void test_reads_fail(void **state)
@@ -371,6 +487,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allocations),
 		cmocka_unit_test(test_allocations_io_threads),
+		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_reads_fail),
 		cmocka_unit_test(test_reads_short),
 		cmocka_unit_test(test_other_calls_fail),

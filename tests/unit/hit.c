@@ -2,9 +2,9 @@
 /*
  * A hit makes no system call, takes no lock and allocates nothing.
  *
- * System calls: the reading thread gives up the right to make any (seccomp strict leaves read, write and exit), so
- * the first one kills it. Locks and allocations: this program brings functions of the same names, which the library
- * is linked to, and counts.
+ * System calls: the reading thread gives up the right to make any (strict seccomp leaves read,
+ * write and exit), so the first one kills it. Locks and allocations: this program defines functions
+ * of the same names, which the library links to, and counts their calls.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -125,7 +125,7 @@ static void *reader(void *arg)
 	struct job *job = arg;
 	uint64_t i;
 
-	/* Known to the cache, and every page hot: what comes now are hits and nothing else. */
+	/* The thread is attached and every page is hot: from here on there are hits only. */
 	for (i = 0; i < 8 * PAGES; i++)
 		hits(job, i);
 	counting = true;
@@ -162,12 +162,14 @@ static void hits_are_quiet(void **state)
 	assert_int_equal(folio_file_open(cache, path, O_RDONLY, 0, &job.file), 0);
 	assert_int_equal(pthread_create(&thread, NULL, reader, &job), 0);
 	pthread_join(thread, NULL);
-	/* Killed at its first system call, the thread would not have come here. */
+	/* A system call would have killed the thread before this point. */
 	assert_true(job.done);
 	assert_int_equal(job.wrong, 0);
 	assert_int_equal(job.allocations, 0);
 	assert_int_equal(job.locks, 0);
-	/* Nothing is closed: the thread ended without its destructors. The process ends with it. */
+	/*
+	 * The thread ended without its destructors, so nothing is closed. The process ends with it.
+	 */
 	unlink(path);
 }
 
@@ -194,7 +196,7 @@ int main(void)
 		cmocka_unit_test(hits_are_quiet),
 	};
 
-	/* A sanitizer's own work would be counted, and killed. */
+	/* The work of a sanitizer would be counted, and killed. */
 	if (!COUNTING) {
 		puts("1..0 # SKIP a sanitizer has replaced the functions that are counted");
 		return 0;

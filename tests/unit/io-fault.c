@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The backend that other tests rely on: that it fails what it is told to, holds what it is told to,
- * and that its check of contents finds every byte that is wrong.
+ * The backend that other tests rely on: it fails and holds requests on command, and its check of
+ * contents finds every wrong byte.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include <folio/folio.h>
 
+#include "fake-file.h"
 #include "io-fault.h"
 
 #define PAGE  FOLIO_PAGE_SIZE
@@ -25,7 +29,7 @@
 
 static uint64_t seed = 1;
 
-/* A backend with a file of 100 pages and some bytes, which is open. */
+/* A backend with an open file of 100 pages and some bytes. */
 struct world {
 	struct io_fault *io;
 	struct io_fault_file *file;
@@ -62,7 +66,7 @@ static void close_world(struct world *world)
 	free(world);
 }
 
-/* Read @pages at @page into the memory, in two parts where there are two. */
+/* Reads @pages at @page into the memory, in two parts if there are two or more. */
 static ssize_t read_pages(struct world *world, uint64_t page, unsigned pages)
 {
 	struct iovec iov[2] = {{world->memory, PAGE}, {world->memory + PAGE, (pages - 1) * PAGE}};
@@ -155,7 +159,7 @@ static void test_contents(void **state)
 		memcpy(&word, memory + i, 8);
 		assert_true(word == io_fault_word(world->file, 1, 3 * PAGE + i));
 	}
-	/* Every wrong byte is found, wherever the part that is looked at begins and ends. */
+	/* Every wrong byte is found, wherever the checked part begins and ends. */
 	for (i = 0; i < 4 * PAGE; i++) {
 		unsigned begin = i < 70 ? 0 : i - i % 70, len = 1 + i % 200;
 
@@ -170,12 +174,12 @@ static void test_contents(void **state)
 			i < begin || i >= begin + len);
 		memory[i] = before;
 	}
-	/* Another page, another place, another file. */
+	/* Another page, another offset, another file. */
 	assert_false(io_fault_check(world->file, 4 * PAGE, memory, 64, NULL, NULL));
 	assert_false(io_fault_check(world->file, 3 * PAGE + 8, memory, 64, NULL, NULL));
 	assert_false(io_fault_check(
 		io_fault_add(world->io, "other", PAGE), 3 * PAGE, memory, 64, NULL, NULL));
-	/* Nothing. */
+	/* Nothing to check. */
 	assert_true(io_fault_check(world->file, 3 * PAGE, memory, 0, NULL, NULL));
 	close_world(world);
 }
@@ -188,10 +192,15 @@ static void test_generations(void **state)
 	unsigned char *memory = world->memory;
 
 	assert_int_equal(read_pages(world, 0, 2), 2 * PAGE);
+	before = after = (struct folio_io_attr){.struct_size = sizeof(before)};
 	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &before), 0);
 	assert_int_equal(io_fault_change(world->file), 2);
 	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &after), 0);
-	assert_int_not_equal(before.mtime_sec, after.mtime_sec);
+	assert_int_equal(after.fields, FOLIO_IO_ATTR_CTIME);
+	assert_int_equal(before.ctime_sec + 1, after.ctime_sec);
+	assert_int_equal(before.ctime_nsec, after.ctime_nsec);
+	assert_int_equal(before.mtime_sec, after.mtime_sec);
+	assert_int_equal(before.mtime_nsec, after.mtime_nsec);
 	assert_int_equal(before.inode, after.inode);
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
 	assert_true(io_fault_check(world->file, 0, memory, 2 * PAGE, &oldest, &newest));
@@ -207,7 +216,7 @@ static void test_generations(void **state)
 	assert_false(io_fault_check(world->file, 0, memory, PAGE, NULL, NULL));
 	assert_true(io_fault_check(world->file, 0, memory, PAGE / 2, &oldest, NULL));
 	assert_int_equal(oldest, 4);
-	/* Parts without a whole word are known by their bytes. */
+	/* Parts without a complete word are recognized by their bytes. */
 	assert_true(io_fault_check(world->file, 3, memory + 3, 5, &oldest, NULL));
 	assert_int_equal(oldest, 4);
 	assert_true(io_fault_check(world->file, PAGE - 6, memory + PAGE - 6, 6, &oldest, NULL));
@@ -220,6 +229,7 @@ static void test_sizes(void **state)
 	struct world *world = open_world(0, 4);
 	unsigned i;
 
+	io_fault_set_end(world->file, UINT64_MAX);
 	assert_int_equal(read_pages(world, 99, 4), PAGE + 100);
 	assert_true(io_fault_check(world->file, 99 * PAGE, world->memory, PAGE + 100, NULL, NULL));
 	for (i = PAGE + 100; i < 4 * PAGE; i++)
@@ -227,12 +237,23 @@ static void test_sizes(void **state)
 	assert_int_equal(read_pages(world, 101, 1), 0);
 	assert_int_equal(read_pages(world, 1000, 1), 0);
 	io_fault_resize(world->file, 5 * PAGE + 1);
+	io_fault_set_end(world->file, UINT64_MAX);
 	assert_int_equal(read_pages(world, 5, 2), 1);
 	assert_int_equal(read_pages(world, 6, 2), 0);
 	io_fault_resize(world->file, (uint64_t)1 << 44);
 	assert_int_equal(read_pages(world, ((uint64_t)1 << 32) - 2, 4), 2 * PAGE);
 	assert_true(io_fault_check(
 		world->file, ((uint64_t)1 << 44) - 2 * PAGE, world->memory, 2 * PAGE, NULL, NULL));
+	/* The largest size, and a page whose index has the same lower half as another one. */
+	io_fault_resize(world->file, INT64_MAX);
+	assert_int_equal(read_pages(world, ((uint64_t)1 << 51) - 1, 1), PAGE - 1);
+	assert_true(io_fault_check(
+		world->file, ((uint64_t)1 << 63) - PAGE, world->memory, PAGE - 1, NULL, NULL));
+	assert_int_equal(read_pages(world, ((uint64_t)5 << 32) + 7, 1), PAGE);
+	assert_true(io_fault_check(
+		world->file, (((uint64_t)5 << 32) + 7) * PAGE, world->memory, PAGE, NULL, NULL));
+	assert_false(io_fault_check(
+		world->file, (((uint64_t)4 << 32) + 7) * PAGE, world->memory, PAGE, NULL, NULL));
 	close_world(world);
 }
 
@@ -255,7 +276,7 @@ static void test_bytes(void **state)
 static void test_names(void **state)
 {
 	struct world *world = open_world(0, 4);
-	struct folio_io_attr old, new;
+	struct folio_io_attr old = {.size = 0}, new = {.size = 0};
 	struct io_fault_file *file;
 	void *handle;
 
@@ -267,6 +288,7 @@ static void test_names(void **state)
 	assert_int_equal(io_fault_ops.getattr(world->context, handle, &new), 0);
 	assert_int_equal(old.device, new.device);
 	assert_int_not_equal(old.inode, new.inode);
+	assert_int_equal(io_fault_opens(world->io), 2);
 	assert_int_equal(new.size, PAGE);
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
 	assert_true(io_fault_check(world->file, 0, world->memory, PAGE, NULL, NULL));
@@ -275,16 +297,129 @@ static void test_names(void **state)
 	close_world(world);
 }
 
+/* Another file is on another device, has the same inode number, and reports no ctime. */
+static void test_devices(void **state)
+{
+	struct world *world = open_world(0, 4);
+	struct folio_io_attr first = {.struct_size = sizeof(first)}, second = first, later;
+	void *handle, *probe;
+
+	io_fault_add(world->io, "other", PAGE);
+	assert_int_equal(io_fault_ops.open(world->context, "other", O_RDONLY, 0, 0, &handle), 0);
+	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &first), 0);
+	assert_int_equal(io_fault_ops.getattr(world->context, handle, &second), 0);
+	assert_int_not_equal(first.device, second.device);
+	assert_int_equal(first.inode, second.inode);
+	assert_int_equal(second.fields, 0);
+	/* A caller with a shorter struct gets less. */
+	first = (struct folio_io_attr){.size = 0};
+	assert_int_equal(io_fault_ops.getattr(world->context, world->handle, &first), 0);
+	assert_int_equal(first.fields, 0);
+	assert_int_equal(first.ctime_sec, 0);
+	io_fault_ops.close(world->context, handle);
+
+	/* By a descriptor, and as a probe, which is no open. */
+	assert_int_equal(io_fault_ops.open_fd(world->context, io_fault_fd(world->file), O_RDONLY,
+				 FOLIO_IO_PROBE, &probe),
+		0);
+	assert_int_equal(io_fault_opens(world->io), 2);
+	assert_int_equal(io_fault_calls(world->io, IO_FAULT_OPEN), 2);
+	later = (struct folio_io_attr){
+		.struct_size = sizeof(later), .wanted = FOLIO_IO_ATTR_ACCESS};
+	assert_int_equal(io_fault_ops.getattr(world->context, probe, &later), 0);
+	assert_int_equal(later.inode, first.inode);
+	assert_int_equal(later.fields, FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_ACCESS);
+	io_fault_ops.close(world->context, probe);
+	close_world(world);
+}
+
+/* Of two changes in a row, one shows in the nanoseconds alone, the other in the seconds alone. */
+static void test_times(void **state)
+{
+	struct fake_file file = {.device = 2, .inode = 1};
+	struct folio_io_attr last = {.size = 0}, attr = {.size = 0};
+	unsigned sec = 0, nsec = 0;
+
+	fake_attr(&file, 0, false, &last);
+	for (file.changes = 1; file.changes <= 100; file.changes++) {
+		fake_attr(&file, 0, false, &attr);
+		assert_true(attr.mtime_sec > last.mtime_sec || attr.mtime_nsec > last.mtime_nsec);
+		assert_true(attr.mtime_sec == last.mtime_sec || attr.mtime_nsec == last.mtime_nsec);
+		sec += attr.mtime_sec != last.mtime_sec;
+		nsec += attr.mtime_nsec != last.mtime_nsec;
+		last = attr;
+	}
+	assert_int_equal(sec, 50);
+	assert_int_equal(nsec, 50);
+}
+
+/* What a cache does wrong ends the program. */
+static void wrong_read(struct world *world)
+{
+	read_pages(world, 100, 2);
+}
+
+static void wrong_size(struct world *world)
+{
+	io_fault_resize(world->file, PAGE + 1);
+	io_fault_set_end(world->file, PAGE + 1);
+	read_pages(world, 2, 1);
+}
+
+static void wrong_handle(struct world *world)
+{
+	io_fault_ops.close(world->context, world->handle);
+	io_fault_ops.open(world->context, "file", O_RDONLY, 0, FOLIO_IO_PROBE, &world->handle);
+	read_pages(world, 0, 1);
+}
+
+static void wrong_close(struct world *world)
+{
+	io_fault_ops.destroy(world->context);
+}
+
+static void wrong_submit(struct world *world)
+{
+	static struct request request;
+	static struct log log = LOG_INIT;
+	struct folio_io_request *twice[2] = {&request.request, &request.request};
+
+	io_fault_hold(world->io);
+	submit(world, &request, &log, 0);
+	io_fault_ops.submit(world->context, twice, 1);
+}
+
+static void test_faults(void **state)
+{
+	static void (*const wrong[])(struct world * world) = {
+		wrong_read, wrong_size, wrong_handle, wrong_close, wrong_submit};
+	unsigned i;
+	int status;
+
+	for (i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		pid_t child = fork();
+
+		if (!child) {
+			signal(SIGABRT, SIG_DFL);
+			freopen("/dev/null", "w", stderr);
+			wrong[i](open_world(1, 4));
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	}
+}
+
 static void test_failures(void **state)
 {
 	struct world *world = open_world(0, 4);
 	struct request request[2];
 	struct log log = LOG_INIT;
-	struct folio_io_attr attr;
+	struct folio_io_attr attr = {.size = 0};
 	unsigned i, failed = 0;
 	void *handle;
 
-	/* The third read, wherever it comes from; then none. */
+	/* The third read, on any path; then none. */
 	io_fault_fail(world->io, IO_FAULT_READ, 3, EIO);
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
 	submit(world, &request[0], &log, 1);
@@ -298,7 +433,7 @@ static void test_failures(void **state)
 	assert_int_equal(io_fault_bytes(world->io), 4 * PAGE);
 	for (i = 0; i < 2; i++)
 		free(request[i].iov.iov_base);
-	/* Called off. */
+	/* Cancelled. */
 	io_fault_fail(world->io, IO_FAULT_READ, 1, EIO);
 	io_fault_fail(world->io, IO_FAULT_READ, 0, 0);
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
@@ -335,7 +470,7 @@ static void test_failures(void **state)
 	assert_int_equal(read_pages(world, 0, 1), PAGE);
 	close_world(world);
 
-	/* What could not be created can be once more. */
+	/* After a failed create the next one succeeds. */
 	world = calloc(1, sizeof(*world));
 	world->io = io_fault_new(seed, 1);
 	world->context = world->io;
@@ -378,7 +513,7 @@ static void test_hold(void **state)
 	io_fault_wait_held(world->io, 9);
 	assert_int_equal(log_count(&log), 0);
 
-	/* What is read is what is there when it is released, not when it was asked for. */
+	/* A read returns the contents at its release, not at its submission. */
 	io_fault_change(world->file);
 	io_fault_release(world->io, 3);
 	io_fault_wait_held(world->io, 6);
@@ -402,7 +537,9 @@ static void test_hold(void **state)
 	close_world(world);
 }
 
-/* With one thread the order of completion is the seed's alone, and is not that of submission. */
+/*
+ * With one thread the seed alone decides the order of completion, which is not that of submission.
+ */
 static void test_order(void **state)
 {
 	unsigned order[3][64], i, round;
@@ -450,7 +587,7 @@ static void *run_many(void *arg)
 	return NULL;
 }
 
-/* Submit waits for room. */
+/* Submit waits for a free slot. */
 static void test_depth(void **state)
 {
 	struct world *world = open_world(2, 5);
@@ -481,6 +618,9 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_order),

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The pool: what it gives is aligned, nobody else's, and all there is; it merges what comes back; and its
- * descriptors take what late getters do to them.
+ * The pool: its folios are aligned, have one owner and use the complete budget; freed folios are
+ * merged; and descriptors survive what late getters do to them.
  */
 #include <pthread.h>
 
 #include "cache-test.h"
-#include "pool.h"
+#include "core/version.h"
+#include "large-pages.h"
 
 #define ORDERS (FOLIO_ORDER_MAX + 1)
 
-/* ---- one thread, beside a model ---- */
+/* ---- one thread, compared with a model ---- */
 
-/* The model: whom each page belongs to, 0 for nobody. */
+/* The model: the owner of each page, 0 if it is free. */
 struct model {
 	struct pool pool;
 	uint32_t pages;
 	uint32_t *owner;
 	uint32_t free;
-	/* What is taken now. */
+	/* The folios that are taken. */
 	struct folio **taken;
 	uint32_t *tag;
 	uint32_t count, next_tag;
@@ -31,6 +32,7 @@ static void model_begin(struct model *model, uint32_t pages)
 	model->taken = calloc(pages, sizeof(struct folio *));
 	model->tag = calloc(pages, sizeof(*model->tag));
 	assert_int_equal(pool_create(&model->pool, pages, 7, false), 0);
+	assert_int_equal(pool_admit(&model->pool, 0, pages), 0);
 }
 
 static void model_end(struct model *model)
@@ -41,7 +43,10 @@ static void model_end(struct model *model)
 	free(model->tag);
 }
 
-/* Is there an aligned run of free pages? Merging at once, a buddy allocator has it then. */
+/*
+ * True if there is an aligned run of free pages, which a buddy allocator that merges at once has as
+ * a block.
+ */
 static bool model_has(const struct model *model, unsigned order)
 {
 	uint32_t size = UINT32_C(1) << order, page, i;
@@ -55,7 +60,7 @@ static bool model_has(const struct model *model, unsigned order)
 	return false;
 }
 
-/* First and last word of each page carry the tag of whom it belongs to. */
+/* The first and last word of each page have the tag of its owner. */
 static void fill_tags(struct folio *folio, uint32_t tag)
 {
 	uint64_t i, pages = UINT64_C(1) << folio->order;
@@ -132,7 +137,10 @@ static void model_give(struct model *model, uint32_t which)
 	model->tag[which] = model->tag[model->count];
 }
 
-/* With all given back, the largest folios that the number of pages allows can be had, and nothing is left over. */
+/*
+ * With all pages free, the largest folios that the number of pages allows can be taken, and no page
+ * is left over.
+ */
 static void model_expect_merged(struct model *model)
 {
 	uint32_t left = model->pages;
@@ -150,7 +158,7 @@ static void model_expect_merged(struct model *model)
 		model_give(model, 0);
 }
 
-static const uint32_t sizes[] = {1, 2, 3, 7, 64, 65, 100, 511, 512, 513, 1023, 2048, 5000};
+static const uint32_t sizes[] = {1, 2, 3, 7, 40, 64, 65, 100, 511, 512, 513, 1023, 2048, 5000};
 
 static void test_create(void **state)
 {
@@ -164,9 +172,12 @@ static void test_create(void **state)
 		assert_int_equal(pool_create(&pool, sizes[s], 63, s & 1), 0);
 		assert_int_equal(pool.pages, sizes[s]);
 		assert_int_equal(pool_free_pages(&pool), sizes[s]);
-		/* Aligned to huge pages: an order-9 folio can be one. */
+		/* The frames are aligned to huge pages: an order-9 folio can be one. */
 		assert_int_equal((uintptr_t)pool.data & ((1u << 21) - 1), 0);
 		assert_int_equal(sizeof(struct folio), 64);
+		/* The stocks of all CPUs have an eighth at most, and none has less than 4 pages. */
+		assert_true((uint64_t)pool.stock_max * pool.stock_count <= sizes[s] / 8);
+		assert_true(pool.stock_max == 0 || pool.stock_max >= 4);
 		for (i = 0; i < sizes[s]; i++) {
 			struct folio *folio = pool_folio(&pool, i);
 
@@ -187,7 +198,83 @@ static void test_create(void **state)
 	}
 }
 
-/* The budget, all of it, and no page more; of each order. */
+static bool is_accessible(const void *page)
+{
+	bool accessible;
+	int fd[2];
+
+	assert_int_equal(pipe(fd), 0);
+	accessible = write(fd[1], page, 1) == 1;
+	assert_true(accessible || errno == EFAULT);
+	close(fd[0]);
+	close(fd[1]);
+	return accessible;
+}
+
+/* Frames are accessible once they are admitted, and stay so. */
+static void test_admit(void **state)
+{
+	struct pool pool;
+	uint32_t i;
+
+	(void)state;
+	assert_int_equal(pool_create(&pool, 600, 0, false), 0);
+	assert_int_equal(pool_admit(&pool, 7, 1), 0);
+	assert_int_equal(pool_admit(&pool, 500, 100), 0);
+	assert_int_equal(pool_admit(&pool, 500, 1), 0);
+	for (i = 0; i < 600; i++)
+		assert_int_equal(is_accessible(pool.data + i * PAGE), i == 7 || i >= 500);
+	assert_int_equal(pool_admit(&pool, 0, 600), 0);
+	for (i = 0; i < 600; i++)
+		assert_true(is_accessible(pool.data + i * PAGE));
+	pool_destroy(&pool);
+}
+
+static uint64_t bytes_mapped(void)
+{
+	unsigned long long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%llu", &pages), 1);
+	fclose(file);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Nothing is left of a pool, and no call is refused, where a page of the kernel has 16 frames. */
+static void test_large_pages(void **state)
+{
+	struct pool pool;
+	uint64_t before;
+	unsigned s;
+
+	(void)state;
+	if (!LARGE_PAGES_WORK) {
+		print_message("# skipped: calls for memory cannot be replaced here\n");
+		return;
+	}
+	/* Memory of stdio and of the allocator. */
+	bytes_mapped();
+	for (s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		before = bytes_mapped();
+		large_pages_begin();
+		assert_int_equal(pool_create(&pool, sizes[s], 0, false), 0);
+		assert_int_equal(pool.unit, 16);
+		assert_int_equal(pool_admit(&pool, sizes[s] - 1, 1), 0);
+		assert_true(is_accessible(pool.data + (sizes[s] - 1) * PAGE));
+		/* No more than the two mappings, in pages of the kernel. */
+		assert_true(bytes_mapped() - before <=
+			    pool.folios_bytes + pool.data_bytes + LARGE_PAGE);
+		assert_int_equal(pool.data_bytes % LARGE_PAGE, 0);
+		assert_int_equal(pool.folios_bytes % LARGE_PAGE, 0);
+		pool_destroy(&pool);
+		assert_int_equal(large_refused, 0);
+		large_pages_end();
+		assert_int_equal(bytes_mapped(), before);
+	}
+}
+
+/* The complete budget and no page more, for each order. */
 static void test_exhaust(void **state)
 {
 	unsigned s, order;
@@ -217,7 +304,7 @@ static void test_random(void **state)
 	(void)state;
 	for (s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
 		struct model model;
-		/* Tends to fill the pool for a while, then to empty it. */
+		/* Fills the pool for a while, then empties it. */
 		unsigned take = 0;
 
 		model_begin(&model, sizes[s]);
@@ -239,8 +326,8 @@ static void test_random(void **state)
 	}
 }
 
-/* Single pages are kept in stocks: these give way when a larger folio is wanted. */
-static void test_stock_gives_way(void **state)
+/* Single pages are kept in stocks, which are emptied when a larger folio is needed. */
+static void test_stocks_emptied(void **state)
 {
 	struct model model;
 
@@ -272,7 +359,7 @@ struct shared {
 	folio_u32 owner[SHARED_PAGES];
 	folio_u32 taken; /* pages */
 	folio_u32 violations;
-	folio_u32 seen; /* of what the test is about: it goes on until there was enough of it */
+	folio_u32 seen; /* events that the test is about; it runs until there were enough */
 	folio_u32 stop;
 	unsigned steps;
 	pthread_barrier_t start;
@@ -298,7 +385,7 @@ static void violated(struct shared *shared, bool condition)
 		folio_u32_fetch_add_relaxed(&shared->violations, 1);
 }
 
-/* Mark the pages of a folio as @tag's, which must have been @before's. */
+/* Marks the pages of a folio as owned by @tag; they must have been owned by @before. */
 static void change_owner(struct shared *shared, struct folio *folio, uint32_t before, uint32_t tag)
 {
 	uint32_t page = pool_page(&shared->pool, folio), size = UINT32_C(1) << folio->order, i;
@@ -362,6 +449,7 @@ static struct shared *shared_begin(unsigned steps)
 	assert_int_equal(posix_memalign((void **)&shared, 64, sizeof(*shared)), 0);
 	memset(shared, 0, sizeof(*shared));
 	assert_int_equal(pool_create(&shared->pool, SHARED_PAGES, 0, false), 0);
+	assert_int_equal(pool_admit(&shared->pool, 0, SHARED_PAGES), 0);
 	shared->steps = steps;
 	return shared;
 }
@@ -372,7 +460,7 @@ static void shared_end(struct shared *shared)
 
 	assert_int_equal(folio_u32_load_relaxed(&shared->violations), 0);
 	assert_int_equal(pool_free_pages(&shared->pool), SHARED_PAGES);
-	/* All merged again: 700 = 512 + 128 + 32 + 16 + 8 + 4. */
+	/* All pages are merged again: 700 = */
 	for (order = ORDERS; order-- > 0;)
 		while (pool_alloc(&shared->pool, order))
 			blocks++;
@@ -403,16 +491,16 @@ static void test_threads(void **state)
 }
 
 /*
- * Late getters: threads that try to get a reference to any descriptor at any time, as a look-up with a
- * stale pointer does. Who wins a put releases, be it one of them. The pool must neither lose a page nor give
- * one twice, and the words of free descriptors collect junk.
+ * Late getters: threads that try to get a reference to any descriptor at any time, as a look-up
+ * with a stale pointer does. Whichever thread puts last releases, be it one of them. The pool must
+ * neither lose a page nor return one twice, and the words of free descriptors collect junk.
  */
 static void put_and_release(struct shared *shared, struct folio *folio)
 {
 	if (!folio_ref_put(&folio->ref))
 		return;
-	/* By the folio's own data, read after the put. */
-	version_break(&folio->version);
+	/* By the folio's data, read after the put. */
+	version_write_begin(&folio->version);
 	violated(shared, folio->type != FOLIO_TYPE_PRIVATE);
 	change_owner(shared, folio, 1, 0);
 	pool_free(&shared->pool, folio);
@@ -497,9 +585,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_large_pages),
 		cmocka_unit_test(test_exhaust),
 		cmocka_unit_test(test_random),
-		cmocka_unit_test(test_stock_gives_way),
+		cmocka_unit_test(test_stocks_emptied),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_late_getters),
 	};

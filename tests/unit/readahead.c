@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Read-ahead: sequential reading is found out and windows grow ahead of it; random reading opens none. First the
- * rule by itself, then what a cache makes of it, counted at the backend.
+ * Read-ahead: sequential reading is detected and windows grow ahead of it; random reading opens
+ * none. First the rule alone, then with a cache, counted at the backend.
  */
 #include "cache-test.h"
-#include "readahead.h"
 
 /* ---- the rule ---- */
 
@@ -13,7 +12,7 @@ static bool power_of_two(uint64_t x)
 	return x && !(x & (x - 1));
 }
 
-/* What holds for every answer. */
+/* What every answer satisfies. */
 static void expect_sane(struct window window, uint64_t index, uint64_t pages, uint64_t max)
 {
 	assert_int_equal(window.demand_end, index + pages);
@@ -39,7 +38,7 @@ static void test_first_miss(void **state)
 	}
 }
 
-/* A reader of single pages: the miss after the first opens a window, and from then on marks carry it. */
+/* A reader of single pages: the second miss opens a window, and from then on marks continue it. */
 static void follow(uint64_t begin, uint64_t pages, uint64_t max)
 {
 	uint64_t start, end, mark, last = 0, largest = 0;
@@ -58,7 +57,10 @@ static void follow(uint64_t begin, uint64_t pages, uint64_t max)
 		uint64_t before = end;
 
 		assert_true(streams_mark(&streams, mark, max, &start, &end));
-		/* Where the one before ended, not empty, not too large, and no smaller than the one before. */
+		/*
+		 * It starts where the last window ended, is not empty, not too large, and no
+		 * smaller than the last one.
+		 */
 		assert_int_equal(start, before);
 		assert_true(end > start);
 		assert_true(end - start <= max);
@@ -69,7 +71,7 @@ static void follow(uint64_t begin, uint64_t pages, uint64_t max)
 			largest = last;
 		mark = start;
 	}
-	/* It has grown to the most that is a power of two, and ends where folios of its size do. */
+	/* It has grown to the largest power of two, and ends where folios of its size do. */
 	assert_true(power_of_two(largest));
 	assert_true(largest <= max && largest * 2 > max);
 	assert_int_equal(last, largest);
@@ -91,7 +93,7 @@ static void test_sequential(void **state)
 				follow(begins[b], sizes[s], maxima[m]);
 }
 
-/* Misses just behind one another, as when marks get lost: windows double, too. */
+/* Consecutive misses, as when marks get lost: windows also double. */
 static void test_sequential_misses(void **state)
 {
 	struct streams streams;
@@ -141,7 +143,7 @@ static void test_off(void **state)
 	streams_destroy(&streams);
 }
 
-/* Who says sequential gets the largest window at once, wherever he begins. */
+/* A reader that advises sequential access gets the largest window at once, at any offset. */
 static void test_advised(void **state)
 {
 	struct streams streams;
@@ -160,7 +162,7 @@ static void test_advised(void **state)
 	streams_destroy(&streams);
 }
 
-/* Random reading over a large file reads nothing ahead, however long it goes on. */
+/* Random reading in a large file reads nothing ahead, however long it continues. */
 static void test_random(void **state)
 {
 	uint64_t random = test_seed, start, end;
@@ -175,14 +177,17 @@ static void test_random(void **state)
 
 		expect_sane(window, index, 1, 1024);
 		assert_int_equal(window.end, window.demand_end);
-		/* The mark of somebody who has read there long ago. */
+		/* The mark of a reader from long ago. */
 		index = random_below(&random, UINT64_C(1) << 45);
 		assert_false(streams_mark(&streams, index, 1024, &start, &end));
 	}
 	streams_destroy(&streams);
 }
 
-/* As many streams as there are places go on side by side, in any order; and random misses between do not end them. */
+/*
+ * As many streams as are remembered continue in parallel, in any order, also with random misses
+ * between them.
+ */
 static void test_interleaved(void **state)
 {
 	uint64_t random = test_seed, mark[STREAMS], ends[STREAMS], start;
@@ -212,7 +217,7 @@ static void test_interleaved(void **state)
 	streams_destroy(&streams);
 }
 
-/* Any calls at all: answers stay within what was asked for. */
+/* For any calls, answers stay within the request. */
 static void test_anything(void **state)
 {
 	uint64_t random = test_seed, place = 0, start, end;
@@ -286,7 +291,10 @@ static void read_right(struct world *world, uint64_t offset, size_t len)
 	assert_true(io_fault_check(world->contents, offset, buf, len, NULL, NULL));
 }
 
-/* Every page is read once, in far fewer and larger requests than there are pages, some of them ahead. */
+/*
+ * Every page is read once, by far fewer and larger requests than there are pages, and some pages
+ * are read ahead.
+ */
 static void read_through(struct world *world, size_t len)
 {
 	uint64_t calls = io_fault_calls(world->io, IO_FAULT_READ),
@@ -334,7 +342,7 @@ static void test_cache_sequential_get(void **state)
 	assert_true(cache_stats(world->cache).readahead_pages >= FILE_PAGES / 2);
 }
 
-/* Read ahead with large folios: fewer descriptors than pages are in use. */
+/* Read-ahead uses large folios: there are fewer descriptors in use than pages. */
 static void test_cache_large_folios(void **state)
 {
 	struct world *world = *state;
@@ -367,7 +375,7 @@ static void test_cache_random(void **state)
 		read_right(world, index * PAGE + random_below(&random, PAGE - 64), 64);
 	}
 	io_fault_wait_idle(world->io);
-	/* A chance neighbour of one of the places remembered opens a window now and then. */
+	/* A random miss next to a remembered one opens a window now and then. */
 	assert_true(cache_stats(world->cache).readahead_pages <= 3000 / 4);
 }
 
@@ -391,7 +399,7 @@ static void test_cache_advised_sequential(void **state)
 	assert_int_equal(folio_file_advise(world->file, FOLIO_ADVICE_SEQUENTIAL), 0);
 	read_right(world, 2048 * PAGE, 64);
 	io_fault_wait_idle(world->io);
-	/* The largest window: a thirty-second of the budget. */
+	/* The largest window is 1/32 of the budget. */
 	assert_true(cache_stats(world->cache).readahead_pages >= 16);
 }
 
@@ -413,7 +421,45 @@ static void test_cache_without(void **state)
 	io_fault_free(io);
 }
 
-/* The window that is ahead is being read while the reader is in the one before: it does not wait for it. */
+/* The parameter: rounded up to pages, a quarter of the budget at most, however large it is. */
+static void test_cache_parameter(void **state)
+{
+	static const struct {
+		uint64_t bytes, pages;
+	} cases[] = {{0, 32}, {1, 1}, {PAGE, 1}, {PAGE + 1, 2}, {255 * PAGE, 255},
+		{256 * PAGE, 256}, {257 * PAGE, 256}, {INT64_MAX, 256}, {UINT64_MAX - PAGE, 256},
+		{UINT64_MAX - PAGE + 2, 256}, {UINT64_MAX, 256}};
+	struct folio_cache_params params = {.size = sizeof(params), .bytes = 1024 * PAGE};
+	struct folio_cache *cache;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		params.readahead = cases[i].bytes;
+		assert_int_equal(folio_cache_open(&params, &cache), 0);
+		assert_int_equal(folio_u32_load_relaxed(&cache->readahead_pages), cases[i].pages);
+		assert_int_equal(folio_cache_close(cache), 0);
+	}
+}
+
+/* Without it: a part of the budget, up to 4 MiB. */
+static void test_cache_by_budget(void **state)
+{
+	static const struct {
+		uint64_t pages, window;
+	} cases[] = {{64, 2}, {16384, 512}, {32768, 1024}, {65536, 1024}};
+	struct folio_cache *cache;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cache = cache_open(cases[i].pages, FOLIO_CACHE_NO_HUGE_PAGES, NULL);
+		assert_int_equal(folio_u32_load_relaxed(&cache->readahead_pages), cases[i].window);
+		assert_int_equal(folio_cache_close(cache), 0);
+	}
+}
+
+/* The next window is being read while the reader is in the present one: it does not wait for it. */
 static void test_cache_ahead_is_not_waited_for(void **state)
 {
 	struct world *world = *state;
@@ -422,7 +468,7 @@ static void test_cache_ahead_is_not_waited_for(void **state)
 	read_right(world, 0, 64);
 	read_right(world, PAGE, 64);
 	io_fault_wait_idle(world->io);
-	/* What is there now is a window; reaching its mark submits the next one, which is held. */
+	/* The cached pages are a window; reaching its mark submits the next one, which is held. */
 	io_fault_hold(world->io);
 	for (index = 2; page_cached(world->file, index) && page_references(world->file, index) == 1;
 		index++)
@@ -452,6 +498,8 @@ int main(void)
 		in_world(test_cache_advised_random),
 		in_world(test_cache_advised_sequential),
 		cmocka_unit_test(test_cache_without),
+		cmocka_unit_test(test_cache_parameter),
+		cmocka_unit_test(test_cache_by_budget),
 		in_world(test_cache_ahead_is_not_waited_for),
 	};
 

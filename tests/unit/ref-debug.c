@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The counter's debug build: each misuse is told once, with the file and line of the call, and the
- * word's last changes.
+ * The counter's debug build: each misuse is reported once, with the file and line of the call, and
+ * the last changes of the word.
  */
 #ifndef FOLIO_REF_DEBUG
 #define FOLIO_REF_DEBUG
@@ -27,22 +27,22 @@ static struct {
 	const char *what;
 	const char *file;
 	int line;
-} told;
+} reported;
 
 static void note_misuse(const struct folio_ref *ref, const char *what, const char *file, int line)
 {
-	told.reports++;
-	told.ref = ref;
-	told.what = what;
-	told.file = file;
-	told.line = line;
+	reported.reports++;
+	reported.ref = ref;
+	reported.what = what;
+	reported.file = file;
+	reported.line = line;
 }
 
 static int set_up(void **state)
 {
 	(void)state;
 	folio_ref_on_misuse = note_misuse;
-	memset(&told, 0, sizeof(told));
+	memset(&reported, 0, sizeof(reported));
 	return 0;
 }
 
@@ -55,16 +55,16 @@ static int tear_down(void **state)
 
 static void check_told(const struct folio_ref *ref, const char *what, int line)
 {
-	assert_int_equal(told.reports, 1);
-	assert_ptr_equal(told.ref, ref);
-	assert_string_equal(told.file, __FILE__);
-	assert_int_equal(told.line, line);
-	if (!strstr(told.what, what))
-		fail_msg("told \"%s\", not \"%s\"", told.what, what);
-	told.reports = 0;
+	assert_int_equal(reported.reports, 1);
+	assert_ptr_equal(reported.ref, ref);
+	assert_string_equal(reported.file, __FILE__);
+	assert_int_equal(reported.line, line);
+	if (!strstr(reported.what, what))
+		fail_msg("reported \"%s\", not \"%s\"", reported.what, what);
+	reported.reports = 0;
 }
 
-/* The call stands on the line of the macro. */
+/* The call is on the line of the macro. */
 #define ASSERT_MISUSE(ref, call, what)           \
 	do {                                     \
 		(void)(call);                    \
@@ -76,8 +76,8 @@ static void word_of(struct folio_ref *ref, uint32_t word)
 	folio_u32_store_relaxed(&ref->word, word);
 }
 
-/* What is right is not reported: two lives, with all calls, at the limits too. */
-static void right_use_is_silent(void **state)
+/* Correct use is not reported: two generations, with all calls, and at the limits. */
+static void correct_use_is_silent(void **state)
 {
 	struct folio_ref ref;
 	int life;
@@ -103,10 +103,10 @@ static void right_use_is_silent(void **state)
 		folio_ref_get(&ref);
 		assert_true(folio_ref_put_n(&ref, FOLIO_REF_MAX));
 	}
-	/* A getter that calls off a release. */
+	/* A getter that prevents a release. */
 	word_of(&ref, 0);
 	assert_true(folio_ref_try_get(&ref));
-	assert_int_equal(told.reports, 0);
+	assert_int_equal(reported.reports, 0);
 }
 
 static void put_misused(void **state)
@@ -118,10 +118,10 @@ static void put_misused(void **state)
 	ASSERT_MISUSE(&ref, folio_ref_put(&ref), "put on a frozen object");
 	word_of(&ref, FOLIO_REF_FROZEN + 5);
 	ASSERT_MISUSE(&ref, folio_ref_put_n(&ref, 2), "put on a frozen object");
-	/* The one that released, puts again. */
+	/* The thread that released puts again. */
 	word_of(&ref, 1);
 	assert_true(folio_ref_put(&ref));
-	assert_int_equal(told.reports, 0);
+	assert_int_equal(reported.reports, 0);
 	ASSERT_MISUSE(&ref, folio_ref_put(&ref), "put on a frozen object");
 	word_of(&ref, 2);
 	ASSERT_MISUSE(&ref, folio_ref_put_n(&ref, 3), "unbalanced put");
@@ -159,7 +159,7 @@ static void try_get_misused(void **state)
 	folio_ref_init_frozen(&ref);
 	ASSERT_MISUSE(&ref, folio_ref_try_get_n(&ref, 0), "out of range");
 	ASSERT_MISUSE(&ref, folio_ref_try_get_n(&ref, FOLIO_REF_COUNT_MAX + 1), "out of range");
-	/* Refused, and told. */
+	/* Refused and reported. */
 	word_of(&ref, FOLIO_REF_MAX);
 	ASSERT_MISUSE(&ref, folio_ref_try_get(&ref), "leak");
 	assert_int_equal(folio_ref_count(&ref), FOLIO_REF_MAX);
@@ -194,7 +194,7 @@ static void unfreeze_misused(void **state)
 	ASSERT_MISUSE(&ref, (folio_ref_unfreeze(&ref, FOLIO_REF_MAX + 1), 0), "out of range");
 }
 
-/* Run @fn with standard error in a file and return what it wrote. */
+/* Runs @fn with standard error in a file and returns its contents. */
 static const char *error_output(void (*fn)(const void *argument), const void *argument)
 {
 	static char text[4096];
@@ -234,7 +234,7 @@ static void changes_are_remembered(void **state)
 
 	(void)state;
 	folio_ref_init_frozen(&ref);
-	/* The frame may have held a word before: push out what is remembered of it. */
+	/* The frame may have held a word before: displaces what is remembered of it. */
 	for (line = 0; line < FOLIO_REF_HISTORY_CHANGES; line++)
 		folio_ref_try_get(&ref);
 	line = __LINE__ + 1;
@@ -247,7 +247,7 @@ static void changes_are_remembered(void **state)
 	folio_ref_try_get(&ref);
 	folio_ref_unfreeze(&ref, 1);
 	folio_ref_put(&ref);
-	/* A freeze that failed changed nothing; the eight that did are left. */
+	/* A freeze that failed changed nothing; the eight changes are left. */
 	snprintf(expected, sizeof(expected),
 		"  %1$s:%2$d: unfreeze 2, the word was 0x80000008\n"
 		"  %1$s:%3$d: try_get 3, the word was 0x00000002\n"
@@ -260,17 +260,17 @@ static void changes_are_remembered(void **state)
 		__FILE__, line, line + 1, line + 2, line + 3, line + 5, line + 6, line + 7,
 		line + 8);
 	expect_history(&ref, expected);
-	assert_int_equal(told.reports, 0);
-	/* One more, and the oldest is gone; a misuse is remembered like any other change. */
+	assert_int_equal(reported.reports, 0);
+	/* One more change displaces the oldest; a misuse is remembered like any other change. */
 	folio_ref_put(&ref);
-	assert_int_equal(told.reports, 1);
+	assert_int_equal(reported.reports, 1);
 	assert_null(strstr(error_output(print_history, &ref), "unfreeze 2"));
 	assert_non_null(
 		strstr(error_output(print_history, &ref), "put 1, the word was 0x80000000\n"));
 }
 
-/* Two words that share a line of the table are told apart. */
-static void words_are_told_apart(void **state)
+/* Two words that share a line of the table are distinguished. */
+static void words_are_distinguished(void **state)
 {
 	static struct folio_ref words[2 * FOLIO_REF_HISTORY_WORDS];
 	struct folio_ref *first = &words[0];
@@ -294,7 +294,7 @@ static void words_are_told_apart(void **state)
 	assert_non_null(strstr(text, "unfreeze 22,"));
 }
 
-/* Unless the program says otherwise, misuse is written to standard error and ends the program. */
+/* By default, misuse is written to standard error and ends the program. */
 static int misuse_line;
 
 static void misuse_in_child(const void *argument)
@@ -312,7 +312,7 @@ static void misuse_in_child(const void *argument)
 		folio_ref_put_n(&ref, 3);
 		_exit(0);
 	}
-	misuse_line = __LINE__ - 3; /* of the put */
+	misuse_line = __LINE__ - 3; /* line of the put */
 	assert_true(child > 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFSIGNALED(status));
@@ -334,13 +334,13 @@ static void misuse_aborts(void **state)
 	assert_non_null(strstr(text, ": put 3, the word was 0x00000001\n"));
 }
 
-/* The checks work beside other threads, and find nothing where nothing is wrong. */
+/* The checks work with many threads, and report nothing if nothing is wrong. */
 static struct folio_ref shared;
 static folio_u32 releases;
 
 /*
- * Who ends a life starts the next, and puts its first reference a little later; the last leaves it
- * frozen.
+ * The thread that ends a generation starts the next one and puts its first reference a little
+ * later; the last one leaves it frozen.
  */
 static void *get_and_put(void *argument)
 {
@@ -379,7 +379,7 @@ static void threads_beside_each_other(void **state)
 		folio_u32_fetch_add_relaxed(&releases, 1);
 	for (i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	assert_int_equal(told.reports, 0);
+	assert_int_equal(reported.reports, 0);
 	assert_true(folio_u32_load_relaxed(&releases) > 0);
 	assert_true(folio_ref_is_frozen(&shared));
 }
@@ -387,14 +387,14 @@ static void threads_beside_each_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(right_use_is_silent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(correct_use_is_silent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(put_misused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(get_misused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(try_get_misused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(freeze_misused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(unfreeze_misused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(changes_are_remembered, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(words_are_told_apart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(words_are_distinguished, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(misuse_aborts, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(threads_beside_each_other, set_up, tear_down),
 	};

@@ -29,7 +29,7 @@ static void transitions(void **state)
 	assert_int_equal(world_check_reads(), 0);
 }
 
-/* However many gets fail, the word says frozen, and it is wiped once in 64 of them. */
+/* However many gets fail, the word stays frozen, and junk is wiped once in 64 of them. */
 static void junk_is_bounded(void **state)
 {
 	struct folio_ref ref;
@@ -48,7 +48,7 @@ static void junk_is_bounded(void **state)
 	assert_int_equal(folio_ref_count(&ref), 2);
 }
 
-/* References are given up to the limit and not past it, and again after one was put back. */
+/* References are granted up to the limit, and again after one was put. */
 static void references_are_bounded(void **state)
 {
 	struct folio_ref ref;
@@ -72,7 +72,7 @@ static void references_are_bounded(void **state)
 }
 
 /*
- * get cannot refuse: the room between the limit and frozen is for it, and try_get stays refused
+ * get cannot refuse: the range between the limit and frozen is for it, and try_get is still refused
  * there.
  */
 static void holders_get_past_the_limit(void **state)
@@ -92,8 +92,8 @@ static void holders_get_past_the_limit(void **state)
 }
 
 /*
- * A getter that saw too much junk stands before its CAS while others go on: on its own thread, for
- * the reason given in unit/ref.c.
+ * A getter that saw too much junk stops before its CAS while others continue: on its own thread,
+ * for the reason given in ref-race.c.
  */
 
 static struct folio_ref word;
@@ -106,7 +106,7 @@ static void new_life(enum world_pause point)
 	folio_ref_unfreeze(&word, 1);
 }
 
-static void reset_meets_new_life(void **state)
+static void reset_meets_new_generation(void **state)
 {
 	(void)state;
 	word.word = FOLIO_REF_JUNK_LIMIT - 1;
@@ -129,7 +129,7 @@ static void reset_by_another(enum world_pause point)
 	assert_int_equal(word.word, FOLIO_REF_FROZEN);
 }
 
-/* The other's reset is enough: what has come since is not so much. */
+/* The reset of the other getter is enough: little junk was added since. */
 static void reset_meets_reset(void **state)
 {
 	(void)state;
@@ -145,12 +145,12 @@ static void reset_meets_reset(void **state)
 static void add_some(enum world_pause point)
 {
 	assert_int_equal(point, PAUSE_junk_reset);
-	/* Another getter's add; it stands before its CAS, too. */
+	/* The add of another getter, which also stops before its CAS. */
 	if (++pauses < 10)
 		word.word++;
 }
 
-/* As long as others add, it is tried again; and it ends when they stand still. */
+/* While others add, it tries again; it ends when they stop. */
 static void reset_meets_more_junk(void **state)
 {
 	(void)state;
@@ -225,11 +225,14 @@ static void explore(const struct schedule_plan *plan)
 		world.resets);
 }
 
-/* Two getters reach the limit while the memory is given a new life: no reset reaches into it. */
-static void every_reset_beside_new_life(void **state)
+/*
+ * Two getters reach the limit while the memory starts a new generation: no reset reaches into it.
+ */
+static void every_reset_with_new_generation(void **state)
 {
-	static const struct schedule_plan plan = {"two stale gets at the limit of junk, new life",
-		3, begin_before_limit, {stale_get, stale_get, live_as_y}, world_end_plan};
+	static const struct schedule_plan plan = {
+		"two stale gets at the limit of junk, new generation", 3, begin_before_limit,
+		{stale_get, stale_get, live_as_y}, world_end_plan};
 
 	(void)state;
 	explore(&plan);
@@ -244,8 +247,8 @@ static void end_all_junk(void)
 	world_end_plan();
 }
 
-/* However the resets of three getters meet, what is left is under the limit. */
-static void every_reset_beside_resets(void **state)
+/* However the resets of three getters interleave, the result is under the limit. */
+static void every_reset_with_resets(void **state)
 {
 	static const struct schedule_plan plan = {"three stale gets at the limit of junk", 3,
 		begin_before_limit, {stale_get, stale_get, stale_get}, end_all_junk};
@@ -258,10 +261,10 @@ static void every_reset_beside_resets(void **state)
 
 /*
  * Getters past the limit of references while the others are put: a refused getter leaves nothing
- * behind and is nobody's releaser; one whose reference has become good meanwhile has it, and may
+ * behind and never releases; one whose reference has become valid in the meantime keeps it, and may
  * be the last.
  */
-static void every_refusal_beside_puts(void **state)
+static void every_refusal_with_puts(void **state)
 {
 	static const struct schedule_plan gets = {"two gets at the limit of references, put", 3,
 		begin_at_limit_of_references, {stale_get, stale_get, put_all_but_the_slots},
@@ -279,7 +282,7 @@ static void every_refusal_beside_puts(void **state)
 	assert_true(world.validated > 0);
 }
 
-/* Mostly failing gets: the limit of junk is passed all the time, beside new lives. */
+/* Mostly failing gets: the limit of junk is often passed, also during new generations. */
 static void stress(void **state)
 {
 	(void)state;
@@ -294,12 +297,12 @@ int main(void)
 		cmocka_unit_test(junk_is_bounded),
 		cmocka_unit_test(references_are_bounded),
 		cmocka_unit_test(holders_get_past_the_limit),
-		cmocka_unit_test(reset_meets_new_life),
+		cmocka_unit_test(reset_meets_new_generation),
 		cmocka_unit_test(reset_meets_reset),
 		cmocka_unit_test(reset_meets_more_junk),
-		cmocka_unit_test(every_reset_beside_new_life),
-		cmocka_unit_test(every_reset_beside_resets),
-		cmocka_unit_test(every_refusal_beside_puts),
+		cmocka_unit_test(every_reset_with_new_generation),
+		cmocka_unit_test(every_reset_with_resets),
+		cmocka_unit_test(every_refusal_with_puts),
 		cmocka_unit_test(stress),
 	};
 

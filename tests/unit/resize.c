@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * resize.c - a budget that changes while the cache is used: memory goes back to the system and comes again, what is pinned
- * stays, what is dirty is written first, and nobody reads anything else.
+ * A budget that changes while the cache is used: memory is returned to the kernel and used again,
+ * pins stay, dirty pages are written first, and no reader notices.
  */
 #include <pthread.h>
 #include <sys/mman.h>
 
 #include "cache-test.h"
+#include "large-pages.h"
+#include "quiet-cache.h"
 
 #define MAX_PAGES 1024
 
@@ -28,7 +30,25 @@ static struct folio_cache *open_resizable(
 	return cache;
 }
 
-/* Page frames of the reservation that have memory. */
+/* The limits of a cache that was opened with this budget. */
+static struct cache_limits limits_at(uint64_t pages)
+{
+	struct folio_cache *cache = open_resizable(pages, &folio_io_threads, NULL);
+	struct cache_limits limits = limits_of(cache);
+
+	assert_int_equal(folio_cache_close(cache), 0);
+	return limits;
+}
+
+/* No call runs: is the cache as if it had been opened with its present budget? */
+static void check_as_new(struct folio_cache *cache)
+{
+	struct cache_limits limits = limits_at(cache_stats(cache).pages);
+
+	expect_quiet(cache, &limits);
+}
+
+/* The number of page frames of the reservation that have memory. */
 static uint64_t resident(const struct folio_cache *cache)
 {
 	static unsigned char map[MAX_PAGES];
@@ -69,7 +89,7 @@ static void test_arguments(void **state)
 	assert_int_equal(folio_cache_close(cache), 0);
 }
 
-/* Filled, made smaller, larger: never more pages than the budget, and no more memory. */
+/* Filled, shrunk, grown: never more pages than the budget, and no more memory. */
 static void test_memory(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 2);
@@ -95,13 +115,13 @@ static void test_memory(void **state)
 		assert_in_range(resident(cache), 0, pages);
 	}
 	assert_int_equal(folio_file_close(file), 0);
-	/* The evictor may hold a page for a moment that its file has let go of. */
+	/* The evictor may hold a page for a moment after its file has dropped it. */
 	wait_until(cache_stats(cache).pages_free == pages);
 	assert_int_equal(folio_cache_close(cache), 0);
 	io_fault_free(io);
 }
 
-/* As small as the pins allow; they stay as they are. */
+/* As small as the pins allow; they keep their contents. */
 static void test_pinned(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 2);
@@ -120,7 +140,7 @@ static void test_pinned(void **state)
 	for (i = 0; i < 200; i++)
 		assert_true(io_fault_check(
 			contents, 3 * i * PAGE, folio_page(pin[i], 3 * i), PAGE, NULL, NULL));
-	/* Not a page is left for anything else. */
+	/* No page is left for anything else. */
 	assert_int_equal(folio_file_read(file, &i, sizeof(i), 700 * PAGE), -ENOMEM);
 	assert_int_equal(folio_cache_resize(cache, 201 * PAGE), 0);
 	check_read(file, contents, 700);
@@ -133,7 +153,47 @@ static void test_pinned(void **state)
 	io_fault_free(io);
 }
 
-/* The library's threads, but for writes while refused is set: those fail. */
+/*
+ * However often a resize ends with -EBUSY, the cache then has the limits of the budget that it has
+ * reached. Without the pins it works, and its budget can become smaller and larger.
+ */
+static void test_after_busy(void **state)
+{
+	struct io_fault *io = io_fault_new(test_seed, 2);
+	struct io_fault_file *contents = io_fault_add(io, "a", MAX_PAGES * PAGE);
+	struct folio_cache *cache = open_resizable(512, &io_fault_ops, io);
+	struct folio_file *file = file_open(cache, "a");
+	struct cache_limits limits = limits_at(200);
+	static const uint64_t after[] = {100, 512, 150};
+	struct folio *pin[200];
+	uint64_t i, k;
+
+	(void)state;
+	assert_int_equal(folio_file_advise(file, FOLIO_ADVICE_RANDOM), 0);
+	for (i = 0; i < 200; i++)
+		assert_int_equal(folio_file_get(file, 3 * i, 0, &pin[i]), 0);
+	for (i = 0; i < 65; i++) {
+		assert_int_equal(folio_cache_resize(cache, (100 + i) * PAGE), -EBUSY);
+		expect_limits(cache, &limits);
+		expect_evict_limits(cache);
+	}
+	for (i = 0; i < 200; i++)
+		folio_put(pin[i]);
+	check_as_new(cache);
+	for (k = 0; k < 3; k++) {
+		for (i = 0; i < MAX_PAGES; i++)
+			check_read(file, contents, i * 7 % MAX_PAGES);
+		check_as_new(cache);
+		assert_int_equal(folio_cache_resize(cache, after[k] * PAGE), 0);
+		check_as_new(cache);
+	}
+	assert_int_equal(folio_file_close(file), 0);
+	check_as_new(cache);
+	assert_int_equal(folio_cache_close(cache), 0);
+	io_fault_free(io);
+}
+
+/* The library's backend with threads, whose writes fail while refused is set. */
 static folio_u32 refused;
 static struct folio_io_ops refusing;
 
@@ -148,9 +208,10 @@ static void refusing_submit(void *context, struct folio_io_request **requests, u
 			folio_io_threads.submit(context, &requests[i], 1);
 }
 
-/* What is dirty is written first; where it cannot be, it stays. */
+/* Dirty pages are written first; if that fails, they stay. */
 static void test_dirty(void **state)
 {
+	enum { DIRTY = 140 };
 	char path[] = "folio-resize-XXXXXX", page[FOLIO_PAGE_SIZE], got[FOLIO_PAGE_SIZE];
 	struct folio_cache *cache;
 	struct folio_file *file;
@@ -163,22 +224,28 @@ static void test_dirty(void **state)
 	refusing.submit = refusing_submit;
 	cache = open_resizable(800, &refusing, NULL);
 	assert_int_equal(folio_file_open(cache, path, O_RDWR, 0, &file), 0);
+	/* Once something was written, the file may have most of what may be dirty: 200 pages. */
+	memset(page, 1, sizeof(page));
+	assert_int_equal(folio_file_write(file, page, PAGE, 0), PAGE);
+	assert_int_equal(folio_file_sync(file, NULL, 0), 0);
 	folio_u32_store_relaxed(&refused, 1);
-	for (i = 0; i < 180; i++) {
+	for (i = 0; i < DIRTY; i++) {
 		memset(page, (int)i + 1, sizeof(page));
 		assert_int_equal(folio_file_write(file, page, PAGE, i * PAGE), PAGE);
 	}
 	assert_int_equal(folio_cache_resize(cache, 80 * PAGE), -EBUSY);
-	assert_in_range(cache_stats(cache).pages, 180, 180 + 64);
-	assert_int_equal(cache_stats(cache).pages_dirty, 180);
+	assert_in_range(cache_stats(cache).pages, DIRTY, DIRTY + 64);
+	assert_int_equal(cache_stats(cache).pages_dirty, DIRTY);
+	check_as_new(cache);
 	folio_u32_store_relaxed(&refused, 0);
 	assert_int_equal(folio_cache_resize(cache, 80 * PAGE), 0);
+	check_as_new(cache);
 	assert_in_range(cache_stats(cache).pages_dirty, 0, 80);
 	assert_in_range(resident(cache), 0, 80);
-	/* Told once; then all of it is there. */
+	/* The error is reported once; then all data are in the file. */
 	assert_int_equal(folio_file_sync(file, NULL, 0), -EIO);
 	assert_int_equal(folio_file_sync(file, NULL, 0), 0);
-	for (i = 0; i < 180; i++) {
+	for (i = 0; i < DIRTY; i++) {
 		memset(page, (int)i + 1, sizeof(page));
 		assert_int_equal(pread(fd, got, PAGE, (off_t)(i * PAGE)), PAGE);
 		assert_memory_equal(got, page, PAGE);
@@ -189,6 +256,108 @@ static void test_dirty(void **state)
 	assert_int_equal(folio_cache_close(cache), 0);
 	close(fd);
 	unlink(path);
+}
+
+/*
+ * Where a page of the kernel has 16 frames, shrinking by a few frames at a time frees no page that
+ * has a frame in use, and every page that has none. Frames in use keep their contents.
+ */
+static void test_large_pages(void **state)
+{
+	struct io_fault *io = io_fault_new(test_seed, 2);
+	struct io_fault_file *contents = io_fault_add(io, "a", MAX_PAGES * PAGE);
+	uint64_t pages = MAX_PAGES, i, random = test_seed, in_use = 0;
+	struct folio *pin[MAX_PAGES];
+	struct folio_cache *cache;
+	struct folio_file *file;
+	bool used[MAX_PAGES / 16] = {false};
+
+	(void)state;
+	if (!LARGE_PAGES_WORK) {
+		print_message("# skipped: calls for memory cannot be replaced here\n");
+		return;
+	}
+	large_pages_begin();
+	cache = open_resizable(MAX_PAGES, &io_fault_ops, io);
+	file = file_open(cache, "a");
+	assert_int_equal(folio_file_advise(file, FOLIO_ADVICE_RANDOM), 0);
+	/* Every frame has memory; few stay in use, scattered over the frames. */
+	for (i = 0; i < MAX_PAGES; i++)
+		assert_int_equal(folio_file_get(file, i, 0, &pin[i]), 0);
+	for (i = MAX_PAGES; i-- > 0;) {
+		uint64_t other = random_below(&random, i + 1);
+		struct folio *folio = pin[i];
+
+		pin[i] = pin[other];
+		pin[other] = folio;
+	}
+	for (i = 64; i < MAX_PAGES; i++)
+		folio_put(pin[i]);
+	while (pages > 64) {
+		pages -= 1 + random_below(&random, pages - 64 < 40 ? pages - 64 : 40);
+		assert_int_equal(folio_cache_resize(cache, pages * PAGE), 0);
+		for (i = 0; i < 64; i++)
+			assert_true(io_fault_check(contents, folio_index(pin[i]) * PAGE,
+				folio_data(pin[i]), PAGE, NULL, NULL));
+	}
+	for (i = 0; i < 64; i++)
+		used[pool_page(&cache->pool, pin[i]) / 16] = true;
+	for (i = 0; i < MAX_PAGES / 16; i++)
+		in_use += used[i];
+	assert_in_range(resident(cache), 64, in_use * 16);
+	assert_int_equal(large_refused, 0);
+	/* Back in use: the same frames. */
+	assert_int_equal(folio_cache_resize(cache, MAX_PAGES * PAGE), 0);
+	for (i = 0; i < MAX_PAGES; i++)
+		check_read(file, contents, i);
+	for (i = 0; i < 64; i++)
+		folio_put(pin[i]);
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(folio_cache_close(cache), 0);
+	large_pages_end();
+	io_fault_free(io);
+}
+
+/*
+ * A program that locks its memory gets the frames of its budget, and not of the largest budget that
+ * it may ask for. It gets them at once, and again less of them when the budget shrinks.
+ */
+static void test_locked_memory(void **state)
+{
+	struct folio_cache *cache = NULL;
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 256 * PAGE,
+		.bytes_max = MAX_PAGES * PAGE,
+		.flags = FOLIO_CACHE_NO_HUGE_PAGES};
+	unsigned char here = 0;
+	bool locked;
+	char *probe;
+	int r;
+
+	(void)state;
+	assert_int_equal(mlockall(MCL_FUTURE), 0);
+	/* Sanitizers ignore mlockall. */
+	probe = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	locked = probe != MAP_FAILED && !mincore(probe, PAGE, &here) && here & 1;
+	r = folio_cache_open(&params, &cache);
+	if (r == -ENOMEM || probe == MAP_FAILED) {
+		munlockall();
+		print_message("# skipped: too little memory may be locked here\n");
+		return;
+	}
+	assert_int_equal(r, 0);
+	assert_in_range(resident(cache), locked ? 256 : 0, 256);
+	assert_int_equal(folio_cache_resize(cache, 300 * PAGE), 0);
+	assert_in_range(resident(cache), locked ? 300 : 0, 300);
+	r = folio_cache_resize(cache, 100 * PAGE);
+	/* Before Linux 5.18, the kernel keeps locked memory. */
+	if (r != -EINVAL) {
+		assert_int_equal(r, 0);
+		assert_in_range(resident(cache), 0, 100);
+	}
+	assert_int_equal(munlockall(), 0);
+	assert_int_equal(munmap(probe, PAGE), 0);
+	assert_int_equal(folio_cache_close(cache), 0);
 }
 
 struct crowd {
@@ -237,8 +406,8 @@ static void *resizer(void *arg)
 	return NULL;
 }
 
-/* Readers see nothing of it. */
-static void test_beside_readers(void **state)
+/* Readers do not notice a resize. */
+static void test_with_readers(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 2);
 	struct io_fault_file *contents = io_fault_add(io, "a", 2 * MAX_PAGES * PAGE);
@@ -272,8 +441,11 @@ int main(void)
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_after_busy),
 		cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_beside_readers),
+		cmocka_unit_test(test_large_pages),
+		cmocka_unit_test(test_locked_memory),
+		cmocka_unit_test(test_with_readers),
 	};
 
 	test_begin("resize");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The tree with 4 slots a node. The build compiles this and its own copy of the tree's source with
- * -DTREE_SHIFT=2, and links neither the library nor anything else that was compiled for another fan-out.
+ * The tree with 4 slots in a node. The build compiles this file and the tree's source with
+ * -DTREE_SHIFT=2, and links neither the library nor anything else compiled for another fan-out.
  */
 #include "tree-suite.h"
 

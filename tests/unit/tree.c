@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * The tree as the library has it: 64 slots a node.
- */
+/* The tree as the library has it: 64 slots in a node. */
 #include "tree-suite.h"
 
 int main(void)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cat.c - folio cat: a file, through the cache, to standard output.
+ * cat.c - folio cat: writes a file to standard output, through the cache.
  *
- * The file is cut into blocks. Each thread takes the next block, pins its pages, which makes the device
- * read, waits for the block's turn and writes it straight from the pinned memory: no byte is copied
- * on the way, and with several threads several blocks are being read while one is written.
+ * The file is divided into blocks. Each thread takes the next block, pins its pages, which reads
+ * them from the device, waits for the block's turn and writes it directly from the pinned memory.
+ * No byte is copied, and with several threads, several blocks are read while one is written.
  *
- * Where pages cannot be pinned (the file ends here, an error, memory is short because all the others hold
- * pins) the thread falls back, in its turn, on reading by copy until the block is done or until the file
- * ends as read(2) says it: the answer to a file that grows or shrinks meanwhile is that of pread.
+ * If pages cannot be pinned (the end of the file, an error, or no memory because the other threads
+ * have pins), the thread reads by copy when it is its turn, until the block is complete or read(2)
+ * would report the end of the file. If the file grows or shrinks in the meantime, the result is
+ * that of pread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,36 +30,37 @@
 #define BLOCK_MAX   (UINT64_C(1) << 20)
 #define COPY_SIZE   ((size_t)64 << 10)
 #define THREADS_MAX 256
-/* In a block of single pages. */
+/* Of a block that consists of single pages. */
 #define PINS_MAX    (BLOCK_MAX / FOLIO_PAGE_SIZE + 1)
 
 static const char help[] =
 	"usage: folio cat FILE [--cache SIZE] [--threads N] [--offset N] [--length N]\n"
 	"\n"
-	"Writes FILE to standard output, reading it through a cache of its own.\n"
+	"Reads FILE through a cache inside the process, and writes it to standard output.\n"
 	"\n"
 	"  --cache SIZE   memory for pages (default: 64M)\n"
-	"  --threads N    read ahead with so many threads (default: 1)\n"
-	"  --offset N     begin at this byte (suffixes K, M, G, T)\n"
-	"  --length N     write at most so many bytes (default: to the end of the file)\n";
+	"  --threads N    read ahead with N threads (default: 1)\n"
+	"  --offset N     start at this byte (suffixes K, M, G, T)\n"
+	"  --length N     write at most N bytes (default: to the end of the file)\n";
 
 struct cat {
 	const char *name;
 	struct folio_cache *cache;
 	struct folio_file *file;
-	uint64_t offset, end; /* to be written, unless the file ends before */
+	uint64_t offset, end; /* the range to write, unless the file ends earlier */
 	uint64_t block;       /* bytes, a multiple of the page size */
-	uint64_t next; /* block that nobody has taken, counted from the page that offset is in */
+	/* The next block to take. Blocks are counted from the page that contains offset. */
+	uint64_t next;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turned;
 	/* Guarded by lock. */
 	uint64_t turn; /* block that may be written */
-	bool stop;     /* the file's end, or an error, has been met */
+	bool stop;     /* the end of the file or an error was found */
 	int status;
 };
 
-/* Pinned pages of one block, and what of them is to be written. */
+/* The pinned pages of one block, and the parts of them to write. */
 struct pins {
 	struct folio *folio[PINS_MAX];
 	struct iovec iov[PINS_MAX];
@@ -67,9 +69,9 @@ struct pins {
 };
 
 /*
- * Pin as much of offset .. end as can be had without going round any difficulty. A page is whole only up to
- * where the cache believes the file to end, asked after the page was filled: a fill that came back short
- * has set the size before.
+ * Pin pages from offset to end, and stop at the first difficulty. The contents of a page are valid
+ * up to the size that the cache has for the file. Get the size after the page was filled: a short
+ * fill updates it first.
  */
 static void pin_range(struct cat *cat, uint64_t offset, uint64_t end, struct pins *pins)
 {
@@ -108,7 +110,7 @@ static void put_all(struct pins *pins)
 		folio_put(pins->folio[--pins->count]);
 }
 
-/* Write offset .. end by copy. False: there is nothing to be written after it, because of the end or an error. */
+/* Write offset .. end by copy. False after the end of the file or an error: nothing follows. */
 static bool copy_range(struct cat *cat, uint64_t offset, uint64_t end, int *status)
 {
 	char *buffer = malloc(COPY_SIZE);
@@ -142,7 +144,7 @@ static bool copy_range(struct cat *cat, uint64_t offset, uint64_t end, int *stat
 	return offset >= end;
 }
 
-/* Returns false when another thread has met the end meanwhile. */
+/* False if another thread has found the end of the file, or an error. */
 static bool wait_for_turn(struct cat *cat, uint64_t block)
 {
 	bool go;
@@ -210,8 +212,8 @@ static void *write_blocks(void *argument)
 }
 
 /*
- * Pins of all threads together leave the cache half of its pages, in which the pages of the next reads are
- * found and read-ahead goes on.
+ * The pins of all threads together use at most half of the cache. The other half is for read-ahead
+ * and for the pages of the next reads.
  */
 static void choose_blocks(struct cat *cat, uint64_t cache_bytes, unsigned *threads)
 {
@@ -231,7 +233,7 @@ static int run(struct cat *cat, unsigned threads)
 
 	pthread_mutex_init(&cat->lock, NULL);
 	pthread_cond_init(&cat->turned, NULL);
-	/* With fewer threads than wanted the same bytes come, later. */
+	/* With fewer threads than requested, the output is the same, but slower. */
 	while (started < threads - 1 && !pthread_create(&thread[started], NULL, write_blocks, cat))
 		started++;
 	write_blocks(cat);
@@ -242,27 +244,18 @@ static int run(struct cat *cat, unsigned threads)
 	return cat->status;
 }
 
-/* What is wrong with the file, as far as it can be told before it is read; NULL: nothing. */
+/* The reason why the file cannot be copied, found before it is read; NULL: none. */
 static const char *objection(const char *path)
 {
 	const char *reason;
 	struct stat in, out;
 	int fd;
 
-	if (stat(path, &in))
-		return strerror(errno);
-	/* Opening some devices does something. */
-	reason = input_kind_objection(&in);
-	if (reason)
-		return reason;
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	fd = input_open(path, O_RDONLY, &in, &reason);
 	if (fd < 0)
-		return strerror(errno);
-	reason = input_objection(fd, &in);
-	close(fd);
-	if (reason)
 		return reason;
-	/* It would grow as fast as it is read. */
+	close(fd);
+	/* The file would grow as fast as it is read. */
 	if (!fstat(STDOUT_FILENO, &out) && S_ISREG(out.st_mode) && in.st_dev == out.st_dev &&
 		in.st_ino == out.st_ino)
 		return "standard output is the same file";
@@ -282,14 +275,15 @@ int cat_command(int argc, char **argv)
 		{"--length", OPTION_SIZE, &length, 0, INT64_MAX},
 		{NULL, OPTION_FLAG, NULL, 0, 0},
 	};
+	const struct option_set set = {"cat", specs, help, 1};
 	const char *reason;
 	int status, result;
 
-	status = options_parse("cat", specs, help, argc, argv, &cat.name, 1);
+	status = options_parse(&set, argc, argv, &cat.name);
 	if (status >= 0)
 		return status;
 	if (!cat.name) {
-		complain("cat wants the name of a file; 'folio cat --help' explains it");
+		complain("cat needs the name of a file; 'folio cat --help' explains it");
 		return STATUS_USAGE;
 	}
 	if (!output_open_for_writing())
@@ -299,7 +293,7 @@ int cat_command(int argc, char **argv)
 		complain("%s: %s", cat.name, reason);
 		return STATUS_FAILED;
 	}
-	/* Neither end can be past what an offset can say. */
+	/* Both ends must be valid offsets. */
 	cat.end = length > INT64_MAX - cat.offset ? INT64_MAX : cat.offset + length;
 	choose_blocks(&cat, params.bytes, &threads);
 
@@ -314,13 +308,13 @@ int cat_command(int argc, char **argv)
 		complain("%s: %s", cat.name, strerror(-result));
 		status = STATUS_FAILED;
 	} else {
-		/* Only a hint: without it the file is found to be read from start to end a little later. */
+		/* Only a hint: without it, the cache detects sequential reads a little later. */
 		folio_file_advise(cat.file, FOLIO_ADVICE_SEQUENTIAL);
 		status = run(&cat, threads);
 		folio_file_close(cat.file);
 	}
 	folio_cache_close(cat.cache);
-	/* Some file systems tell only now that what was written did not fit. */
+	/* Some file systems report only now that there was no space for the data. */
 	if (close(STDOUT_FILENO) && status == STATUS_OK) {
 		complain("cannot write to standard output: %s", strerror(errno));
 		status = STATUS_FAILED;

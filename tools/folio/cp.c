@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cp.c - folio cp: a copy of a file, through the cache, that is on the device when the command says so.
+ * cp.c - folio cp: copies a file through the cache. The copy is on the device when the command
+ * succeeds.
  *
- * The copy is made in a file without a name beside DST, synced, and only then given the name: DST is what it was, or all
- * of the copy, also when the command is killed or the power goes. That a hole of SRC is one of DST is asked of
- * the file system (SEEK_DATA): what is not written there reads as zeros.
+ * The copy is written to a new file, synced, and only then given the name (replace.h). DST is
+ * unchanged or the complete copy, even if the command is killed or the power fails. With --in-place
+ * the copy is written to DST itself. The file system reports the holes of SRC (SEEK_DATA); DST has
+ * the same holes, since a range that is not written reads as zeros.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,153 +21,159 @@
 
 #include "command.h"
 #include "input.h"
+#include "metadata.h"
 #include "options.h"
 #include "progress.h"
+#include "replace.h"
 
 #define BLOCK ((size_t)1 << 20)
-/* Names that are tried for the copy where DST is there already: another of the same would be another copy just now. */
-#define NAMES 100
 
 static const char help[] =
-	"usage: folio cp SRC DST [--cache SIZE]\n"
+	"usage: folio cp SRC DST [--cache SIZE] [--in-place] [--preserve]\n"
 	"\n"
-	"Copies SRC, a regular file or a block device, to DST through a cache of its own, and "
-	"syncs\n"
-	"it. A file that DST names is replaced when the copy is whole and on the device, and is\n"
-	"as it was if that fails. Holes stay holes.\n"
+	"Copies SRC, a regular file or a block device, to DST through a cache inside the\n"
+	"process, and syncs the copy. An existing file DST is replaced when the copy is\n"
+	"complete and on the device; if that fails, DST is unchanged. Holes are kept.\n"
 	"\n"
-	"  --cache SIZE   memory for pages (default: 64M)\n";
+	"  --cache SIZE   memory for pages (default: 64M)\n"
+	"  --in-place     write to an existing DST instead of replacing it\n"
+	"  --preserve     give the copy mode, owner, times, access control list and\n"
+	"                 extended attributes of SRC\n";
 
 struct copy {
-	const char *source, *target; /* as they were given */
-	char *place;                 /* target where it is a link: what it leads to */
-	char *directory;             /* that has place */
-	int in, out, at;             /* descriptors of source, of the copy, and of directory */
-	char *temporary;             /* the copy's name in directory; NULL: it has none yet */
-	bool exists;                 /* place does */
-	mode_t mode;                 /* for the copy */
-	uid_t owner;                 /* where place exists: whose it is, and so the copy */
-	gid_t group;
+	const char *source, *target; /* as given by the user */
+	bool in_place, preserve;
+	int in, out;            /* descriptors of source and copy */
+	struct stat from;       /* source when it was opened */
+	bool exists;            /* target does */
+	struct stat old;        /* target, if it exists */
+	struct replacement new; /* unless an existing target is written in place */
 	struct folio_cache *cache;
-	struct folio_file *from, *to;
-	uint64_t size; /* of source, as far as is known */
+	struct folio_file *file_in, *file_out;
+	uint64_t size; /* of source when it was opened */
 };
 
-/* False after a complaint about one of the two names. */
-static bool failed(const char *name, int error)
+/* Complain about one of the two names. False. */
+static bool failed_because(const char *name, const char *reason)
 {
 	progress_end();
-	complain("%s: %s", name, strerror(error));
+	complain("%s: %s", name, reason);
 	return false;
 }
 
-static bool open_source(struct copy *copy, struct stat *in)
+static bool failed(const char *name, int error)
+{
+	return failed_because(name, strerror(error));
+}
+
+/* As failed, for the new file or its name. A target that can be written can be written in place. */
+static bool cannot_replace(const struct copy *copy, int error)
+{
+	bool possible = error == EACCES || error == EBUSY || error == EPERM || error == EROFS;
+
+	if (!copy->exists || !possible || access(copy->target, W_OK))
+		return failed(copy->target, error);
+	progress_end();
+	complain("%s: cannot be replaced: %s; --in-place writes to it", copy->target,
+		strerror(error));
+	return false;
+}
+
+static bool open_source(struct copy *copy)
 {
 	const char *reason;
 
-	copy->in = open(copy->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (copy->in < 0)
-		return failed(copy->source, errno);
-	reason = input_objection(copy->in, in);
-	if (!reason)
-		return true;
-	complain("%s: %s", copy->source, reason);
-	return false;
+	copy->in = input_open(copy->source, O_RDONLY, &copy->from, &reason);
+	return copy->in < 0 ? failed_because(copy->source, reason) : true;
 }
 
-/* What is in the way of the copy, and which mode it is to have. False after a complaint. */
-static bool look_at_target(struct copy *copy, const struct stat *in)
+/* Check that the copy may have the place of the old target. False after a complaint. */
+static bool check_old(const struct copy *copy)
 {
-	struct stat out;
-	mode_t mask = umask(0);
-	char *name;
-
-	umask(mask);
-	copy->mode = S_ISREG(in->st_mode) ? in->st_mode & 0777 & ~mask : 0666 & ~mask;
-	copy->exists = !stat(copy->target, &out);
-	if (!copy->exists && errno != ENOENT)
-		return failed(copy->target, errno);
-	if (copy->exists && out.st_dev == in->st_dev && out.st_ino == in->st_ino) {
+	if (copy->old.st_dev == copy->from.st_dev && copy->old.st_ino == copy->from.st_ino) {
 		complain("%s and %s are the same file", copy->source, copy->target);
 		return false;
 	}
-	if (copy->exists && S_ISDIR(out.st_mode))
+	if (S_ISDIR(copy->old.st_mode))
 		return failed(copy->target, EISDIR);
-	if (copy->exists && !S_ISREG(out.st_mode)) {
-		complain("%s: not a regular file, and not to be replaced by one", copy->target);
-		return false;
-	}
-	/* A link stays, and what it leads to is replaced. One that leads nowhere is taken for the name itself. */
-	copy->place = copy->exists ? realpath(copy->target, NULL) : strdup(copy->target);
-	name = copy->place ? strdup(copy->place) : NULL;
-	if (name)
-		copy->directory = strdup(dirname(name));
-	free(name);
-	if (!copy->directory)
-		return failed(copy->target, errno);
-	if (copy->exists) {
-		copy->mode = out.st_mode & 07777;
-		copy->owner = out.st_uid;
-		copy->group = out.st_gid;
-		/* As for any program that writes to it: the directory's leave to replace it is not the file's. */
-		if (access(copy->place, W_OK))
-			return failed(copy->target, errno);
-	}
+	if (!S_ISREG(copy->old.st_mode))
+		return failed_because(
+			copy->target, "not a regular file, and cannot be replaced by one");
 	return true;
 }
 
-/* Not every file system has files without a name. */
-static bool create_target(struct copy *copy)
+/* Open the target itself, or create a file that replaces it. */
+static bool open_target(struct copy *copy)
 {
-	copy->at = open(copy->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (copy->at < 0)
+	/* Access that is copied later is not given before. */
+	mode_t mode = copy->preserve                ? 0600
+		      : S_ISREG(copy->from.st_mode) ? copy->from.st_mode & 0777
+						    : 0666;
+
+	copy->exists = !stat(copy->target, &copy->old);
+	if (!copy->exists && errno != ENOENT)
 		return failed(copy->target, errno);
-	copy->out = open(copy->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (copy->out >= 0)
-		return true;
-	if (asprintf(&copy->temporary, "%s/.folio-cp-XXXXXX", copy->directory) < 0)
-		copy->temporary = NULL;
-	else
-		copy->out = mkostemp(copy->temporary, O_CLOEXEC);
-	if (copy->out >= 0)
-		return true;
-	free(copy->temporary);
-	copy->temporary = NULL;
-	return failed(copy->target, errno);
+	if (copy->exists && !check_old(copy))
+		return false;
+	if (copy->exists && copy->in_place) {
+		copy->out = open(copy->target, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (copy->out < 0 || fcntl(copy->out, F_SETFL, 0) || fstat(copy->out, &copy->old))
+			return failed(copy->target, errno);
+		return check_old(copy);
+	}
+	if (!replace_open(&copy->new, copy->target, copy->exists ? &copy->old : NULL, mode))
+		return cannot_replace(copy, errno);
+	copy->out = copy->new.fd;
+	return true;
 }
 
-/* Both by their descriptors: the files that were looked at, whatever their names have come to mean. */
-static bool open_files(struct copy *copy, struct folio_cache_params *params)
+/*
+ * Open the file of a descriptor: the file that was checked, even if its name now means another. By
+ * its path under /proc, the cache can have a descriptor of its own, for direct I/O. By the
+ * descriptor, it does not need /proc, nor a mode that lets the user open the file again.
+ */
+static bool open_file(
+	struct copy *copy, int fd, const char *name, int flags, struct folio_file **file)
 {
 	char path[32];
 	int r;
 
-	r = folio_cache_open(params, &copy->cache);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = folio_file_open(copy->cache, path, flags | O_CLOEXEC, 0, file);
+	if (r)
+		r = folio_file_open_fd(copy->cache, fd, flags, file);
+	return r ? failed(name, -r) : true;
+}
+
+static bool open_files(struct copy *copy, struct folio_cache_params *params)
+{
+	int r = folio_cache_open(params, &copy->cache);
+
 	if (r) {
 		complain("cannot open a cache of %s: %s", size_about(params->bytes), strerror(-r));
 		return false;
 	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy->in);
-	r = folio_file_open(copy->cache, path, O_RDONLY | O_CLOEXEC, 0, &copy->from);
-	if (r)
-		return failed(copy->source, -r);
-	copy->size = folio_file_size(copy->from);
+	if (!open_file(copy, copy->in, copy->source, O_RDONLY, &copy->file_in) ||
+		!open_file(copy, copy->out, copy->target, O_RDWR, &copy->file_out))
+		return false;
+	copy->size = folio_file_size(copy->file_in);
 	/* Only a hint. */
-	folio_file_advise(copy->from, FOLIO_ADVICE_SEQUENTIAL);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy->out);
-	r = folio_file_open(copy->cache, path, O_RDWR | O_CLOEXEC, 0, &copy->to);
-	return r ? failed(copy->target, -r) : true;
+	folio_file_advise(copy->file_in, FOLIO_ADVICE_SEQUENTIAL);
+	return true;
 }
 
-/* Where the next data are from offset on, and where they end; all of the rest, where the file system does not say. */
+/*
+ * The next data at or after offset, and its end. The entire rest of the file if the file system
+ * does not report holes.
+ */
 static uint64_t next_data(const struct copy *copy, uint64_t offset, uint64_t *end)
 {
 	off_t data = lseek(copy->in, (off_t)offset, SEEK_DATA), hole;
 
 	*end = UINT64_MAX;
 	if (data < 0)
-		return errno == ENXIO && folio_file_size(copy->from) > offset
-			       ? folio_file_size(copy->from)
+		return errno == ENXIO && folio_file_size(copy->file_in) > offset
+			       ? folio_file_size(copy->file_in)
 			       : offset;
 	hole = lseek(copy->in, data, SEEK_HOLE);
 	if (hole > data)
@@ -174,13 +181,19 @@ static uint64_t next_data(const struct copy *copy, uint64_t offset, uint64_t *en
 	return (uint64_t)data;
 }
 
-/* All of it, as pread says where it ends. */
+/* Copy up to the end that pread would report. */
 static bool copy_bytes(struct copy *copy, char *buffer)
 {
 	uint64_t offset = 0, end = 0, shown = UINT64_MAX;
 	ssize_t got, put;
 	int r;
 
+	/* Of a target that is written in place. */
+	if (folio_file_size(copy->file_out)) {
+		r = folio_file_truncate(copy->file_out, 0);
+		if (r)
+			return failed(copy->target, -r);
+	}
 	for (;;) {
 		if (offset >= end)
 			offset = next_data(copy, offset, &end);
@@ -191,51 +204,33 @@ static bool copy_bytes(struct copy *copy, char *buffer)
 				size_about(copy->size));
 		}
 		got = folio_file_read(
-			copy->from, buffer, end - offset < BLOCK ? end - offset : BLOCK, offset);
+			copy->file_in, buffer, end - offset < BLOCK ? end - offset : BLOCK, offset);
 		if (got < 0)
 			return failed(copy->source, (int)-got);
 		if (got == 0)
 			break;
-		put = folio_file_write(copy->to, buffer, (size_t)got, offset);
-		if (put != got)
-			return failed(copy->target, put < 0 ? (int)-put : EIO);
-		offset += (uint64_t)got;
+		put = folio_file_write(copy->file_out, buffer, (size_t)got, offset);
+		if (put < 0)
+			return failed(copy->target, (int)-put);
+		/* After a part of the block, the next write returns why it was not all. */
+		offset += (uint64_t)put;
 	}
-	/* Its end may be a hole, too; and may have come nearer. */
-	if (offset > folio_file_size(copy->from))
-		offset = folio_file_size(copy->from);
-	if (offset > folio_file_size(copy->to)) {
-		r = folio_file_truncate(copy->to, offset);
+	/* The file may end in a hole, and may have shrunk. */
+	if (offset > folio_file_size(copy->file_in))
+		offset = folio_file_size(copy->file_in);
+	if (offset > folio_file_size(copy->file_out)) {
+		r = folio_file_truncate(copy->file_out, offset);
 		if (r)
 			return failed(copy->target, -r);
 	}
 	return true;
 }
 
-/*
- * As the file had them that is replaced. Who may not give the copy to its owner keeps it, without the bits that would lend
- * his own rights to whoever runs it.
- */
-static bool give_owner_and_mode(struct copy *copy)
-{
-	struct stat out;
-
-	if (copy->exists) {
-		if (fchown(copy->out, copy->owner, copy->group) &&
-			fchown(copy->out, (uid_t)-1, copy->group))
-			errno = 0; /* what has come of it is looked at */
-		if (fstat(copy->out, &out))
-			return false;
-		if (out.st_uid != copy->owner || out.st_gid != copy->group)
-			copy->mode &= (mode_t) ~(S_ISUID | S_ISGID | S_ISVTX);
-	}
-	return !fchmod(copy->out, copy->mode);
-}
-
+/* Write all bytes, and make them durable. */
 static bool copy_file(struct copy *copy)
 {
 	char *buffer = aligned_alloc(FOLIO_PAGE_SIZE, BLOCK);
-	struct folio_file *to;
+	struct folio_file *out = copy->file_out;
 	bool good;
 	int r;
 
@@ -245,107 +240,102 @@ static bool copy_file(struct copy *copy)
 	free(buffer);
 	if (!good)
 		return false;
-	if (!give_owner_and_mode(copy))
-		return failed(copy->target, errno);
 	progress("syncing %s", copy->target);
-	r = folio_file_sync(copy->to, NULL, 0);
+	r = folio_file_sync(out, NULL, FOLIO_SYNC_DATA);
 	if (r)
 		return failed(copy->target, -r);
-	to = copy->to;
-	copy->to = NULL;
-	r = folio_file_abandon(to);
+	copy->file_out = NULL;
+	r = folio_file_abandon(out);
 	return r ? failed(copy->target, -r) : true;
 }
 
-/* A name for the copy, in the directory, that nobody has. */
-static bool link_temporary(struct copy *copy, const char *path)
+/*
+ * Copy what the file has in addition to its contents, and make it durable. After the last write,
+ * which sets the time of change, and clears the set-user-ID bit.
+ */
+static bool copy_metadata(const struct copy *copy)
 {
-	unsigned i;
+	const struct original in = {.fd = copy->in};
+	const struct original old = {.fd = -1,
+		.path = copy->new.path,
+		.name = copy->new.name,
+		.directory = copy->new.directory};
+	const char *reason = NULL;
 
-	for (i = 0; i < NAMES; i++) {
-		if (asprintf(&copy->temporary, "%s/.folio-cp-%ld-%u", copy->directory,
-			    (long)getpid(), i) < 0) {
-			copy->temporary = NULL;
-			errno = ENOMEM;
-			return false;
-		}
-		if (!linkat(AT_FDCWD, path, AT_FDCWD, copy->temporary, AT_SYMLINK_FOLLOW))
-			return true;
-		free(copy->temporary);
-		copy->temporary = NULL;
-		if (errno != EEXIST)
-			return false;
+	if (copy->preserve) {
+		/* The umask, or the directory, may have denied it to the owner. */
+		if (copy->out == copy->new.fd && fchmod(copy->out, 0600))
+			return failed(copy->target, errno);
+		reason = metadata_copy_attributes(&in, copy->out);
+		if (!reason)
+			reason = metadata_copy_access(&in, copy->out);
+	} else if (copy->exists && !copy->in_place) {
+		reason = metadata_copy_access(&old, copy->out);
 	}
-	return false;
+	if (!reason && copy->preserve)
+		reason = metadata_copy_rest(&in, &copy->from, copy->out);
+	if (reason)
+		return failed_because(copy->target, reason);
+	return fsync(copy->out) ? failed(copy->target, errno) : true;
 }
 
-/* The copy is whole and on the device: now it is DST, and the directory is made to know it for good. */
+/* The copy is complete and on the device: give it its name. */
 static bool name_target(struct copy *copy)
 {
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy->out);
-	if (!copy->temporary && !link_temporary(copy, path))
-		return failed(copy->target, errno);
-	if (rename(copy->temporary, copy->place))
-		return failed(copy->target, errno);
-	free(copy->temporary);
-	copy->temporary = NULL;
-	if (fsync(copy->at)) {
-		progress_end();
-		complain("%s: is there, but perhaps not after a power cut: %s", copy->target,
-			strerror(errno));
-		return false;
-	}
-	return true;
+	if (copy->out != copy->new.fd)
+		return true;
+	if (!replace_commit(&copy->new))
+		return cannot_replace(copy, errno);
+	if (replace_sync(&copy->new))
+		return true;
+	progress_end();
+	complain("%s: copied, but may be lost if the power fails: %s", copy->target,
+		strerror(errno));
+	return false;
 }
 
 static void close_all(struct copy *copy)
 {
-	if (copy->temporary)
-		unlink(copy->temporary);
-	free(copy->temporary);
-	if (copy->to)
-		folio_file_abandon(copy->to);
-	if (copy->from)
-		folio_file_close(copy->from);
+	if (copy->file_out)
+		folio_file_abandon(copy->file_out);
+	if (copy->file_in)
+		folio_file_close(copy->file_in);
 	if (copy->cache)
 		folio_cache_close(copy->cache);
 	if (copy->in >= 0)
 		close(copy->in);
-	if (copy->out >= 0)
+	if (copy->out >= 0 && copy->out != copy->new.fd)
 		close(copy->out);
-	if (copy->at >= 0)
-		close(copy->at);
-	free(copy->place);
-	free(copy->directory);
+	replace_close(&copy->new);
 }
 
 int cp_command(int argc, char **argv)
 {
 	struct folio_cache_params params = {.size = sizeof(params), .bytes = UINT64_C(64) << 20};
-	struct copy copy = {.in = -1, .out = -1, .at = -1};
+	struct copy copy = {.in = -1, .out = -1, .new = {.fd = -1}};
 	const struct option_spec specs[] = {
 		{"--cache", OPTION_SIZE, &params.bytes, FOLIO_CACHE_BYTES_MIN, INT64_MAX},
+		{"--in-place", OPTION_FLAG, &copy.in_place, 0, 0},
+		{"--preserve", OPTION_FLAG, &copy.preserve, 0, 0},
 		{NULL, OPTION_FLAG, NULL, 0, 0},
 	};
+	const struct option_set set = {"cp", specs, help, 2};
 	const char *names[2] = {NULL, NULL};
-	struct stat in;
 	bool good;
 	int status;
 
-	status = options_parse("cp", specs, help, argc, argv, names, 2);
+	status = options_parse(&set, argc, argv, names);
 	if (status >= 0)
 		return status;
 	if (!names[1]) {
-		complain("cp wants the names of a file and of its copy; 'folio cp --help' explains "
+		complain("cp needs the names of a file and of its copy; 'folio cp --help' explains "
 			 "it");
 		return STATUS_USAGE;
 	}
 	copy.source = names[0];
 	copy.target = names[1];
-	good = open_source(&copy, &in) && look_at_target(&copy, &in) && create_target(&copy) &&
-	       open_files(&copy, &params) && copy_file(&copy) && name_target(&copy);
+	good = open_source(&copy) && open_target(&copy) && open_files(&copy, &params) &&
+	       copy_file(&copy) && copy_metadata(&copy) && name_target(&copy);
 	progress_end();
 	close_all(&copy);
 	return good ? STATUS_OK : STATUS_FAILED;

@@ -2,11 +2,12 @@
 #include "input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
-const char *input_kind_objection(const struct stat *stat)
+static const char *kind_objection(const struct stat *stat)
 {
 	if (S_ISDIR(stat->st_mode))
 		return strerror(EISDIR);
@@ -16,26 +17,36 @@ const char *input_kind_objection(const struct stat *stat)
 }
 
 /*
- * Files that the kernel makes when they are read, such as those of /proc, say that they are empty: a cache, which goes by the
- * size, would give nothing.
+ * The kernel generates some files when they are read, such as those of /proc, and reports their
+ * size as 0. A cache, which depends on the size, would read nothing.
  */
-static bool size_untold(int fd, struct stat *stat)
+static bool size_unknown(int fd, struct stat *stat)
 {
 	char byte;
 
 	return S_ISREG(stat->st_mode) && !stat->st_size && pread(fd, &byte, 1, 0) == 1 &&
-	       /* Nobody has written to it meanwhile. */
+	       /* No other process has written to it since. */
 	       !fstat(fd, stat) && !stat->st_size;
 }
 
-const char *input_objection(int fd, struct stat *stat)
+int input_open(const char *path, int flags, struct stat *file, const char **reason)
 {
-	const char *objection;
+	int fd = -1;
 
-	if (fstat(fd, stat))
-		return strerror(errno);
-	objection = input_kind_objection(stat);
-	if (!objection && size_untold(fd, stat))
-		objection = "the system does not tell its size";
-	return objection;
+	*reason = stat(path, file) ? strerror(errno) : kind_objection(file);
+	if (*reason)
+		return -1;
+	/* O_NONBLOCK: do not wait for the other end of a pipe that has replaced the file since. */
+	fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, file) || fcntl(fd, F_SETFL, 0))
+		*reason = strerror(errno);
+	else
+		*reason = kind_objection(file);
+	if (!*reason && size_unknown(fd, file))
+		*reason = "the kernel does not report its size";
+	if (!*reason)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }

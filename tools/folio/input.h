@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * input.h - which files the command reads.
+ * input.h - the kinds of file that the command can read.
  */
 #ifndef FOLIO_TOOLS_INPUT_H
 #define FOLIO_TOOLS_INPUT_H
@@ -8,12 +8,11 @@
 #include <sys/stat.h>
 
 /*
- * What is against reading the file, told before it is read; NULL: nothing. fd: the file, open for reading so that opening it
- * did not wait (O_NONBLOCK). stat: set.
+ * Open a file that the command can read: a regular file or a block device of a known size. Its kind
+ * is checked first, since opening another file has effects: it wakes the other end of a pipe, or
+ * starts a device. flags: O_RDONLY or O_RDWR. Sets *file.
+ * Returns a descriptor, or -1 and the reason.
  */
-const char *input_objection(int fd, struct stat *stat);
-
-/* The same of the kind of file alone. */
-const char *input_kind_objection(const struct stat *stat);
+int input_open(const char *path, int flags, struct stat *file, const char **reason);
 
 #endif

@@ -49,7 +49,7 @@ const char *size_about(uint64_t bytes)
 	return buffer;
 }
 
-/* Digits only: strtoull alone would take blanks, signs and hexadecimal. */
+/* Digits only: strtoull would also accept blanks, signs and hexadecimal. */
 static bool parse_digits(const char *text, uint64_t *value, const char **end)
 {
 	char *stop;
@@ -88,7 +88,7 @@ static bool parse_count(const char *text, uint64_t *value)
 	return parse_digits(text, value, &end) && !*end;
 }
 
-/* Digits and a point: strtod alone would take more, as strtoull does. */
+/* Digits and a point only: strtod would accept more, as strtoull does. */
 static bool parse_seconds(const char *text, double *value)
 {
 	char *end;
@@ -99,7 +99,7 @@ static bool parse_seconds(const char *text, double *value)
 	return !*end && end != text && isfinite(*value);
 }
 
-/* Returns false after a complaint. */
+/* False after a complaint. */
 static bool parse_value(const struct option_spec *spec, const char *text)
 {
 	uint64_t number;
@@ -110,14 +110,14 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 		return true;
 	case OPTION_SIZE:
 		if (!parse_size(text, &number)) {
-			complain("%s wants a size such as 512M (suffixes K, M, G, T), not '%s'",
+			complain("%s takes a size such as 512M (suffixes K, M, G, T), not '%s'",
 				spec->name, text);
 			return false;
 		}
 		if (number < spec->min || number > spec->max) {
 			complain("%s %s is too %s: the %s is %s", spec->name, text,
 				number < spec->min ? "small" : "large",
-				number < spec->min ? "least" : "most",
+				number < spec->min ? "minimum" : "maximum",
 				size_text(number < spec->min ? spec->min : spec->max));
 			return false;
 		}
@@ -125,7 +125,7 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 		return true;
 	case OPTION_COUNT:
 		if (!parse_count(text, &number) || number < spec->min || number > spec->max) {
-			complain("%s wants a number from %" PRIu64 " to %" PRIu64 ", not '%s'",
+			complain("%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'",
 				spec->name, spec->min, spec->max, text);
 			return false;
 		}
@@ -134,7 +134,7 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 	case OPTION_SECONDS:
 		if (!parse_seconds(text, &seconds) || seconds <= 0 || seconds < (double)spec->min ||
 			seconds > (double)spec->max) {
-			complain("%s wants a number of seconds, %s%" PRIu64 " and at most %" PRIu64
+			complain("%s takes a number of seconds, %s%" PRIu64 " and at most %" PRIu64
 				 ", not '%s'",
 				spec->name, spec->min ? "at least " : "more than ", spec->min,
 				spec->max, text);
@@ -144,7 +144,7 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 		return true;
 	case OPTION_STRING:
 		if (!*text) {
-			complain("%s wants a name, not an empty one", spec->name);
+			complain("%s takes a name, which must not be empty", spec->name);
 			return false;
 		}
 		*(const char **)spec->value = text;
@@ -153,7 +153,7 @@ static bool parse_value(const struct option_spec *spec, const char *text)
 	return false;
 }
 
-/* The spec that argument names, up to its end or its '='. */
+/* The option that argument names, up to its end or to a '='. */
 static const struct option_spec *find_spec(const struct option_spec *specs, const char *argument)
 {
 	size_t len = strcspn(argument, "=");
@@ -165,21 +165,43 @@ static const struct option_spec *find_spec(const struct option_spec *specs, cons
 	return NULL;
 }
 
-int options_parse(const char *command, const struct option_spec *specs, const char *help, int argc,
-	char **argv, const char **operands, unsigned operands_max)
+/* Store the value of option argv[*i]: the text after '=', or the next argument. */
+static bool take_value(const struct option_spec *spec, int argc, char **argv, int *i)
+{
+	const char *value = strchr(argv[*i], '=');
+
+	if (spec->kind == OPTION_FLAG) {
+		if (value) {
+			complain("%s takes no value", spec->name);
+			return false;
+		}
+		*(bool *)spec->value = true;
+		return true;
+	}
+	if (value) {
+		value++;
+	} else if (*i + 1 < argc) {
+		value = argv[++*i];
+	} else {
+		complain("%s needs a value", spec->name);
+		return false;
+	}
+	return parse_value(spec, value);
+}
+
+int options_parse(const struct option_set *set, int argc, char **argv, const char **operands)
 {
 	const struct option_spec *spec;
 	bool options_ended = false;
 	unsigned operand_count = 0;
-	const char *value;
 	int i;
 
 	for (i = 1; i < argc; i++) {
 		if (options_ended || argv[i][0] != '-' || !argv[i][1]) {
-			if (operand_count == operands_max) {
+			if (operand_count == set->operands_max) {
 				complain("'%s' is one argument too many for %s; 'folio %s --help' "
 					 "explains it",
-					argv[i], command, command);
+					argv[i], set->command, set->command);
 				return STATUS_USAGE;
 			}
 			operands[operand_count++] = argv[i];
@@ -190,33 +212,16 @@ int options_parse(const char *command, const struct option_spec *specs, const ch
 			continue;
 		}
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			fputs(help, stdout);
+			fputs(set->help, stdout);
 			return finish_output();
 		}
-		spec = find_spec(specs, argv[i]);
+		spec = find_spec(set->specs, argv[i]);
 		if (!spec) {
-			complain("%s knows no option '%s'; 'folio %s --help' lists them", command,
-				argv[i], command);
+			complain("%s has no option '%s'; 'folio %s --help' lists its options",
+				set->command, argv[i], set->command);
 			return STATUS_USAGE;
 		}
-		value = strchr(argv[i], '=');
-		if (spec->kind == OPTION_FLAG) {
-			if (value) {
-				complain("%s takes no value", spec->name);
-				return STATUS_USAGE;
-			}
-			*(bool *)spec->value = true;
-			continue;
-		}
-		if (value) {
-			value++;
-		} else if (i + 1 < argc) {
-			value = argv[++i];
-		} else {
-			complain("%s wants a value after it", spec->name);
-			return STATUS_USAGE;
-		}
-		if (!parse_value(spec, value))
+		if (!take_value(spec, argc, argv, &i))
 			return STATUS_USAGE;
 	}
 	return -1;

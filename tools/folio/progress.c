@@ -9,7 +9,7 @@
 
 static bool shown;
 
-/* Cut to what is left of the terminal's line: of one that goes on in the next, only that would be taken away. */
+/* Cut to the width of the terminal: if a line wrapped, only its last part would be erased. */
 static void cut(char *line)
 {
 	struct winsize window;
@@ -18,7 +18,7 @@ static void cut(char *line)
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) || !window.ws_col)
 		return;
 	for (; *line; line++) {
-		/* The last column stays free: some terminals go to the next line when it is taken. */
+		/* Leave the last column empty: some terminals wrap when it is written. */
 		if ((*line & 0xc0) != 0x80 && ++width >= window.ws_col) {
 			*line = '\0';
 			return;
@@ -36,7 +36,7 @@ void progress(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	/* A file's name may move the cursor. */
+	/* A file name may contain control characters, which move the cursor. */
 	for (next = line; *next; next++) {
 		if ((unsigned char)*next < ' ' || *next == '\177')
 			*next = '?';

@@ -24,7 +24,7 @@ uint64_t random_permute(uint64_t index, uint64_t n, uint64_t key)
 	return index;
 }
 
-/* The area under x^-exponent up to x, but for a constant. */
+/* The area under x^-exponent up to x, except for a constant. */
 static double zipf_area(const struct zipf *zipf, double x)
 {
 	return pow(x, 1 - zipf->exponent) / (1 - zipf->exponent);
@@ -40,9 +40,9 @@ void zipf_init(struct zipf *zipf, uint64_t n, double exponent)
 	zipf->n = n;
 	zipf->exponent = exponent;
 	/*
-	 * Rank k owns the area from k - 1/2 to k + 1/2, of which k^-exponent (at the right end) are
-	 * accepted. The curve is convex, so that each strip holds at least that much; of rank 1, which
-	 * nothing bounds to the left, exactly that much is taken.
+	 * Rank k has the area from k - 1/2 to k + 1/2, of which k^-exponent (at the right end) is
+	 * accepted. The curve is convex, so each strip has at least that area. Rank 1, which has no
+	 * bound on the left, gets exactly that area.
 	 */
 	zipf->low = zipf_area(zipf, 1.5) - 1;
 	zipf->high = zipf_area(zipf, (double)n + 0.5);

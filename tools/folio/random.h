@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * random.h - numbers for benchmarks: fast, repeatable, of known distribution. Not for secrets.
+ * random.h - random numbers for benchmarks: fast, repeatable, of known distribution. Not for
+ * secrets.
  */
 #ifndef FOLIO_TOOLS_RANDOM_H
 #define FOLIO_TOOLS_RANDOM_H
@@ -17,7 +18,7 @@ static inline uint64_t random_mix(uint64_t value)
 	return value ^ value >> 31;
 }
 
-/* SplitMix64 (Steele, Lea, Flood, 2014): any seed will do, neighbouring seeds too. */
+/* SplitMix64 (Steele, Lea, Flood, 2014): any seeds are fine, also adjacent ones. */
 static inline uint64_t random_next(uint64_t *state)
 {
 	*state += UINT64_C(0x9e3779b97f4a7c15);
@@ -37,21 +38,22 @@ static inline double random_unit(uint64_t *state)
 }
 
 /*
- * A random-looking bijection of 0 .. n-1, so that a walk over 0 .. n-1 meets every number once and no
- * table is needed. A Feistel network over the smallest even number of bits that holds n; a result past n
- * is sent through again, which keeps it a bijection and takes under four rounds on average.
+ * A pseudo-random bijection of 0 .. n-1: a walk over 0 .. n-1 visits every number once, without a
+ * table. A Feistel network over the smallest even number of bits that holds n. A result past n is
+ * permuted again, which keeps it a bijection; that takes under four rounds on average.
  */
 uint64_t random_permute(uint64_t index, uint64_t n, uint64_t key);
 
 /*
- * Zipf: rank k of 1 .. n with probability proportional to k^-exponent, exponent > 0 and not 1. By
- * rejection from the integral of the curve (Hormann and Derflinger, 1996): no table, about one trial.
+ * Zipf's law: rank k of 1 .. n with probability proportional to k^-exponent, exponent > 0 and not
+ * 1. Sampled by rejection from the integral of the curve (Hormann and Derflinger, 1996): without a
+ * table, in about one trial.
  */
 struct zipf {
 	uint64_t n;
 	double exponent;
-	double low, high; /* of the area under the curve that is drawn from */
-	double sure;      /* a draw no further than this from its rank needs no test */
+	double low, high; /* of the area under the curve, from which samples are drawn */
+	double sure;      /* a sample no further than this from its rank needs no test */
 };
 
 void zipf_init(struct zipf *zipf, uint64_t n, double exponent);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref.h with the classic counter, for comparison only: frozen and zero are one state, so try_get must never
- * turn 0 into 1 and is a loop of compare-and-swap. Found before the real one by the order of include folders; the same
- * names, so that the same library can be built over it (bench/pin-counters.c).
+ * ref.h with the classic counter, for comparison only: frozen and zero are one state, so try_get
+ * must never turn 0 into 1, and is a loop of compare-and-swap. It has the names of the real header,
+ * and the order of include folders puts it first, so that the same library is built over it
+ * (bench/pin-counters.c).
  */
 #ifndef FOLIO_REF_H
 #define FOLIO_REF_H

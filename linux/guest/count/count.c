@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * count.c - how many instructions the operations on a page's count take. Counts when it is loaded, and then refuses to stay. See
- * ../count.c for the clock. Compiles with and without the patches.
+ * count.c - counts the instructions of the operations on a page's count. Counts while it is being
+ * loaded, and then fails to load. See ../count.c for the clock. Compiles with and without the
+ * patches.
  */
 #include <linux/gfp.h>
 #include <linux/limits.h>
@@ -11,7 +12,7 @@
 
 #define ROUNDS 100
 
-/* The shortest of many, so that what was cold the first time does not matter. */
+/* The shortest of many, so that cold caches of the first round do not matter. */
 #define COUNT(name, before, what)                              \
 	do {                                                   \
 		u64 begin, took, best = U64_MAX;               \
@@ -31,7 +32,9 @@
 		pr_info("folio: count %s %llu\n", name, best); \
 	} while (0)
 
-/* As a caller sees it, in a function of its own: the branches on the results are not part of the count. */
+/*
+ * As a caller sees it, in a separate function: branches on the result are not part of the count.
+ */
 static noinline bool try_get(struct page *page)
 {
 	return get_page_unless_zero(page);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* linux/atomic.h - what page_ref.h needs of the kernel's, as recorded accesses. */
+/* linux/atomic.h - the part of the kernel's that page_ref.h needs, as recorded accesses. */
 #ifndef LINUX_ATOMIC_H
 #define LINUX_ATOMIC_H
 
@@ -28,7 +28,10 @@ static inline void atomic_set_release(atomic_t *v, int value)
 	access(&v->counter, ACCESS_STORE, ORDER_RELEASE, value, 0);
 }
 
-/* Operations that return nothing are relaxed, those that return something are fully ordered, unless their name says otherwise. */
+/*
+ * Operations without a result are relaxed, those with a result are fully ordered, unless their name
+ * states another order.
+ */
 static inline void atomic_add(int n, atomic_t *v)
 {
 	access(&v->counter, ACCESS_ADD, ORDER_RELAXED, n, 0);
@@ -49,7 +52,10 @@ static inline void atomic_dec(atomic_t *v)
 	atomic_add(-1, v);
 }
 
-/* As a load and a store, which no code that is right makes here: there is no OR among the recorded accesses. */
+/*
+ * Recorded as a load and a store, which correct code never makes here: the recorded accesses have
+ * no OR.
+ */
 static inline int atomic_fetch_or(int bits, atomic_t *v)
 {
 	uint32_t seen = access(&v->counter, ACCESS_LOAD, ORDER_RELAXED, 0, 0);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* linux/mm_types.h - pages that have a count and nothing else, and words of the kernel's that page_ref.h uses. */
+/*
+ * linux/mm_types.h - pages that have a count and nothing else, and macros of the kernel that
+ * page_ref.h uses.
+ */
 #ifndef LINUX_MM_TYPES_H
 #define LINUX_MM_TYPES_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* folio/atomic.h - stands in for the library's header of this name: what ref.h needs of it, as recorded accesses. */
+/*
+ * folio/atomic.h - replaces the library's header of this name: the part that ref.h needs, as
+ * recorded accesses.
+ */
 #ifndef FOLIO_ATOMIC_H
 #define FOLIO_ATOMIC_H
 

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * folio.h - all of folio in one include: cached files, reading, writing, pins and backends.
+ *
+ * The manual begins at folio(7). A program that needs only the reference counter includes
+ * <folio/ref.h>, which stands alone and needs no library.
+ */
+#ifndef FOLIO_H
+#define FOLIO_H
+
+#include <folio/cache.h> /* open, close and resize a cache */
+#include <folio/stats.h> /* its counters */
+#include <folio/open.h>  /* open and close files */
+#include <folio/file.h>  /* read them */
+#include <folio/write.h> /* write, sync, truncate; change pages in place */
+#include <folio/type.h>  /* folios for the program's own data */
+#include <folio/pins.h>  /* which folios are pinned, and their holders */
+#include <folio/folio.h> /* the folio: pins, memory, index */
+#include <folio/io.h>    /* the interface of a backend */
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * write.h - write through the cache: by copy or in place; sync, truncate, punch holes, discard.
+ *
+ * A file opened with O_RDWR is written through the cache: the write changes pages, background
+ * write-back brings them to the file later, and folio_file_sync waits until they are on the
+ * device. folio-durability(7) states what is promised. A process that ends without a close or a
+ * sync loses what it wrote: unlike pwrite(2), a write here changes the process's memory only.
+ *
+ * Writing in place: pin, lock, change the memory, mark, unlock, put.
+ *
+ *	folio_file_get(file, index, 0, &folio);
+ *	folio_lock(folio);
+ *	memcpy(folio_page(folio, index), ...);
+ *	folio_mark_dirty(folio, sequence);
+ *	folio_unlock(folio);
+ *	folio_put(folio);
+ */
+#ifndef FOLIO_WRITE_H
+#define FOLIO_WRITE_H
+
+#include <errno.h>
+
+#include <folio/file.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/**
+ * folio_file_write - copy bytes into a file
+ * @file: a file opened with O_RDWR.
+ * @buf: the source.
+ * @len: bytes to write.
+ * @offset: bytes from the start of the file. If it is past the end, the gap reads as zeros.
+ *
+ * The file itself gets the bytes later: by write-back, folio_file_sync, or the last close. See
+ * folio-durability(7) for what is promised.
+ *
+ * A reader that copies sees each page (4 KiB) as it was before the call or after it, never in
+ * between; nothing is promised across pages. A thread that has a page pinned sees the bytes
+ * change. Of two concurrent writes to the same bytes, one is last for each page. A page that is
+ * written in part is read first. If a folio is being written back, the call waits for that to
+ * end.
+ *
+ * @buf may be memory whose page faults take long, or are served by a thread that uses the cache
+ * itself (see folio_file_read). The call copies it to a buffer of its own, 64 KiB or less at a
+ * time, before it locks anything.
+ *
+ * Returns the number of bytes written, as pwrite(2): fewer than @len only if an error occurred
+ * after some of them, or at the limit.
+ *
+ * A write that the file can never take is refused, as pwrite(2) would, but without SIGXFSZ; one
+ * that ends past the limit is written up to it. The limit is the end of a block device, or the
+ * lower of the file system's limit and RLIMIT_FSIZE.
+ *
+ * Errors: -EBADF if the file was opened for reading; -EINVAL; -ENOSPC at the end of a device,
+ * -EFBIG at another limit; -ENOMEM, -EOVERFLOW, -ESTALE as folio_file_read; -EDEADLK (folio_lock);
+ * -ETIMEDOUT; errors of the backend for a page that is written in part; and errors of write-back,
+ * if the file has its share of dirty_bytes and the backend cannot write.
+ */
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset);
+
+/* For folio_file_sync. */
+#define FOLIO_SYNC_DATA 1u /* as fdatasync(2): without metadata that reading does not need */
+
+/**
+ * folio_file_sync - make the data written so far durable
+ * @file: an open file.
+ * @range: pages that this range touches are synced; NULL: all pages.
+ * @flags: 0 or FOLIO_SYNC_DATA.
+ *
+ * After 0 is returned, everything in the range that was written before the call, through any
+ * handle, is on the device, and the file is long enough for the range. Data that was written
+ * through handles which are all closed counts only if a handle for writing was opened since.
+ * Threads that sync one file at the same time share syncs of the device; each returns only after
+ * one that began when its own pages were in the file.
+ *
+ * If a page cannot be written, it stays dirty; the next sync and background write-back retry it.
+ * The error is reported once through each handle that was open when it occurred, even if it
+ * occurred in the background or in another range, and also by every sync that was running at that
+ * time. If the device fails to sync data that it has accepted (fsync(2) fails), the state on the
+ * device is unknown: every later sync of the file fails until all its handles are closed. See
+ * folio-durability(7).
+ *
+ * Returns 0; an error of the backend; -EDEADLK (folio_lock); -EINVAL; -ENOMEM; -ESTALE;
+ * -ETIMEDOUT.
+ */
+int folio_file_sync(struct folio_file *file, const struct folio_range *range, unsigned flags);
+
+/**
+ * folio_file_truncate - set the size of a file
+ * @file: a file opened with O_RDWR.
+ * @size: the new size in bytes; bytes that are added read as zeros.
+ *
+ * Waits for pages past the new end that are being written back. A thread that has such a page
+ * pinned keeps its memory; the page is never written again. When the call returns, the file has
+ * the new size; folio_file_sync makes the size durable.
+ *
+ * A block device keeps its size. To set that size succeeds, and drops pages past it, which exist
+ * if the device has become smaller.
+ *
+ * Returns 0; -EBADF, -EINVAL, -EFBIG (also past RLIMIT_FSIZE, without SIGXFSZ), -EDEADLK
+ * (folio_lock), -ENOMEM, -ESTALE, -ETIMEDOUT; or an error of the backend: then nothing has
+ * changed.
+ */
+int folio_file_truncate(struct folio_file *file, uint64_t size);
+
+/**
+ * folio_file_punch - make a range read as zeros, and free its blocks where the file allows holes
+ * @file: a file opened with O_RDWR.
+ * @offset: bytes from the start of the file.
+ * @len: bytes; the part of the range past the end of the file is ignored (folio_file_truncate
+ *       changes the size).
+ *
+ * Pages that the range covers in part are written; where the file cannot have holes, all its
+ * pages are. Dirty pages in the range are written back first, so that nothing is lost if the hole
+ * cannot be made.
+ *
+ * Returns 0; -EBADF, -EINVAL, -EDEADLK (folio_lock), -ENOMEM, -ESTALE, -ETIMEDOUT; or an error of
+ * the backend: then a part of the range may read as zeros.
+ */
+int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
+
+/**
+ * folio_file_discard - drop the pages of a range without writing them
+ * @file: a file opened with O_RDWR.
+ * @offset: bytes from the start of the file.
+ * @len: bytes; UINT64_MAX for everything from @offset on.
+ *
+ * For changes that shall not reach the file, or that the device does not accept, so that the rest
+ * of the file can be synced and closed. Drops the pages that are completely in the range, dirty or
+ * not; a page that contains the end of the file is, if its bytes of the file are. Reads then
+ * return what the file has: a write that was in flight, or that failed, may have written any part
+ * of a page. Pages outside keep their changes. If a dirty folio of several pages is only partly
+ * in the range, its other pages are written first.
+ *
+ * Size: if the range extends to the end of the file, bytes that were never written to the file
+ * are gone: the file ends where it ends on the device, or at the first page dropped if that is
+ * later. Otherwise the size stays.
+ *
+ * Pinned pages: a thread that has one pinned keeps its memory, which is no longer part of the file
+ * and is never written. The call does not wait for pages that another thread has locked
+ * (folio_lock), except for a folio that is only partly in the range: folio_mark_dirty of such a
+ * page returns -ENODATA.
+ *
+ * Errors of earlier write-backs, of these pages or others, are still reported once through each
+ * handle by its next folio_file_sync. After a failed fsync(2) every sync fails as before.
+ *
+ * Returns 0; -EBADF, -EINVAL, -EDEADLK, -ENOMEM, -ESTALE, -ETIMEDOUT; or an error of the backend,
+ * which refused to truncate (then nothing has changed) or to write a part of a folio (then a part
+ * of the range may have been dropped, and each handle also reports the error).
+ */
+int folio_file_discard(struct folio_file *file, uint64_t offset, uint64_t len);
+
+/**
+ * folio_lock - lock a pinned folio of a file, to change its memory
+ * @folio: pinned by the caller, which keeps the file open until folio_unlock.
+ *
+ * Waits for the thread that has it locked and for a write-back of the folio to end: data being
+ * written does not change. Until folio_unlock, readers that copy wait, and threads that have the
+ * folio pinned see it change.
+ *
+ * The lock belongs to the thread, which has one folio of a cache locked at a time, of 8 caches at
+ * most, and must unlock it before it ends. Until then no call of the thread on this cache waits
+ * for the lock of a folio, whose holder might wait for this one. Calls that write, sync, truncate
+ * (also by O_TRUNC) or close return -EDEADLK, and so does a read by copy of a page that is locked,
+ * this one included.
+ *
+ * Returns 0; -ENODATA if the page is no longer in its file (truncated or invalidated); -EINVAL
+ * for a folio of folio_alloc; -EDEADLK if the thread has a folio of the cache locked, this one
+ * included, or folios of 8 caches; -ESTALE after fork; -ETIMEDOUT. With FOLIO_REF_DEBUG, -EINVAL
+ * and -EDEADLK are also reported with file and line, as misuse of a reference is (ref.h).
+ */
+int folio_lock(struct folio *folio);
+
+/**
+ * folio_mark_dirty - record that a locked folio was changed and must be written back
+ * @folio: locked by the calling thread.
+ * @sequence: sequence number of the change in the engine's log; before the folio is written back,
+ *            folio_cache_params.before_writeback is called with this number or a larger one.
+ *
+ * Bytes past the end of the file are not written.
+ *
+ * Returns 0; -ENODATA if the page is no longer in its file; -EBADF if no handle has the file open
+ * with O_RDWR; -ENOSPC or -EFBIG if the file can never take the page (folio_file_write); -EINVAL
+ * if the thread has not locked the folio (reported as by folio_lock); -ESTALE after fork. After
+ * an error the change stays in memory only, until the page leaves the cache.
+ */
+int folio_mark_dirty(struct folio *folio, uint64_t sequence);
+
+/**
+ * folio_unlock - unlock a folio that folio_lock locked
+ * @folio: locked by the calling thread, which keeps its pin.
+ *
+ * Returns 0; or, with nothing changed, -EINVAL if the thread has not locked the folio (reported
+ * as by folio_lock), -ESTALE after fork.
+ */
+int folio_unlock(struct folio *folio);
+
+/* With FOLIO_REF_DEBUG, misuse of the lock is reported with the line of the call (ref-debug.h). */
+#if defined(FOLIO_REF_AT_PARAMETERS_) && !defined(FOLIO_LIBRARY)
+static inline int folio_lock_at_(struct folio *folio, struct folio_place_ place)
+{
+	int r = folio_lock(folio);
+
+	if (r == 0)
+		folio_ref_note_(&folio->ref, FOLIO_REF_OP_LOCK, 1,
+			folio_u32_load_relaxed(&folio->ref.word), place.file, place.line);
+	else if (r == -EDEADLK)
+		folio_ref_on_misuse(&folio->ref, "lock by a thread that has a folio locked",
+			place.file, place.line);
+	else if (r == -EINVAL && folio)
+		folio_ref_on_misuse(&folio->ref, "lock of a folio that is no page of a file",
+			place.file, place.line);
+	return r;
+}
+
+static inline int folio_mark_dirty_at_(
+	struct folio *folio, uint64_t sequence, struct folio_place_ place)
+{
+	int r = folio_mark_dirty(folio, sequence);
+
+	if (r == -EINVAL && folio)
+		folio_ref_on_misuse(&folio->ref, "marked dirty by a thread without its lock",
+			place.file, place.line);
+	return r;
+}
+
+static inline int folio_unlock_at_(struct folio *folio, struct folio_place_ place)
+{
+	int r = folio_unlock(folio);
+
+	if (r == 0)
+		folio_ref_note_(&folio->ref, FOLIO_REF_OP_UNLOCK, 1,
+			folio_u32_load_relaxed(&folio->ref.word), place.file, place.line);
+	else if (r == -EINVAL && folio)
+		folio_ref_on_misuse(
+			&folio->ref, "unlock by a thread without its lock", place.file, place.line);
+	return r;
+}
+
+#define folio_lock(folio)                 folio_lock_at_(folio, FOLIO_HERE_)
+#define folio_mark_dirty(folio, sequence) folio_mark_dirty_at_(folio, sequence, FOLIO_HERE_)
+#define folio_unlock(folio)               folio_unlock_at_(folio, FOLIO_HERE_)
+#endif
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

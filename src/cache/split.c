@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* split.c - splitting a large folio into smaller ones. */
+#include "cache/split.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/pause.h"
+#include "core/heat.h"
+#include "core/version.h"
+#include "cache/hint.h"
+
+/*
+ * Store one of the folios that @whole is split into; it is frozen, and ours alone. @valid: bytes
+ * that the file has from the beginning of this folio on. Returns false if there is no node for it.
+ */
+static bool store_piece(struct inode *inode, struct folio *folio, const struct folio *whole,
+	uint64_t index, unsigned order, uint64_t valid)
+{
+	uint64_t bytes = (uint64_t)FOLIO_PAGE_SIZE << order;
+
+	folio_begin_use(
+		folio, FOLIO_TYPE_FILE, inode, index, (uint32_t)(valid < bytes ? valid : bytes));
+	folio->order = (uint8_t)order;
+	folio_u32_store_relaxed(&folio->heat, HEAT_COLD);
+	/* The first stays locked. In the others, queue still has the value from the pool. */
+	if (folio != whole) {
+		folio_u32_store_relaxed(&folio->flags,
+			FOLIO_UPTODATE | (folio_u32_load_relaxed(&whole->flags) & FOLIO_WRITTEN));
+		folio_u8_store_relaxed(&folio->queue, QUEUE_NONE);
+	}
+	version_write_end(&folio->version);
+	if (tree_store_locked(&inode->tree, index, order, entry_of(folio)) == 0) {
+		inode_account_locked(inode, folio, INT64_C(1) << order);
+		return true;
+	}
+	version_write_begin(&folio->version);
+	folio_ptr_store_relaxed(&folio->owner, NULL);
+	return false;
+}
+
+/*
+ * The folio is frozen at two references, the caller's and the tree's: no other thread has or gets
+ * it, and the odd version turns readers that copy away. Between the erase and the stores a look-up
+ * finds no page; a thread that then fills the page waits for the tree lock. Each piece has a
+ * reference of ours until it is queued, so that it cannot be put to another use before.
+ */
+bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
+{
+	struct folio_cache *cache = inode->cache;
+	uint64_t first = folio->index, start = first, valid = folio_u32_load_relaxed(&folio->valid);
+	unsigned order = folio->order, whole_order = order, n = 0, i;
+	struct {
+		uint64_t index;
+		unsigned order;
+		bool stored;
+	} piece[FOLIO_ORDER_MAX + 1];
+
+	tree_lock(&inode->tree);
+	/* A dirty folio has one more reference, so this fails. */
+	if (folio_ptr_load_relaxed(&folio->owner) != inode ||
+		!folio_ref_try_freeze(&folio->ref, 2)) {
+		tree_unlock(&inode->tree);
+		return false;
+	}
+	version_write_begin(&folio->version);
+	queue_remove(&cache->queues, &cache->pool, folio);
+	tree_erase_locked(&inode->tree, first, whole_order, NULL);
+	inode_account_locked(inode, folio, -(INT64_C(1) << whole_order));
+	/* The halves that do not contain the page, then the page itself. */
+	while (order > 0) {
+		uint64_t half = UINT64_C(1) << --order;
+
+		piece[n].order = order;
+		if (index - start < half) {
+			piece[n++].index = start + half;
+		} else {
+			piece[n++].index = start;
+			start += half;
+		}
+	}
+	piece[n].order = 0;
+	piece[n++].index = start;
+	for (i = 0; i < n; i++) {
+		uint64_t offset = (piece[i].index - first) << FOLIO_PAGE_SHIFT;
+		struct folio *part = folio + (piece[i].index - first);
+
+		piece[i].stored = store_piece(inode, part, folio, piece[i].index, piece[i].order,
+			valid > offset ? valid - offset : 0);
+		/*
+		 * The caller's reference (of the first piece), the tree's and ours. If the first
+		 * piece could not be stored, only the caller's is left: it is a dropped folio.
+		 */
+		if (part == folio || piece[i].stored)
+			folio_ref_unfreeze(&part->ref, (part == folio) + 2 * piece[i].stored);
+	}
+	tree_unlock(&inode->tree);
+	FOLIO_PAUSE(split_stored, folio);
+	for (i = 0; i < n; i++) {
+		struct folio *part = folio + (piece[i].index - first);
+
+		if (piece[i].stored) {
+			queue_insert(&cache->queues, &cache->pool, part, false);
+			folio_put(part);
+		} else if (part != folio) {
+			pool_free(&cache->pool, part);
+		}
+	}
+	return true;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * thread.h - attaching a thread to a cache, and checking it with one comparison on the hit path.
+ *
+ * The first call of a thread on a cache attaches the thread: it gets a shard of statistics. The
+ * thread remembers the cache that it used last by the cache's id, which is never reused. On the hit
+ * path, one comparison with that id shows that the thread is attached, and that the process is
+ * still the one that opened the cache (in a child of fork, the remembered id is reset).
+ */
+#ifndef FOLIO_SRC_CACHE_THREAD_H
+#define FOLIO_SRC_CACHE_THREAD_H
+
+#include "base/compiler.h"
+#include "cache/table.h"
+#include "cache/types.h"
+
+struct thread_cache {
+	uint64_t id; /* of the cache; 0: none */
+	struct stats_shard *shard;
+};
+
+/*
+ * The cache that the thread used last, for hits. It is small enough for initial-exec, with which
+ * also a shared library reaches it without a function call.
+ */
+extern _Thread_local struct thread_cache thread_last __attribute__((tls_model("initial-exec")));
+
+/* The folios that the thread has locked with folio_lock: one of a cache, of so many caches. */
+#define THREAD_LOCKS 8
+
+struct thread_locks {
+	unsigned count;
+	struct folio *folio[THREAD_LOCKS];
+};
+
+extern _Thread_local struct thread_locks thread_locks __attribute__((tls_model("initial-exec")));
+
+/* The entry of the folio of @cache that the calling thread has locked, or NULL. */
+static inline struct folio **thread_lock_of(const struct folio_cache *cache)
+{
+	unsigned i;
+
+	for (i = 0; unlikely(i < thread_locks.count); i++)
+		if (cache_of(thread_locks.folio[i]) == cache)
+			return &thread_locks.folio[i];
+	return NULL;
+}
+
+/*
+ * Attach the calling thread to @cache, or find its shard if it is attached already. If there is no
+ * memory for a shard, or the thread is ending, returns cache->shard_spare. Returns NULL in a child
+ * of the process that opened the cache: the error of the call is -ESTALE.
+ */
+struct stats_shard *thread_attach(struct folio_cache *cache);
+
+/*
+ * The shard of the calling thread in @cache, whose id is @id; the thread is attached if need be.
+ * NULL as for thread_attach.
+ */
+static inline struct stats_shard *thread_enter(struct folio_cache *cache, uint64_t id)
+{
+	if (likely(thread_last.id == id))
+		return thread_last.shard;
+	return thread_attach(cache);
+}
+
+/*
+ * For a hit: true if thread_last is the cache with @id, so that the hit may use thread_last.shard.
+ * Otherwise the caller must call thread_enter.
+ */
+static inline bool thread_hit(uint64_t id)
+{
+	return likely(thread_last.id == id);
+}
+
+/*
+ * Give a new cache its id, its process number and its spare shard, before any thread uses it.
+ * Returns 0, -ENOMEM, or the error of pthread_key_create (-EAGAIN: no key is left).
+ */
+int thread_cache_register(struct folio_cache *cache);
+
+/* Free all shards of a cache. No call on it is running, and none follows. */
+void thread_cache_unregister(struct folio_cache *cache);
+
+/* Sum all shards of a cache, those of ended threads included, into @count. */
+void thread_stats_sum(struct folio_cache *cache, uint64_t count[STATS]);
+
+#endif

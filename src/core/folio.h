@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * folio.h (internal) - flags, lock and wait bits, and the tree's word for a folio.
+ *
+ * States of a descriptor (every transition out of frozen is an unfreeze; R5 in folio/ref.h):
+ *
+ *   free        frozen, version odd, type FREE            in the pool
+ *   filling     live, LOCKED, version odd, type FILE      in a tree; the filler has a reference
+ *   clean       live, UPTODATE, version even, type FILE   in a tree, in a queue
+ *   failed      live, ERROR, version odd, type FILE       not in the tree; pinned by its waiters
+ *   evicting    frozen, version odd                       erased, about to enter the pool
+ *   dropped     live, owner NULL                          not in the tree; pinned by its users
+ *
+ * States of an up-to-date folio, in the tree, whose file is being written (cache/dirty.h):
+ *
+ *   writing     LOCKED, UPTODATE, version odd     by a call, or by the program (folio_lock)
+ *   dirty       DIRTY, holds a reference          cannot be frozen (step C in evict/evict.c)
+ *   writeback   WRITEBACK, the same reference     cannot be locked; then clean, or dirty again
+ */
+#ifndef FOLIO_SRC_CORE_FOLIO_H
+#define FOLIO_SRC_CORE_FOLIO_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <folio/folio.h>
+
+#include "base/deadline.h"
+#include "base/futex.h"
+
+/* folio->flags */
+#define FOLIO_LOCKED       1u  /* being filled, or being written by the lock's owner */
+#define FOLIO_WAITERS      2u  /* a thread sleeps on flags */
+#define FOLIO_UPTODATE     4u  /* contents valid; never set on a folio whose read failed */
+#define FOLIO_ERROR        8u  /* the read failed; error says why (read/fill.c) */
+#define FOLIO_DIRTY        16u /* not yet in the file; holds a reference, marked in the tree */
+#define FOLIO_WRITEBACK    32u /* being written to the file, must not change; likewise */
+#define FOLIO_WRITTEN      64u /* its file has once taken it from the cache (write/confirm.c) */
+
+/* folio->refault: whether the page had been evicted a short time ago, and with what result. */
+#define REFAULT_NONE       0u
+#define REFAULT_NEWCOMER   1u /* from the small queue: it enters the main queue */
+#define REFAULT_TRIAL      2u /* from the main queue: it enters it again, on trial */
+#define REFAULT_REFUSED    3u /* from the main queue: it enters the small queue */
+
+/* folio->type; user-defined types begin at FOLIO_TYPE_PROGRAM. */
+#define FOLIO_TYPE_FREE    0u
+#define FOLIO_TYPE_FILE    1u
+#define FOLIO_TYPE_PROGRAM 3u
+#define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
+
+/* A descriptor begins this many bytes into a 64-byte cache line (folio/folio.h). */
+#define FOLIO_SKEW         32
+
+#ifndef FOLIO_ATOMIC_RELACY
+/* Where pointers are shorter, folio/folio.h states the reason. */
+_Static_assert(sizeof(void *) != 8 || (sizeof(struct folio) == 64 &&
+					      offsetof(struct folio, version) == 64 - FOLIO_SKEW),
+	"pins must write a different cache line from the one that readers load");
+#endif
+
+/*
+ * The tree's word for a folio: its address and its order. The word does not record whether the
+ * contents are valid. The folio does: in its version for a copying reader, in its flags for a
+ * thread that has it pinned.
+ */
+#define ENTRY_ORDER_SHIFT 2
+#define ENTRY_FOLIO_MASK  (~(uintptr_t)63)
+
+static inline void *entry_of(const struct folio *folio)
+{
+	return (void *)(((uintptr_t)folio - FOLIO_SKEW) | (uintptr_t)folio->order
+								  << ENTRY_ORDER_SHIFT);
+}
+
+static inline struct folio *entry_folio(const void *entry)
+{
+	return (struct folio *)(((uintptr_t)entry & ENTRY_FOLIO_MASK) + FOLIO_SKEW);
+}
+
+static inline unsigned entry_order(const void *entry)
+{
+	return (uintptr_t)entry >> ENTRY_ORDER_SHIFT & 15;
+}
+
+/* Neither empty nor a shadow. */
+static inline bool entry_is_folio(const void *entry)
+{
+	return entry && !((uintptr_t)entry & 3);
+}
+
+/*
+ * Sleep until the flags no longer equal @flags; may also wake spuriously (futex.h). Returns false
+ * if the deadline @until has passed. The caller has the folio pinned.
+ */
+static inline bool folio_flags_wait(
+	struct folio *folio, uint32_t flags, const struct timespec *until)
+{
+	if (!(flags & FOLIO_WAITERS)) {
+		if (!folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WAITERS))
+			return true;
+		flags |= FOLIO_WAITERS;
+	}
+	return futex_wait_until(&folio->flags, flags, until);
+}
+
+/*
+ * Sleep until the fill has ended. The caller has the folio pinned, so the descriptor is not reused.
+ * Returns the flags, with UPTODATE or ERROR set, or with neither if the deadline has passed.
+ *
+ * acquire: pairs with folio_filled; the caller sees what the filler wrote.
+ */
+static inline uint32_t folio_wait_unlocked(struct folio *folio, const struct timespec *until)
+{
+	uint32_t flags;
+
+	while (!((flags = folio_u32_load_acquire(&folio->flags)) & (FOLIO_UPTODATE | FOLIO_ERROR)))
+		if (!folio_flags_wait(folio, flags, until))
+			break;
+	return flags;
+}
+
+/*
+ * Lock a pinned folio for writing. Waits for a fill, for another writer, and for write-back to end:
+ * a folio under I/O must not change. Returns false if the deadline has passed.
+ *
+ * acquire: pairs with folio_unlocked, and with folio_flags_change at the end of write-back
+ * (write/writeback.c); the caller sees what was stored under the lock before.
+ */
+static inline bool folio_lock_wait(struct folio *folio, const struct timespec *until)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	for (;;) {
+		if (!(flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))) {
+			if (folio_u32_cas_acquire(&folio->flags, &flags, flags | FOLIO_LOCKED))
+				return true;
+			continue;
+		}
+		if (!folio_flags_wait(folio, flags, until))
+			return false;
+		flags = folio_u32_load_relaxed(&folio->flags);
+	}
+}
+
+/*
+ * Clear @clear, set @set and wake the waiters. A wake-up may be spurious, as in folio_filled.
+ *
+ * release: pairs with the acquire of folio_lock_wait and of folio_flags_wait's callers; without it
+ * they could see the flag before the stores that it announces.
+ */
+static inline void folio_flags_change(struct folio *folio, uint32_t clear, uint32_t set)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	while (!folio_u32_cas_release(
+		&folio->flags, &flags, (flags & ~(clear | FOLIO_WAITERS)) | set))
+		continue;
+	if (flags & FOLIO_WAITERS)
+		futex_wake(&folio->flags, INT_MAX);
+}
+
+static inline void folio_unlocked(struct folio *folio)
+{
+	folio_flags_change(folio, FOLIO_LOCKED, 0);
+}
+
+/*
+ * End the fill with FOLIO_UPTODATE (perhaps with FOLIO_DIRTY) or FOLIO_ERROR, and wake the waiters.
+ * The wake may come after the last waiter has left and the descriptor is in another use: since
+ * the memory is type-stable, it is then only a spurious wake-up.
+ */
+static inline void folio_filled(struct folio *folio, uint32_t result)
+{
+	/* release: pairs with folio_wait_unlocked and with the pinned look-up's load of flags. */
+	folio_flags_change(folio, ~UINT32_C(0), result);
+}
+
+/* The index of the page after the folio: where a walk through a file continues. */
+static inline uint64_t folio_next_index(const struct folio *folio)
+{
+	return folio->index + (UINT64_C(1) << folio->order);
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* heat.h - how often a folio is used: recorded by readers and writers, for eviction. */
+#ifndef FOLIO_SRC_CORE_HEAT_H
+#define FOLIO_SRC_CORE_HEAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "core/folio.h"
+
+/*
+ * A folio's heat word. The lowest bits hold one of the values below. The bits above them hold the
+ * offset in the folio at which the last read ended, 0 before the first read. Only repeated reads
+ * count: the folio was fetched for its first read, and a read that starts where the last one ended
+ * continues it, in pieces of a page or across the pages of a large folio.
+ *
+ * Below HEAT_HOT a reader stores a new value. From there on it only loads the word, so that the
+ * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
+ */
+enum {
+	HEAT_MARK,   /* first folio of a read-ahead window; its first read starts the next one */
+	HEAT_COLD,   /* not read again since it was fetched, or since the last scan of its queue */
+	HEAT_WARM,   /* read again once */
+	HEAT_HOT,    /* read again more than once */
+	HEAT_STREAM, /* fetched by read-ahead: a sequential read does not predict another read */
+};
+
+#define HEAT_BITS       8
+#define HEAT_MASK       ((1u << HEAT_BITS) - 1)
+
+/*
+ * Bytes in the largest folio. Every folio is aligned to its size, in the file as well, so the low
+ * bits of a file offset identify the position in the folio.
+ */
+#define FOLIO_BYTES_MAX ((uint64_t)FOLIO_PAGE_SIZE << FOLIO_ORDER_MAX)
+
+/* Must a read be recorded in this heat word? */
+static inline bool heat_wants_touch(uint32_t word)
+{
+	return (word & HEAT_MASK) < HEAT_HOT;
+}
+
+/* The word after a read of @len bytes at @offset. The old one is below HEAT_HOT, not HEAT_MARK. */
+static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
+{
+	uint32_t last = word >> HEAT_BITS, heat = word & HEAT_MASK;
+	uint32_t end = (uint32_t)((offset + len - 1) & (FOLIO_BYTES_MAX - 1)) + 1;
+
+	if (last != 0 && last != (offset & (FOLIO_BYTES_MAX - 1)))
+		heat++;
+	return end << HEAT_BITS | heat;
+}
+
+/*
+ * Record a read of @len bytes at @offset for eviction. Returns true if the folio carries the mark
+ * of a window: the caller starts the next window. Racing readers may lose an update.
+ */
+static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len)
+{
+	uint32_t word = folio_u32_load_relaxed(&folio->heat);
+
+	if (likely(!heat_wants_touch(word)))
+		return false;
+	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
+		return folio_u32_cas_relaxed(&folio->heat, &word, HEAT_STREAM);
+	folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+	return false;
+}
+
+/* The same for a write, which starts no window: the mark stays for the reader that reaches it. */
+static inline void heat_record_write(struct folio *folio, uint64_t offset, size_t len)
+{
+	uint32_t word = folio_u32_load_relaxed(&folio->heat);
+
+	if (heat_wants_touch(word) && (word & HEAT_MASK) != HEAT_MARK)
+		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+}
+
+#endif

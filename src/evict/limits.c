@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* limits.c - limits of eviction that follow from the number of pages that it may have. */
+#include "evict/limits.h"
+
+#include "evict/evict.h"
+
+/* The queues' lock is held, here and below. */
+static void set_limits(struct evict *evict, uint64_t pages)
+{
+	uint64_t low;
+	unsigned order;
+
+	folio_u64_store_relaxed(&evict->pages, pages);
+	folio_u64_store_relaxed(&evict->small_target, pages / 10);
+	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 10);
+	/*
+	 * The evictor starts below 1/64 of the pages, but at least two batches (at most 1/8 of the
+	 * pages), and at most 4096 pages (16 MiB). It stops at twice that.
+	 */
+	low = pages / 64;
+	if (low < 2 * EVICT_BATCH)
+		low = pages / 8 < 2 * EVICT_BATCH ? pages / 8 : 2 * EVICT_BATCH;
+	if (low > 4096)
+		low = 4096;
+	folio_u64_store_relaxed(&evict->low, low);
+	folio_u64_store_relaxed(&evict->high, 2 * low);
+	/* At most 1/32 of the pages. */
+	order = FOLIO_ORDER_MAX;
+	while (order > 0 && UINT64_C(32) << order > pages)
+		order--;
+	folio_u32_store_relaxed(&evict->order_max, order);
+}
+
+static uint64_t pages_not_parked(const struct folio_cache *cache)
+{
+	uint64_t budget = cache->evict.budget, parked = cache->queues.parked.pages;
+
+	return budget > parked ? budget - parked : 0;
+}
+
+void limits_fit(struct folio_cache *cache)
+{
+	uint64_t set = folio_u64_load_relaxed(&cache->evict.pages), now = pages_not_parked(cache);
+
+	/* An eighth more or less changes no decision. */
+	if ((now > set ? now - set : set - now) > set / 8)
+		set_limits(&cache->evict, now);
+}
+
+void limits_refresh(struct folio_cache *cache)
+{
+	uint64_t set = folio_u64_load_relaxed(&cache->evict.pages);
+
+	if (folio_u64_load_relaxed(&cache->pages) <= set + set / 8)
+		return;
+	queues_lock(&cache->queues);
+	limits_fit(cache);
+	queues_unlock(&cache->queues);
+}
+
+void evict_set_budget(struct folio_cache *cache, uint64_t pages)
+{
+	queues_lock(&cache->queues);
+	cache->evict.budget = pages;
+	set_limits(&cache->evict, pages_not_parked(cache));
+	queues_unlock(&cache->queues);
+}
+
+uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked)
+{
+	const struct evict *evict = &cache->evict;
+	uint64_t queue = folio_u64_load_relaxed(&evict->small_target), room = asked ? 0 : 1;
+	uint64_t low = folio_u64_load_relaxed(&evict->low), free = pool_free_pages(&cache->pool);
+
+	if (queue > asked && queue - asked > room)
+		room = queue - asked;
+	if (free > low && free - low > room)
+		room = free - low;
+	return room;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* demand.c - a page that a call needs now. */
+#include "read/demand.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+#include "base/deadline.h"
+#include "core/heat.h"
+#include "cache/size.h"
+#include "evict/evict.h"
+#include "read/fill.h"
+#include "read/lookup.h"
+
+__attribute__((noinline)) void read_ahead(
+	struct folio_file *file, uint64_t index, struct stats_shard *shard)
+{
+	struct inode *inode = file->inode;
+	struct call call = {.cache = file->cache, .shard = shard};
+	struct fill_batch batch = {.call = &call};
+	struct page_range range;
+	uint64_t eof;
+
+	if (!streams_mark(&file->streams, index,
+		    folio_u32_load_relaxed(&file->cache->readahead_pages), &range.first,
+		    &range.end))
+		return;
+	eof = size_pages(folio_u64_load_acquire(&inode->size));
+	if (range.end > eof)
+		range.end = eof;
+	if (range.first >= range.end)
+		return;
+	evict_reserve(file->cache, range.end - range.first, shard);
+	stats_add(shard, STAT_READAHEAD_PAGES,
+		fill_add(&batch, inode, range, range.first, HEAT_STREAM));
+	fill_submit(&batch);
+}
+
+/*
+ * The error of a caller that does not wait and found no memory. -EAGAIN if waiting would have
+ * helped: threads hold pages for a moment, or the evictor makes nodes free. Else -ENOMEM.
+ */
+static int no_memory(struct call *call, uint32_t seen)
+{
+	struct folio_cache *cache = call->cache;
+
+	if (progress_expected(&cache->progress, seen) || tree_nodes_are_short(&cache->tree_budget))
+		return -EAGAIN;
+	stats_add(call->shard, STAT_OUT_OF_MEMORY, 1);
+	return -ENOMEM;
+}
+
+/*
+ * The window that a miss of @pages pages at @index reads, by the handle's streams; all of it is in
+ * the file.
+ */
+static struct window miss_window(struct read_op *op, uint64_t index, uint64_t pages)
+{
+	struct folio_file *file = op->file;
+	uint64_t eof = size_pages(folio_u64_load_acquire(&file->inode->size));
+	struct window window = {.demand_end = index + 1, .end = index + 1};
+
+	if (index >= op->single_before)
+		window = streams_miss(&file->streams, index, pages,
+			folio_u32_load_relaxed(&file->cache->readahead_pages));
+	if (window.end > eof)
+		window.end = eof;
+	if (window.demand_end > eof)
+		window.demand_end = eof;
+	return window;
+}
+
+/*
+ * Page @index was not found; @pages pages are needed from there on, all in the file. Starts to read
+ * the window, and reads page @index itself. Verdicts as fill_sync; with nowait, PAGE_FAILED with
+ * -EAGAIN instead of waiting, or -ENOMEM. @seen: progress_seen from before the look-up.
+ */
+static enum page_verdict handle_miss(
+	struct read_op *op, uint64_t index, uint64_t pages, uint32_t seen, struct folio **folio)
+{
+	struct call *call = op->call;
+	struct inode *inode = op->file->inode;
+	struct folio_cache *cache = call->cache;
+	struct fill_batch batch = {.call = call};
+	struct window window = miss_window(op, index, pages);
+	uint64_t sync_end, filled, later = 0;
+	enum page_verdict verdict;
+	int error = -EAGAIN;
+
+	/*
+	 * The pages that this thread reads itself: at least one, even if the file has just shrunk.
+	 */
+	sync_end = window.demand_end;
+	if (sync_end > index + FILL_PAGES_MAX)
+		sync_end = index + FILL_PAGES_MAX;
+	if (sync_end <= index)
+		sync_end = index + 1;
+	if (call->nowait || sync_end - index > 1)
+		evict_reserve(cache, sync_end - index, call->shard);
+	if (call->nowait && !fill_add(&batch, inode, (struct page_range){index, sync_end},
+				    FILL_NO_MARK, HEAT_COLD))
+		error = no_memory(call, seen);
+	if (window.end > sync_end) {
+		evict_reserve(cache, window.end - index, call->shard);
+		if (window.demand_end > sync_end)
+			later = fill_add(&batch, inode,
+				(struct page_range){sync_end, window.demand_end}, FILL_NO_MARK,
+				HEAT_COLD);
+		if (window.end > window.demand_end)
+			stats_add(call->shard, STAT_READAHEAD_PAGES,
+				fill_add(&batch, inode,
+					(struct page_range){window.demand_end, window.end},
+					window.demand_end, HEAT_STREAM));
+	}
+	fill_submit(&batch);
+	if (call->nowait)
+		return page_failed(call, error);
+	verdict = fill_sync(call, inode, (struct page_range){index, sync_end}, folio, &filled);
+	if (verdict == PAGE_READY)
+		op->filled_before = index + filled + (index + filled == sync_end ? later : 0);
+	return verdict;
+}
+
+/*
+ * True if the folio was dropped, perhaps while it was being read, from a file that is open for
+ * writing. Then another thread may have given its page new contents since, and the read may have
+ * found half of them on the device. The reader looks the page up again.
+ *
+ * relaxed: anything new that the read may have found was written back from another folio. That
+ * folio came into the tree after this one had left it (both under the tree lock), and before the
+ * flags were UPTODATE (acquire). Between the two is the device: core/version.h states the
+ * assumptions about contents that another thread or the device stores.
+ */
+static bool is_overtaken(struct inode *inode, struct folio *folio)
+{
+	return folio_ptr_load_relaxed(&folio->owner) != inode &&
+	       folio_u64_load_relaxed(&inode->disk_size) != UINT64_MAX;
+}
+
+/*
+ * Get a folio that has page @index, with a reference that the caller holds (progress_hold): found
+ * (PAGE_READY), or read by this call.
+ * *missed is set if it was not found; *refused if it was, with as many references as there may be.
+ */
+static enum page_verdict find_or_fill(struct read_op *op, uint64_t index, uint64_t pages,
+	struct folio **folio, bool *missed, bool *refused)
+{
+	struct call *call = op->call;
+	struct inode *inode = op->file->inode;
+	struct progress *progress = &call->cache->progress;
+	enum page_verdict verdict = PAGE_LOST_RACE;
+
+	for (;;) {
+		uint32_t seen = progress_seen(progress);
+
+		*folio = lookup_pin(inode, index, refused, call->shard);
+		if (*folio)
+			return PAGE_READY;
+		if (unlikely(*refused))
+			return page_failed(call, -EOVERFLOW);
+		/*
+		 * The second time, with nowait: the fill could not be started, or it has ended and
+		 * the page has left again.
+		 */
+		if (call->nowait && *missed)
+			return PAGE_FAILED;
+		*missed = true;
+		verdict = handle_miss(op, index, pages, seen, folio);
+		switch (verdict) {
+		case PAGE_READY:
+		case PAGE_PAST_END:
+			return verdict;
+		case PAGE_FAILED:
+			if (!call->nowait)
+				return verdict;
+			/*
+			 * Perhaps the page is cached by now: this fill has ended, or that of
+			 * another thread.
+			 */
+			continue;
+		case PAGE_READ_SINGLY:
+			op->single_before = index + FILL_PAGES_MAX;
+			break;
+		case PAGE_NO_NODE:
+			return page_failed(call, -ENOMEM);
+		case PAGE_LOST_RACE:
+		case PAGE_CHANGED:
+		case PAGE_NOT_SUBMITTED:
+			break;
+		}
+		if (deadline_passed(call->until))
+			return page_failed(call, -ETIMEDOUT);
+	}
+}
+
+/*
+ * The fill of a folio that this call has pinned has failed, or has not ended. Returns the verdict
+ * on the page. An error of the fill becomes the error of this call, unless it may belong to another
+ * caller (its deadline) or to another page.
+ */
+static enum page_verdict not_up_to_date(
+	struct read_op *op, uint64_t index, const struct folio *folio, uint32_t flags)
+{
+	struct call *call = op->call;
+	int pending = call->nowait ? -EAGAIN : -ETIMEDOUT, error;
+	enum page_verdict verdict;
+
+	if (!(flags & FOLIO_ERROR))
+		return page_failed(call, pending);
+	verdict = fill_verdict(folio, &error);
+	switch (verdict) {
+	case PAGE_FAILED:
+		return page_failed(call, error);
+	case PAGE_PAST_END:
+		return verdict;
+	case PAGE_READ_SINGLY:
+		op->single_before = index + FILL_PAGES_MAX;
+		break;
+	case PAGE_NOT_SUBMITTED:
+	case PAGE_READY:
+	case PAGE_LOST_RACE:
+	case PAGE_CHANGED:
+	case PAGE_NO_NODE:
+		break;
+	}
+	if (call->nowait || deadline_passed(call->until))
+		return page_failed(call, pending);
+	return PAGE_CHANGED;
+}
+
+/* How many of the @pages pages from @index on the folio has. */
+static uint64_t pages_had(const struct folio *folio, uint64_t index, uint64_t pages)
+{
+	uint64_t left = folio_index(folio) + (UINT64_C(1) << folio_order(folio)) - index;
+
+	return pages < left ? pages : left;
+}
+
+enum page_verdict get_page(
+	struct read_op *op, uint64_t index, uint64_t pages, struct folio **result)
+{
+	struct call *call = op->call;
+	enum page_verdict verdict;
+	bool missed = false, refused = false;
+	struct folio *folio;
+	uint32_t flags;
+
+	do {
+		bool filled = false;
+
+		verdict = find_or_fill(op, index, pages, &folio, &filled, &refused);
+		missed = missed || filled;
+		if (verdict != PAGE_READY)
+			break;
+		/* acquire: pairs with folio_filled (release). */
+		flags = folio_u32_load_acquire(&folio->flags);
+		if (!(flags & (FOLIO_UPTODATE | FOLIO_ERROR))) {
+			missed = true;
+			if (!call->nowait)
+				flags = folio_wait_unlocked(folio, call->until);
+		}
+		if (!(flags & FOLIO_UPTODATE))
+			verdict = not_up_to_date(op, index, folio, flags);
+		else if (unlikely(is_overtaken(op->file->inode, folio)))
+			verdict = PAGE_CHANGED;
+		if (verdict != PAGE_READY) {
+			progress_unhold(&call->cache->progress, progress_put(folio));
+		}
+	} while (verdict == PAGE_CHANGED);
+	if (verdict != PAGE_READY) {
+		if (!refused)
+			stats_add(call->shard, STAT_MISSES, 1);
+		return verdict;
+	}
+	stats_add(call->shard, missed ? STAT_MISSES : STAT_HITS, 1);
+	/* The caller counts the others when it finds them. */
+	if (missed && op->filled_before < index + pages_had(folio, index, pages))
+		op->filled_before = index + pages_had(folio, index, pages);
+	*result = folio;
+	return PAGE_READY;
+}

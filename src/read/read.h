@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* read.h - reads that are not plain hits. */
+#ifndef FOLIO_SRC_READ_READ_H
+#define FOLIO_SRC_READ_READ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "read/op.h"
+
+bool read_is_valid(const void *buf, size_t len, uint64_t offset);
+
+/*
+ * A complete read with valid arguments, through the tree. *done: bytes copied. PAGE_READY, also if
+ * the read ends early with some bytes; else PAGE_FAILED, with none.
+ */
+enum page_verdict read_by_tree(
+	struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done);
+
+/* folio_file_read, if it is not a plain hit. */
+ssize_t read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait);
+
+/* folio_file_get_page, if it is not a plain hit. */
+int get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result,
+	void **page);
+
+#endif

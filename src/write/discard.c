@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* discard.c - dropping dirty pages without writing them. */
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+
+#include "base/futex.h"
+#include "core/version.h"
+#include "cache/detach.h"
+#include "cache/dirty.h"
+#include "cache/drop.h"
+#include "cache/inflight.h"
+#include "cache/inode.h"
+#include "cache/size.h"
+#include "read/lookup.h"
+#include "read/op.h"
+#include "write/truncate.h"
+
+/* ---- a folio that is only partly in the range ---- */
+
+/* A write for which the caller waits. */
+struct part {
+	struct folio_io_request request;
+	struct iovec iov;
+	struct folio_cache *cache;
+	ssize_t result;
+	folio_u32 written; /* futex word of the caller */
+};
+
+static void part_complete(struct folio_io_request *request, ssize_t result)
+{
+	struct part *part = (struct part *)((char *)request - offsetof(struct part, request));
+
+	part->result = result;
+	slot_give(part->cache);
+	/* release: pairs with write_part. The part may be gone from here on (base/futex.h). */
+	folio_u32_store_release(&part->written, 1);
+	futex_wake(&part->written, 1);
+}
+
+/* Write bytes @from .. @to - 1 of the file, which are in a folio that the caller has locked. */
+static int write_part(struct call *call, struct folio *folio, uint64_t from, uint64_t to)
+{
+	struct inode *inode = folio_ptr_load_relaxed(&folio->owner);
+	struct folio_cache *cache = call->cache;
+	struct part part = {.cache = cache};
+	struct folio_io_request *request = &part.request;
+
+	part.iov.iov_base = (char *)folio->data + (from - (folio->index << FOLIO_PAGE_SHIFT));
+	part.iov.iov_len = to - from;
+	*request = (struct folio_io_request){
+		.handle = inode_write_handle(inode),
+		.offset = from,
+		.iov = &part.iov,
+		.iov_count = 1,
+		.op = FOLIO_IO_WRITE,
+		.complete = part_complete,
+	};
+	slot_take(cache, true, NULL);
+	cache->io->submit(cache->io_context, &request, 1);
+	/* acquire: pairs with part_complete. */
+	while (!folio_u32_load_acquire(&part.written))
+		futex_wait(&part.written, 0);
+	stats_add(call->shard, STAT_WRITES, 1);
+	stats_add(call->shard, STAT_WRITE_BYTES, to - from);
+	if (part.result != (ssize_t)(to - from)) {
+		stats_add(call->shard, STAT_WRITE_ERRORS, 1);
+		return part.result < 0 ? (int)part.result : -EIO;
+	}
+	/* As in run_finish (write/writeback.c). */
+	tree_lock(&inode->tree);
+	if (to > folio_u64_load_relaxed(&inode->disk_size))
+		folio_u64_store_release(&inode->disk_size, to);
+	inode->unconfirmed = true;
+	tree_unlock(&inode->tree);
+	return 0;
+}
+
+/*
+ * Write what the folio has outside of bytes @from .. @to - 1 of the file. The caller has it locked.
+ * Its pages in between need not be writable, so this is no write-back of the folio. 0 or -errno.
+ */
+static int write_outside(struct call *call, struct folio *folio, uint64_t from, uint64_t to)
+{
+	struct inode *inode = folio_ptr_load_relaxed(&folio->owner);
+	struct writeback *writeback = &call->cache->writeback;
+	uint64_t bytes = folio_bytes_in_file(folio, folio_u64_load_relaxed(&inode->size));
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, end = start + bytes, sequence;
+	int r = 0;
+
+	/* As in write-back (collect, write/writeback.c). */
+	if (folio_u32_load_relaxed(&folio->valid) < bytes) {
+		version_write_begin(&folio->version);
+		folio_zero_to(folio, bytes);
+		version_write_end(&folio->version);
+	}
+	if (writeback->before) {
+		tree_lock(&inode->tree);
+		sequence = writeback->sequence[pool_page(&call->cache->pool, folio)];
+		tree_unlock(&inode->tree);
+		r = writeback->before(writeback->before_context, sequence);
+	}
+	if (!r && start < from)
+		r = write_part(call, folio, start, from < end ? from : end);
+	if (!r && to < end)
+		r = write_part(call, folio, to, end);
+	return r;
+}
+
+/*
+ * If page @index is in a dirty folio that extends past bytes @from .. @to - 1, write the bytes
+ * outside, then drop the folio. 0 or -errno: then it is dirty as before. The caller has map_lock,
+ * exclusively.
+ */
+static int discard_edge(
+	struct call *call, struct folio_file *file, uint64_t index, uint64_t from, uint64_t to)
+{
+	struct inode *inode = file->inode;
+	struct folio *folio;
+	uint64_t next;
+	int r;
+
+	folio = lookup_find(file, index, call->shard, &r);
+	if (!folio)
+		return r;
+	/* Its pages do not change while it has this reference (inode_split). */
+	next = folio_next_index(folio);
+	if (folio->index << FOLIO_PAGE_SHIFT >= from && next <= to >> FOLIO_PAGE_SHIFT)
+		goto put;
+	folio_lock_wait(folio, NULL);
+	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
+		folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY) {
+		r = write_outside(call, folio, from, to);
+		/* Still locked: no thread has changed the bytes that were written. */
+		if (!r)
+			inode_discard(inode, folio->index, next - 1, call->shard);
+		else
+			dirty_record_error(inode, -r);
+	}
+	folio_unlocked(folio);
+put:
+	progress_unhold(&inode->cache->progress, progress_put(folio));
+	return r;
+}
+
+/* ---- the call ---- */
+
+/* Drop pages first .. end - 1. The caller has map_lock, exclusively. 0 or -errno. */
+static int discard_pages(struct call *call, struct folio_file *file, struct page_range pages)
+{
+	uint64_t from = pages.first << FOLIO_PAGE_SHIFT, to = pages.end << FOLIO_PAGE_SHIFT;
+	struct inode *inode = file->inode;
+	int r;
+
+	/* Write-back that began from here on could go on for ever, one run after the other. */
+	set_fence(inode, pages.first);
+	do {
+		r = discard_edge(call, file, pages.first, from, to);
+		if (!r)
+			r = discard_edge(call, file, pages.end - 1, from, to);
+		/* Again if a program has just made a folio at an edge dirty, in place. */
+	} while (!r && !inode_discard(inode, pages.first, pages.end - 1, call->shard));
+	set_fence(inode, UINT64_MAX);
+	return r;
+}
+
+/* As folio_file_discard, of bytes args->first up to but not including args->last. */
+static int discard_detached(
+	struct call *call, struct folio_file *file, const struct detach_args *args)
+{
+	struct inode *inode = file->inode;
+	uint64_t size, end;
+	struct page_range pages = {
+		(args->first + FOLIO_PAGE_SIZE - 1) >> FOLIO_PAGE_SHIFT,
+		args->last >> FOLIO_PAGE_SHIFT,
+	};
+	int r = 0;
+
+	pthread_rwlock_wrlock(&inode->map_lock);
+	size = folio_u64_load_relaxed(&inode->size);
+	if (args->last >= size) {
+		/*
+		 * The end of the file is in the range. Bytes past the end of the backend's file are
+		 * in these pages only, so the file gets shorter. The backend truncates as well: a
+		 * failed write may have left bytes there.
+		 */
+		end = folio_u64_load_relaxed(&inode->disk_size);
+		if (end < pages.first << FOLIO_PAGE_SHIFT)
+			end = pages.first << FOLIO_PAGE_SHIFT;
+		if (end < size)
+			r = truncate_locked(call, file, end);
+		pages.end = size_pages(end < size ? end : size);
+	}
+	if (!r && pages.first < pages.end)
+		r = discard_pages(call, file, pages);
+	pthread_rwlock_unlock(&inode->map_lock);
+	return r;
+}
+
+int folio_file_discard(struct folio_file *file, uint64_t offset, uint64_t len)
+{
+	const struct detach_args args = {
+		.first = offset, .last = len == UINT64_MAX ? UINT64_MAX : offset + len};
+	struct call call;
+	int r;
+
+	if (!file || (len != UINT64_MAX && offset > UINT64_MAX - len))
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	r = call_begin_locking(&call, file->cache, file->cache_id);
+	if (r || offset >= folio_u64_load_acquire(&file->inode->size))
+		return r;
+	return detach_call(&call, file, discard_detached, &args);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* write.c - writing by copy. */
+#include "write/write.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/deadline.h"
+#include "read/demand.h"
+#include "read/lookup.h"
+#include "write/flusher.h"
+#include "write/limit.h"
+
+/*
+ * True if the write supplies all bytes of the page that the file has or will have, so that no part
+ * of the page must be read. @size: of the file.
+ */
+static bool replaces_page(const struct write_op *op, uint64_t size)
+{
+	uint64_t in_page = op->offset & (FOLIO_PAGE_SIZE - 1);
+	bool all = op->part_left >= FOLIO_PAGE_SIZE || op->offset + op->part_left >= size;
+
+	return (in_page == 0 && all) || op->offset - in_page >= size;
+}
+
+/* write_step, if the file reaches to the offset, or its last folio does by now. */
+static enum page_verdict write_there(struct write_op *op)
+{
+	struct call *call = op->call;
+	struct read_op read = {.call = call, .file = op->file};
+	uint64_t index = op->offset >> FOLIO_PAGE_SHIFT;
+	uint64_t size = folio_u64_load_acquire(&op->file->inode->size);
+	enum page_verdict verdict = PAGE_READY;
+	struct folio *folio;
+	int r;
+
+	folio = lookup_hinted(op->file, index, call->shard);
+	if (likely(folio)) {
+		verdict = write_folio(op, folio);
+		folio_put(folio);
+		return verdict;
+	}
+	if (replaces_page(op, size)) {
+		folio = lookup_find(op->file, index, call->shard, &r);
+		if (r)
+			return page_failed(call, r);
+		if (!folio) {
+			size_t len = op->part_left;
+
+			/*
+			 * Complete pages; part of a last page only if the write reaches the end of
+			 * the file.
+			 */
+			if (len >= FOLIO_PAGE_SIZE && op->offset + len < size)
+				len &= ~(size_t)(FOLIO_PAGE_SIZE - 1);
+			return write_new(op, len);
+		}
+	} else {
+		verdict = get_page(&read, index, 1, &folio);
+		if (verdict != PAGE_READY)
+			return verdict;
+	}
+	verdict = write_folio(op, folio);
+	progress_unhold(&call->cache->progress, progress_put(folio));
+	return verdict;
+}
+
+/*
+ * Write into one folio. PAGE_READY; PAGE_FAILED; any other verdict: begin again. The caller holds
+ * map_lock, shared, and size_lock if this makes the file longer.
+ */
+static enum page_verdict write_step(struct write_op *op)
+{
+	uint64_t size = folio_u64_load_acquire(&op->file->inode->size);
+	enum page_verdict verdict;
+	int r;
+
+	if (likely(op->offset <= size))
+		return write_there(op);
+	r = extend_tail(op->call, op->file, op->offset);
+	if (r < 0)
+		return page_failed(op->call, r);
+	verdict = write_there(op);
+	/* Nothing was written: the file ends where it did, and its last folio with it. */
+	if (verdict != PAGE_READY && r)
+		zero_tail(op->file, size, op->call->shard);
+	return verdict;
+}
+
+/*
+ * write_step, with the locks of the file, for up to @pages pages. With keep_size, it is cut at the
+ * end of the file.
+ */
+static enum page_verdict write_locked(struct write_op *op, uint64_t pages)
+{
+	struct call *call = op->call;
+	struct inode *inode = op->file->inode;
+	enum page_verdict verdict = PAGE_READY;
+	uint64_t size;
+	bool grows;
+
+	if (!rwlock_rdlock_until(&inode->map_lock, call->until))
+		return page_failed(call, -ETIMEDOUT);
+	/* map_lock is held: the size does not become smaller in the meantime. */
+	size = folio_u64_load_acquire(&inode->size);
+	if (op->keep_size && op->offset + op->left > size)
+		op->left = size > op->offset ? size - op->offset : 0;
+	if (op->part_left > op->left)
+		op->part_left = op->left;
+	/* What is cut off here is copied again, with the next part. */
+	if (op->part_left >> FOLIO_PAGE_SHIFT > pages)
+		op->part_left = (pages << FOLIO_PAGE_SHIFT) - (op->offset & (FOLIO_PAGE_SIZE - 1));
+	/*
+	 * Also if it ends where the file does: then a page that is not cached may be made without
+	 * reading it.
+	 */
+	grows = op->offset + op->part_left >= size;
+	if (!grows || mutex_lock_until(&inode->size_lock, call->until)) {
+		if (op->part_left)
+			verdict = write_step(op);
+		if (grows)
+			pthread_mutex_unlock(&inode->size_lock);
+	} else {
+		verdict = page_failed(call, -ETIMEDOUT);
+	}
+	pthread_rwlock_unlock(&inode->map_lock);
+	return verdict;
+}
+
+/*
+ * A write of more than a page goes through a buffer of this size, so that new folios are as large,
+ * and it fits into the processor's second cache. If there is no memory for it, a page does.
+ */
+#define PART_BYTES ((size_t)16 * FOLIO_PAGE_SIZE)
+
+/*
+ * Copy the next part of the program's data to @buffer, up to a multiple of @size in the file. No
+ * lock is held.
+ */
+static void next_part(struct write_op *op, char *buffer, size_t size)
+{
+	op->part = buffer;
+	op->part_left = size - (op->offset & (size - 1));
+	if (op->part_left > op->left)
+		op->part_left = op->left;
+	memcpy(buffer, op->buf, op->part_left);
+}
+
+/* Write @op->left bytes through @buffer, of @size bytes. Verdicts as write_bytes. */
+static enum page_verdict write_parts(struct write_op *op, char *buffer, size_t size)
+{
+	struct call *call = op->call;
+	int r;
+
+	op->part_left = 0;
+	while (op->left) {
+		enum page_verdict verdict;
+		uint64_t pages;
+
+		if (!op->part_left)
+			next_part(op, buffer, size);
+		/* Before more pages become dirty, and with no lock held. */
+		r = flusher_throttle(call, op->file->inode, &pages);
+		if (r < 0)
+			return page_failed(call, r);
+		verdict = write_locked(op, pages);
+		switch (verdict) {
+		case PAGE_READY:
+			break;
+		case PAGE_FAILED:
+			return verdict;
+		case PAGE_NO_NODE:
+			return page_failed(call, -ENOMEM);
+		case PAGE_LOST_RACE:
+		case PAGE_CHANGED:
+		case PAGE_PAST_END:
+		case PAGE_READ_SINGLY:
+		case PAGE_NOT_SUBMITTED:
+			if (deadline_passed(call->until))
+				return page_failed(call, -ETIMEDOUT);
+			break;
+		}
+	}
+	return PAGE_READY;
+}
+
+enum page_verdict write_bytes(struct write_op *op)
+{
+	char page[FOLIO_PAGE_SIZE], *buffer = NULL;
+	enum page_verdict verdict;
+	uint64_t can;
+	int r = limit_check(op->file->inode, op->offset, op->left, &can);
+
+	if (r)
+		return page_failed(op->call, r);
+	op->left = can;
+	if (can > sizeof(page))
+		buffer = malloc(PART_BYTES);
+	verdict =
+		buffer ? write_parts(op, buffer, PART_BYTES) : write_parts(op, page, sizeof(page));
+	free(buffer);
+	return verdict;
+}
+
+_Static_assert(INT64_MAX >> FOLIO_PAGE_SHIFT <= TREE_INDEX_MAX, "no file has more pages");
+
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+{
+	struct call call;
+	struct write_op op = {
+		.call = &call, .file = file, .buf = buf, .left = len, .offset = offset};
+	enum page_verdict verdict;
+	int r;
+
+	if (!file || (!buf && len) || len > INT64_MAX)
+		return -EINVAL;
+	if (!file->writable)
+		return -EBADF;
+	if (offset > INT64_MAX - len)
+		return -EFBIG;
+	r = call_begin_locking(&call, file->cache, file->cache_id);
+	if (r)
+		return r;
+	verdict = write_bytes(&op);
+	if (op.offset > offset)
+		return (ssize_t)(op.offset - offset);
+	return verdict_errno(verdict, &call, 0);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* evict.c - callers that find no free page. */
+#include "race.h"
+
+#include "base/deadline.h"
+#include "cache/hint.h"
+
+#define BUDGET 64
+
+/*
+ * A cache in which page 0 of the file, pinned in *held, is the only cached page, and the program
+ * has taken all other page frames.
+ */
+struct full {
+	struct world world;
+	struct folio *held, *taken[BUDGET];
+	unsigned count;
+};
+
+static void full_begin(struct full *full)
+{
+	full->world = world_begin(BUDGET, 0, 100 * PAGE);
+	full->count = 0;
+	assert_int_equal(folio_file_advise(full->world.file, FOLIO_ADVICE_RANDOM), 0);
+	assert_int_equal(folio_file_get(full->world.file, 0, 0, &full->held), 0);
+	assert_int_equal(folio_order(full->held), 0);
+	while (!folio_alloc(
+		full->world.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &full->taken[full->count]))
+		assert_true(++full->count < BUDGET);
+}
+
+static void full_end(struct full *full)
+{
+	while (full->count > 0)
+		folio_put(full->taken[--full->count]);
+	world_end(&full->world);
+}
+
+/* The next look-up of page 0 goes by the tree. */
+static void spoil_hint(struct world *w, const struct folio *folio)
+{
+	struct pool *pool = &w->cache->pool;
+	struct inode *inode = w->file->inode;
+
+	folio_u32_store_relaxed(&pool->hint[hint_at(inode, inode->hint_start, 0) & pool->hint_mask],
+		hint_make((pool_page(pool, folio) + 1) % pool->pages, 0));
+}
+
+static struct world *hit_world;
+static struct folio *hit_folio;
+
+static void hit_by_tree(struct gate *gate)
+{
+	struct folio *folio;
+
+	/* Enough to fail; then the caller may end. */
+	if (folio_u32_load_relaxed(&gate->arrived) > 20)
+		return;
+	spoil_hint(hit_world, hit_folio);
+	assert_int_equal(folio_file_get(hit_world->file, 0, FOLIO_GET_NOWAIT, &folio), 0);
+	folio_put(folio);
+	assert_int_equal(folio_cache_pins(hit_world->cache, NULL, NULL), BUDGET);
+}
+
+/*
+ *	reader of another page                          program
+ *	scans: everything is pinned
+ *	                                                pins the pinned page again, by the tree, and
+ *	                                                puts that pin; lists all pins
+ *	is refused: no page can be evicted now that could not be before
+ */
+void test_hits_are_no_progress(void **state)
+{
+	struct task reader = {.len = 1, .offset = 99 * PAGE, .gate.again = true};
+	struct full full;
+
+	(void)state;
+	full_begin(&full);
+	hit_world = &full.world;
+	hit_folio = full.held;
+	reader.gate.call = hit_by_tree;
+	task_begin(&reader, &full.world, read_run, FOLIO_PAUSE_evict_isolated);
+	assert_int_equal(task_end(&reader), -ENOMEM);
+	assert_true(reader.gate.arrived <= 4);
+	folio_put(full.held);
+	full_end(&full);
+}
+
+/*
+ *	first reader            second reader           third, of another page
+ *	holds the page
+ *	                        holds the page
+ *	                                                scans: the page is held; waits
+ *	puts the page
+ *	                        puts the page
+ *	                                                evicts it, and does not wait until the
+ *	                                                device has nothing more to do
+ */
+void test_page_held_by_two(void **state)
+{
+	struct task first = {.len = 200}, second = {.len = 200};
+	struct task third = {.len = 1, .offset = 99 * PAGE};
+	struct progress *progress;
+	struct full full;
+
+	(void)state;
+	full_begin(&full);
+	progress = &full.world.cache->progress;
+	progress->patience_ms = UINT32_MAX;
+	progress_begin(progress);
+	/* Readers that find the version odd go by the tree, with a reference. */
+	assert_int_equal(folio_lock(full.held), 0);
+	task_begin(&first, &full.world, read_run, FOLIO_PAUSE_pin_before_slot);
+	task_begin(&second, &full.world, read_run, FOLIO_PAUSE_pin_before_slot);
+	folio_unlock(full.held);
+	folio_put(full.held);
+	task_begin(&third, &full.world, read_run, NOWHERE);
+	wait_until(folio_u32_load_acquire(&progress->waiters) || task_done(&third));
+	assert_int_equal(task_end(&first), 200);
+	assert_int_equal(task_end(&second), 200);
+	assert_int_equal(task_end(&third), 1);
+	progress_end(progress, false);
+	full_end(&full);
+}
+
+/*
+ *	program                         reader                  reader of another page
+ *	locks the page
+ *	                                holds it, waits for
+ *	                                the lock
+ *	                                                        scans; waits for the holder, but
+ *	                                                        not for ever: is refused
+ *	unlocks the page
+ */
+void test_holder_that_is_delayed(void **state)
+{
+	struct task reader = {.len = 200};
+	struct full full;
+	char byte;
+
+	(void)state;
+	full_begin(&full);
+	full.world.cache->progress.patience_ms = 1;
+	assert_int_equal(folio_lock(full.held), 0);
+	task_begin(&reader, &full.world, read_run, NOWHERE);
+	wait_until(folio_u32_load_acquire(&full.held->flags) & FOLIO_WAITERS);
+	assert_int_equal(folio_file_read(full.world.file, &byte, 1, 99 * PAGE), -ENOMEM);
+	folio_unlock(full.held);
+	assert_int_equal(task_end(&reader), 200);
+	folio_put(full.held);
+	full_end(&full);
+}
+
+/*
+ *	reader of another page          others, such as syncs of pinned pages
+ *	scans: everything is pinned
+ *	waits                           one begins before another one ends, again and again
+ *	is refused
+ */
+void test_always_busy(void **state)
+{
+	struct task reader = {.len = 1, .offset = 99 * PAGE};
+	struct progress *progress;
+	struct full full;
+
+	(void)state;
+	full_begin(&full);
+	progress = &full.world.cache->progress;
+	progress->patience_ms = 1;
+	progress_begin(progress);
+	task_begin(&reader, &full.world, read_run, NOWHERE);
+	while (!task_done(&reader)) {
+		progress_begin(progress);
+		progress_end(progress, false);
+	}
+	progress_end(progress, false);
+	assert_int_equal(task_end(&reader), -ENOMEM);
+	folio_put(full.held);
+	full_end(&full);
+}
+
+/* An activity that waits for a slow device is waited for, however long that takes. */
+void test_busy_for_long(void **state)
+{
+	struct timespec until = deadline_in(20);
+	struct progress progress;
+
+	(void)state;
+	progress_init(&progress);
+	progress.patience_ms = 1;
+	progress_begin(&progress);
+	assert_int_equal(progress_wait(&progress, progress_seen(&progress), &until), -ETIMEDOUT);
+	progress_end(&progress, false);
+}
+
+/*
+ *	sync                            reader of another page
+ *	takes the dirty page for a
+ *	write
+ *	                                scans: all pages are referenced; must wait for the write
+ *	writes
+ *	                                evicts the page
+ */
+void test_page_about_to_be_written(void **state)
+{
+	struct task syncer = {0}, reader = {.len = 1, .offset = 99 * PAGE};
+	struct progress *progress;
+	struct full full;
+
+	(void)state;
+	full_begin(&full);
+	progress = &full.world.cache->progress;
+	assert_int_equal(write_byte(&full.world, 0, 'x'), 1);
+	folio_put(full.held);
+	task_begin(&syncer, &full.world, sync_run, FOLIO_PAUSE_run_collected);
+	assert_true(progress_expected(progress, progress_seen(progress)));
+	task_begin(&reader, &full.world, read_run, NOWHERE);
+	wait_until(folio_u32_load_acquire(&progress->waiters) || task_done(&reader));
+	assert_int_equal(task_end(&syncer), 0);
+	assert_int_equal(task_end(&reader), 1);
+	full_end(&full);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pages that are written once: they leave like pages that are read once, when they are written. */
+#include "evict-world.h"
+
+#define PAGES    256
+#define SMALL    (PAGES / 10)
+#define HOT      220                       /* pages that were read often */
+#define WRITTEN  (PAGES - SMALL - HOT - 1) /* pages to write, in adjacent places */
+#define WRITE_AT 30000
+
+/* ---- the fault-injecting backend; writes are held, or fail, and their data is lost ---- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct folio_io_request *held;
+static bool holds;
+static int write_error;
+
+static void complete_write(struct folio_io_request *request)
+{
+	ssize_t bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < request->iov_count; i++)
+		bytes += (ssize_t)request->iov[i].iov_len;
+	request->complete(request, write_error ? -write_error : bytes);
+}
+
+static void submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		bool hold;
+
+		if (requests[i]->op == FOLIO_IO_READ) {
+			io_fault_ops.submit(context, &requests[i], 1);
+			continue;
+		}
+		pthread_mutex_lock(&lock);
+		hold = holds;
+		if (hold) {
+			requests[i]->next = held;
+			held = requests[i];
+		}
+		pthread_mutex_unlock(&lock);
+		if (!hold)
+			complete_write(requests[i]);
+	}
+}
+
+static bool any_held(void)
+{
+	bool any;
+
+	pthread_mutex_lock(&lock);
+	any = held != NULL;
+	pthread_mutex_unlock(&lock);
+	return any;
+}
+
+static void release(void)
+{
+	struct folio_io_request *request, *next;
+
+	pthread_mutex_lock(&lock);
+	request = held;
+	held = NULL;
+	holds = false;
+	pthread_mutex_unlock(&lock);
+	for (; request; request = next) {
+		next = request->next;
+		complete_write(request);
+	}
+}
+
+static int sync_file(void *context, void *handle, unsigned flags)
+{
+	(void)context, (void)handle, (void)flags;
+	return 0;
+}
+
+static int truncate_file(void *context, void *handle, uint64_t size)
+{
+	(void)context, (void)handle, (void)size;
+	return 0;
+}
+
+static int punch_file(void *context, void *handle, uint64_t offset, uint64_t len)
+{
+	(void)context, (void)handle, (void)offset, (void)len;
+	return 0;
+}
+
+/* ---- the tests ---- */
+
+/* Nothing is written because of its age. The hot pages are in the main queue. */
+static void begin(struct world *world, bool hold, int error)
+{
+	static struct folio_io_ops ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = PAGES * PAGE,
+		.flags = FOLIO_CACHE_NO_READAHEAD | FOLIO_CACHE_NO_HUGE_PAGES,
+		.io = &ops,
+		.dirty_age_ms = UINT32_MAX,
+	};
+
+	ops = io_fault_ops;
+	ops.submit = submit;
+	ops.sync = sync_file;
+	ops.truncate = truncate_file;
+	ops.punch = punch_file;
+	held = NULL;
+	holds = hold;
+	write_error = error;
+	world->io = io_fault_new(test_seed, 2);
+	world->contents = io_fault_add(world->io, "a", FILE_PAGES * PAGE);
+	params.io_context = world->io;
+	assert_int_equal(folio_cache_open(&params, &world->cache), 0);
+	assert_int_equal(folio_file_open(world->cache, "a", O_RDWR, 0, &world->file), 0);
+	quiet_background(world);
+	touch_all(world, 0, HOT, 3);
+	touch_all(world, 1000, 2 * PAGES, 1);
+	assert_int_equal(cached(world, 0, HOT), HOT);
+}
+
+static void write_some(struct world *world, uint64_t count, unsigned times)
+{
+	static char page[FOLIO_PAGE_SIZE];
+	uint64_t i;
+
+	while (times-- > 0)
+		for (i = 0; i < count; i++)
+			assert_int_equal(
+				folio_file_write(world->file, page, PAGE, (WRITE_AT + i) * PAGE),
+				PAGE);
+}
+
+static void write_pages(struct world *world, unsigned times)
+{
+	write_some(world, WRITTEN, times);
+}
+
+static uint64_t dirty(struct world *world)
+{
+	return cache_stats(world->cache).pages_dirty;
+}
+
+/* The flusher visits no file, and will not visit this one. All writes end during a visit. */
+static bool flusher_rests(struct world *world)
+{
+	struct writeback *writeback = &world->cache->writeback;
+	bool rests;
+
+	pthread_mutex_lock(&writeback->lock);
+	rests = !writeback->current && !folio_u32_load_relaxed(&world->file->inode->dirty_wanted);
+	pthread_mutex_unlock(&writeback->lock);
+	return rests;
+}
+
+/*
+ * Dirty newcomers are not evicted, take no space from hot pages, and are written because a scan
+ * found them. From then on they leave before hot pages, and before other newcomers are old.
+ */
+static void test_written_once(void **state)
+{
+	struct world world;
+
+	(void)state;
+	begin(&world, true, 0);
+	write_pages(&world, 1);
+	touch_all(&world, 5000, 2 * PAGES, 1);
+	/* In this order: a visit has submitted its writes when it ends. */
+	assert_true(!flusher_rests(&world) || any_held());
+	touch_all(&world, 10000, 2 * PAGES, 1);
+	assert_int_equal(cached(&world, WRITE_AT, WRITTEN), WRITTEN);
+	assert_int_equal(cached(&world, 0, HOT), HOT);
+	release();
+	wait_until(dirty(&world) == 0);
+	touch_all(&world, 15000, 4 * WRITTEN, 1);
+	assert_int_equal(cached(&world, WRITE_AT, WRITTEN), 0);
+	assert_int_equal(cached(&world, 0, HOT), HOT);
+	world_end(&world);
+}
+
+/*
+ * More dirty newcomers wait than the small queue may have. Pages that are read for the first time,
+ * or were read ahead, stay as long as they otherwise would.
+ */
+static void test_read_while_others_wait(void **state)
+{
+	const uint64_t many = SMALL + SMALL / 4; /* a writer of more would have to wait */
+	struct world world;
+
+	(void)state;
+	begin(&world, true, 0);
+	write_some(&world, many, 1);
+	touch_all(&world, 5000, 2 * PAGES, 1);
+	assert_int_equal(cached(&world, WRITE_AT, many), many);
+	touch_all(&world, 10000, SMALL, 1);
+	assert_int_equal(cached(&world, 10000, SMALL), SMALL);
+	/* Hot pages make space for those that wait, and for no others. */
+	assert_true(cached(&world, 0, HOT) >= PAGES - SMALL - many - 2);
+	release();
+	world_end(&world);
+}
+
+/* Pages that are written again and again are hot, without a read, also after write-back. */
+static void test_written_often(void **state)
+{
+	struct world world;
+
+	(void)state;
+	begin(&world, false, 0);
+	write_pages(&world, 3);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	touch_all(&world, 5000, 2 * PAGES, 1);
+	assert_int_equal(cached(&world, WRITE_AT, WRITTEN), WRITTEN);
+	world_end(&world);
+}
+
+/* If the device refuses the pages, scans do not have them written again and again. */
+static void test_refused(void **state)
+{
+	struct folio_cache_stats before, after;
+	struct world world;
+
+	(void)state;
+	begin(&world, false, EIO);
+	write_pages(&world, 1);
+	/* Each of the pages is found in the small queue once. */
+	touch_all(&world, 5000, PAGES, 1);
+	wait_until(flusher_rests(&world));
+	before = cache_stats(world.cache);
+	assert_true(before.write_errors > 0);
+	touch_all(&world, 10000, 2 * PAGES, 1);
+	assert_true(flusher_rests(&world));
+	after = cache_stats(world.cache);
+	assert_int_equal(after.write_errors, before.write_errors);
+	assert_int_equal(dirty(&world), WRITTEN);
+	write_error = 0;
+	folio_file_sync(world.file, NULL, 0);
+	world_end(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_written_once),
+		cmocka_unit_test(test_read_while_others_wait),
+		cmocka_unit_test(test_written_often),
+		cmocka_unit_test(test_refused),
+	};
+
+	test_begin("newcomers");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

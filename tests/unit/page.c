@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A write to a part of a large folio. */
+#include "write-world.h"
+
+/*
+ * A write to the beginning splits a large folio that contains the end of the file: the end stays
+ * where it was.
+ */
+static void test_split_keeps_the_end(void **state)
+{
+	const uint64_t size = 8 * PAGE - PAGE / 2;
+	static char copy[8 * PAGE];
+	static struct world world;
+	char buf[64];
+
+	(void)state;
+	world_begin(&world, 1024, 0);
+	memset(world.model, 'a', size);
+	assert_int_equal(folio_file_write(world.file, world.model, size, 0), size);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	/* One read of the complete file makes a folio of 8 pages. */
+	assert_int_equal(folio_file_read(world.file, copy, sizeof(copy), 0), size);
+	assert_memory_equal(copy, world.model, size);
+	world.model[3] = 'b';
+	assert_int_equal(folio_file_write(world.file, "b", 1, 3), 1);
+	/* Through the tree, which sets a hint; then through the hint. */
+	assert_int_equal(folio_file_read(world.file, buf, 1, 7 * PAGE), 1);
+	assert_int_equal(folio_file_read(world.file, buf, 64, size), 0);
+	assert_int_equal(folio_file_read(world.file, buf, 64, size - 8), 8);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	world.size = size;
+	check_file(&world);
+	world_end(&world);
+}
+
+/*
+ * As a read leaves it that began before the cache made the file longer: the folio has fewer valid
+ * bytes than the file has, and whatever past them.
+ */
+static void make_outgrown(struct world *world, uint64_t index, uint32_t valid)
+{
+	struct folio *folio;
+	void *page;
+
+	assert_int_equal(folio_file_get_page(world->file, index, 0, &folio, &page), 0);
+	memset((char *)page + valid, 0xee, PAGE - valid);
+	folio_u32_store_relaxed(&folio->valid, valid);
+	folio_put(folio);
+}
+
+static uint32_t valid_bytes(struct world *world, uint64_t index)
+{
+	return folio_u32_load_relaxed(
+		&entry_folio(tree_load(&world->file->inode->tree, index))->valid);
+}
+
+/*
+ * A dirty page that the file has outgrown gets zeros, up to the end of the file. A reader that has
+ * another folio locked does not wait for its lock.
+ */
+static void test_dirty_outgrown(void **state)
+{
+	static const char zeros[FOLIO_PAGE_SIZE];
+	static struct world world;
+	struct folio *folio, *locked;
+	char buf[FOLIO_PAGE_SIZE];
+	void *page;
+	uint64_t i;
+
+	(void)state;
+	world_begin(&world, 64, 0);
+	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
+	memset(world.model, 'a', PAGE);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(folio_file_write(world.file, world.model, PAGE, i * PAGE), PAGE);
+	assert_int_equal(folio_file_get(world.file, 2, 0, &locked), 0);
+	make_outgrown(&world, 0, 100);
+	assert_int_equal(folio_lock(locked), 0);
+	assert_int_equal(folio_file_read(world.file, buf, 64, 200), -EDEADLK);
+	assert_int_equal(folio_unlock(locked), 0);
+	assert_int_equal(valid_bytes(&world, 0), 100);
+	assert_int_equal(folio_file_read(world.file, buf, PAGE - 100, 100), PAGE - 100);
+	assert_memory_equal(buf, zeros, PAGE - 100);
+	assert_int_equal(valid_bytes(&world, 0), PAGE);
+	assert_int_equal(folio_file_read(world.file, buf, 100, 0), 100);
+	assert_memory_equal(buf, world.model, 100);
+	/* Nothing of the page is valid. */
+	make_outgrown(&world, 1, 0);
+	assert_int_equal(folio_lock(locked), 0);
+	assert_int_equal(folio_file_get_page(world.file, 1, 0, &folio, &page), -EDEADLK);
+	assert_int_equal(folio_unlock(locked), 0);
+	assert_int_equal(folio_file_get_page(world.file, 1, 0, &folio, &page), 0);
+	assert_memory_equal(page, zeros, PAGE);
+	folio_put(folio);
+	folio_put(locked);
+	/* The end of the file is in the page. */
+	assert_int_equal(folio_file_truncate(world.file, 300), 0);
+	assert_int_equal(valid_bytes(&world, 0), 300);
+	make_outgrown(&world, 0, 50);
+	assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), 50), 250);
+	assert_memory_equal(buf, zeros, 250);
+	assert_int_equal(valid_bytes(&world, 0), 300);
+	memset(world.model + 50, 0, PAGE);
+	world.size = 300;
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
+	world_end(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_split_keeps_the_end),
+		cmocka_unit_test(test_dirty_outgrown),
+	};
+
+	test_begin("page");
+	return cmocka_run_group_tests_name("page", tests, NULL, NULL);
+}

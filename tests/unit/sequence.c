@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The sequence numbers that before_writeback gets: exactly the largest of the folios in a run. */
+#include "write-world.h"
+#include "read/fill.h"
+
+/* What before_writeback got since the last expect_calls, and what it returns. */
+static uint64_t calls[16];
+static unsigned call_count;
+static int refusal;
+
+static int record(void *context, uint64_t sequence)
+{
+	assert_ptr_equal(context, calls);
+	assert_true(call_count < sizeof(calls) / sizeof(calls[0]));
+	calls[call_count++] = sequence;
+	return refusal;
+}
+
+#define EXPECT_CALLS(...)                                                               \
+	do {                                                                            \
+		static const uint64_t expected_[] = {__VA_ARGS__};                      \
+                                                                                        \
+		assert_int_equal(call_count, sizeof(expected_) / sizeof(expected_[0])); \
+		assert_memory_equal(calls, expected_, sizeof(expected_));               \
+		call_count = 0;                                                         \
+	} while (0)
+
+static folio_u32 device_error;
+
+static void failing_submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	uint32_t error = folio_u32_load_relaxed(&device_error);
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		if (error && requests[i]->op == FOLIO_IO_WRITE)
+			requests[i]->complete(requests[i], -(ssize_t)error);
+		else
+			folio_io_threads.submit(context, &requests[i], 1);
+	}
+}
+
+/* A cache of @pages, @most after a resize, with a file of @size zero bytes. */
+static void log_world_begin(struct world *world, uint64_t pages, uint64_t most, uint64_t size)
+{
+	static struct folio_io_ops ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params),
+		.bytes = pages * PAGE,
+		.bytes_max = most * PAGE,
+		.io = &ops,
+		.dirty_age_ms = UINT32_MAX,
+		.before_writeback = record,
+		.before_writeback_context = calls,
+	};
+	int fd;
+
+	ops = folio_io_threads;
+	ops.submit = failing_submit;
+	folio_u32_store_relaxed(&device_error, 0);
+	call_count = 0;
+	refusal = 0;
+	memset(world, 0, sizeof(*world));
+	strcpy(world->path, "folio-sequence-XXXXXX");
+	fd = mkstemp(world->path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	close(fd);
+	world->size = size;
+	world_open(world, &params);
+	/* Each page that is read is a folio. */
+	assert_int_equal(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM), 0);
+}
+
+static void mark_folio(struct folio *folio, uint64_t sequence)
+{
+	assert_int_equal(folio_lock(folio), 0);
+	assert_int_equal(folio_mark_dirty(folio, sequence), 0);
+	assert_int_equal(folio_unlock(folio), 0);
+}
+
+static void mark(struct world *world, uint64_t index, uint64_t sequence)
+{
+	struct folio *folio;
+
+	assert_int_equal(folio_file_get(world->file, index, 0, &folio), 0);
+	mark_folio(folio, sequence);
+	folio_put(folio);
+}
+
+static int sync_pages(struct world *world, uint64_t first, uint64_t count)
+{
+	const struct folio_range range = {first * PAGE, count * PAGE};
+
+	return folio_file_sync(world->file, &range, 0);
+}
+
+static int sync_all(struct world *world)
+{
+	return folio_file_sync(world->file, NULL, 0);
+}
+
+/* A smaller number comes after a larger one. Once the page is written, only later ones count. */
+static void test_smaller_number_later(void **state)
+{
+	static struct world world;
+	struct folio *folio;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 8 * PAGE);
+	mark(&world, 2, 100);
+	mark(&world, 2, 50);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(100);
+	mark(&world, 2, 7);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(7);
+	/* Under one lock. */
+	assert_int_equal(folio_file_get(world.file, 3, 0, &folio), 0);
+	assert_int_equal(folio_lock(folio), 0);
+	assert_int_equal(folio_mark_dirty(folio, 20), 0);
+	assert_int_equal(folio_mark_dirty(folio, 30), 0);
+	assert_int_equal(folio_mark_dirty(folio, 10), 0);
+	assert_int_equal(folio_unlock(folio), 0);
+	folio_put(folio);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(30);
+	/* Next to writes by copy, which have no number. */
+	mark(&world, 4, 40);
+	assert_int_equal(folio_file_write(world.file, "x", 1, 4 * PAGE), 1);
+	assert_int_equal(folio_file_write(world.file, "x", 1, 5 * PAGE), 1);
+	mark(&world, 5, 41);
+	assert_int_equal(sync_pages(&world, 4, 1), 0);
+	assert_int_equal(sync_pages(&world, 5, 1), 0);
+	EXPECT_CALLS(40, 41);
+	assert_int_equal(folio_file_write(world.file, "x", 1, 4 * PAGE), 1);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(0);
+	world.model[4 * PAGE] = world.model[5 * PAGE] = 'x';
+	check_file(&world);
+	world_end(&world);
+	assert_int_equal(call_count, 0);
+}
+
+/* Numbers use all 64 bits and have no sign. */
+static void test_smallest_and_largest(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 8 * PAGE);
+	mark(&world, 1, 0);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(0);
+	mark(&world, 1, UINT64_MAX);
+	mark(&world, 1, 0);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(UINT64_MAX);
+	mark(&world, 1, INT64_MAX);
+	mark(&world, 2, (uint64_t)INT64_MAX + 1);
+	mark(&world, 3, UINT32_MAX);
+	mark(&world, 5, UINT32_MAX);
+	mark(&world, 6, (uint64_t)UINT32_MAX + 1);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS((uint64_t)INT64_MAX + 1, (uint64_t)UINT32_MAX + 1);
+	mark(&world, 1, 1);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(1);
+	world_end(&world);
+}
+
+/* Adjacent pages are one run, whatever the order of their numbers. Each run has its own. */
+static void test_runs(void **state)
+{
+	static struct world world;
+	uint64_t i;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	for (i = 0; i < 4; i++)
+		mark(&world, i, 103 - i);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(103);
+	for (i = 4; i-- > 0;)
+		mark(&world, i, 100 + i);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(103);
+	mark(&world, 0, 5);
+	mark(&world, 1, 90);
+	mark(&world, 2, 6);
+	mark(&world, 4, 8);
+	mark(&world, 6, 70);
+	mark(&world, 7, 9);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(90, 8, 70);
+	/* A sync of a range takes the pages of the range only. */
+	mark(&world, 0, 3);
+	mark(&world, 1, 2);
+	mark(&world, 2, 4);
+	assert_int_equal(sync_pages(&world, 1, 1), 0);
+	EXPECT_CALLS(2);
+	assert_int_equal(folio_file_close(world.file), 0);
+	EXPECT_CALLS(3, 4);
+	assert_int_equal(folio_cache_close(world.cache), 0);
+	unlink(world.path);
+}
+
+/* A page that could not be written keeps its number. */
+static void test_failed_writeback(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 8 * PAGE);
+	mark(&world, 1, 100);
+	mark(&world, 2, 60);
+	refusal = -ENOSPC;
+	assert_int_equal(sync_all(&world), -ENOSPC);
+	EXPECT_CALLS(100);
+	refusal = 0;
+	folio_u32_store_relaxed(&device_error, EIO);
+	assert_int_equal(sync_all(&world), -EIO);
+	EXPECT_CALLS(100);
+	/* Smaller and larger ones are added. */
+	mark(&world, 1, 50);
+	mark(&world, 2, 80);
+	assert_int_equal(sync_pages(&world, 1, 1), -EIO);
+	assert_int_equal(sync_pages(&world, 2, 1), -EIO);
+	EXPECT_CALLS(100, 80);
+	folio_u32_store_relaxed(&device_error, 0);
+	assert_int_equal(sync_pages(&world, 2, 1), 0);
+	EXPECT_CALLS(80);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(100);
+	mark(&world, 1, 9);
+	mark(&world, 2, 8);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(9);
+	world_end(&world);
+}
+
+/* The pages that are dropped in one of these ways have numbers, and other pages get the frames. */
+enum way { SYNC, CLOSE, DISCARD, TRUNCATE, PUNCH, ABANDON, WAYS };
+
+static void give_up(struct world *world, enum way way, uint64_t pages)
+{
+	const struct folio_cache_stats had = cache_stats(world->cache);
+
+	assert_int_equal(had.pages_dirty, pages);
+	switch (way) {
+	case SYNC:
+		assert_int_equal(sync_all(world), 0);
+		break;
+	case CLOSE:
+		assert_int_equal(folio_file_close(world->file), 0);
+		break;
+	case DISCARD:
+		assert_int_equal(folio_file_discard(world->file, 0, pages * PAGE), 0);
+		break;
+	case TRUNCATE:
+		assert_int_equal(folio_file_truncate(world->file, 0), 0);
+		assert_int_equal(folio_file_truncate(world->file, world->size), 0);
+		break;
+	case PUNCH:
+		assert_int_equal(folio_file_punch(world->file, 0, pages * PAGE), 0);
+		break;
+	case ABANDON:
+		/* It keeps a file whose pages could be written. */
+		folio_u32_store_relaxed(&device_error, EIO);
+		assert_int_equal(sync_all(world), -EIO);
+		assert_int_equal(folio_file_abandon(world->file), -EIO);
+		folio_u32_store_relaxed(&device_error, 0);
+		break;
+	case WAYS:
+		break;
+	}
+	if (way == CLOSE || way == ABANDON)
+		assert_int_equal(
+			folio_file_open(world->cache, world->path, O_RDWR, 0, &world->file), 0);
+	assert_int_equal(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM), 0);
+	assert_int_equal(folio_file_invalidate(world->file, 0, UINT64_MAX), 0);
+	assert_int_equal(cache_stats(world->cache).pages_free, had.pages);
+	call_count = 0;
+}
+
+/* All frames are pinned, so those of the earlier pages are among them. */
+static void test_frame_used_again(void **state)
+{
+	enum { FRAMES = 96, MARKED = 8 };
+	struct folio *folio[FRAMES];
+	static struct world world;
+	enum way way;
+	uint64_t i;
+
+	(void)state;
+	log_world_begin(&world, 64, FRAMES, MODEL_BYTES);
+	assert_int_equal(folio_cache_resize(world.cache, FRAMES * PAGE), 0);
+	world.limits = limits_of(world.cache);
+	for (way = SYNC; way < WAYS; way++) {
+		for (i = 0; i < MARKED; i++)
+			mark(&world, i, 1000 + i);
+		give_up(&world, way, MARKED);
+		for (i = 0; i < FRAMES; i++)
+			assert_int_equal(folio_file_get(world.file, 100 + i, 0, &folio[i]), 0);
+		for (i = 0; i < FRAMES; i++)
+			mark_folio(folio[i], 1 + i);
+		for (i = 0; i < FRAMES; i++) {
+			assert_int_equal(sync_pages(&world, 100 + i, 1), 0);
+			assert_int_equal(call_count, 1);
+			assert_int_equal(calls[0], 1 + i);
+			call_count = 0;
+		}
+		for (i = 0; i < FRAMES; i++)
+			folio_put(folio[i]);
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	}
+	world_end(&world);
+}
+
+/* The largest order of a folio of a file: no read fills more. */
+#define ORDER_MAX 8
+_Static_assert(FILL_PAGES_MAX == 1 << ORDER_MAX, "as many pages as one read fills");
+
+/* Reads 2^@order pages by one call, into one folio. */
+static void read_folio(struct world *world, uint64_t index, unsigned order)
+{
+	size_t len = (size_t)FOLIO_PAGE_SIZE << order;
+	char *buf = malloc(len);
+	struct folio *folio;
+
+	assert_non_null(buf);
+	assert_int_equal(folio_file_read(world->file, buf, len, index * PAGE), len);
+	free(buf);
+	assert_int_equal(folio_file_get(world->file, index, 0, &folio), 0);
+	assert_int_equal(folio_order(folio), order);
+	folio_put(folio);
+}
+
+/* A folio has one number, whichever of its pages is marked and written. */
+static void test_every_order(void **state)
+{
+	static struct world world;
+	unsigned order;
+
+	(void)state;
+	log_world_begin(&world, UINT64_C(32) << ORDER_MAX, 0, 1024 * PAGE);
+	/* Folio n has pages 2^n .. 2^(n+1) - 1. */
+	for (order = 0; order <= ORDER_MAX; order++)
+		read_folio(&world, UINT64_C(1) << order, order);
+	for (order = 0; order <= ORDER_MAX; order++) {
+		uint64_t first = UINT64_C(1) << order, last = 2 * first - 1;
+
+		mark(&world, last, 1000 - order);
+		mark(&world, first, 500 - order);
+		mark(&world, first + first / 2, 600 - order);
+		assert_int_equal(sync_pages(&world, last, 1), 0);
+		assert_int_equal(call_count, 1);
+		assert_int_equal(calls[0], 1000 - order);
+		call_count = 0;
+	}
+	/* All folios make one run, which then has so many pages that it takes no more. */
+	for (order = 0; order <= ORDER_MAX; order++)
+		mark(&world, (UINT64_C(2) << order) - 1, 20 - order);
+	mark(&world, UINT64_C(2) << ORDER_MAX, 30);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(20, 30);
+	/* The parts of a folio begin without a number. */
+	for (order = 0; order <= ORDER_MAX; order++) {
+		uint64_t last = (UINT64_C(2) << order) - 1;
+		struct folio *folio;
+
+		assert_int_equal(folio_file_write(world.file, "x", 1, last * PAGE), 1);
+		assert_int_equal(folio_file_get(world.file, last, 0, &folio), 0);
+		assert_int_equal(folio_order(folio), 0);
+		folio_put(folio);
+		assert_int_equal(sync_all(&world), 0);
+		EXPECT_CALLS(0);
+		mark(&world, last, 3);
+		assert_int_equal(sync_all(&world), 0);
+		EXPECT_CALLS(3);
+	}
+	world_end(&world);
+}
+
+/* What a discard writes of a folio at its edge has the number of the folio. */
+static void test_discard_writes_edge(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 1024, 0, 64 * PAGE);
+	read_folio(&world, 8, 3);
+	mark(&world, 9, 200);
+	mark(&world, 15, 70);
+	refusal = -ENOSPC;
+	assert_int_equal(folio_file_discard(world.file, 10 * PAGE, PAGE), -ENOSPC);
+	EXPECT_CALLS(200);
+	mark(&world, 8, 100);
+	refusal = 0;
+	folio_u32_store_relaxed(&device_error, EIO);
+	assert_int_equal(folio_file_discard(world.file, 10 * PAGE, PAGE), -EIO);
+	EXPECT_CALLS(200);
+	folio_u32_store_relaxed(&device_error, 0);
+	assert_int_equal(folio_file_discard(world.file, 10 * PAGE, PAGE), 0);
+	EXPECT_CALLS(200);
+	mark(&world, 9, 5);
+	assert_int_equal(sync_all(&world), -EIO);
+	EXPECT_CALLS(5);
+	world_end(&world);
+}
+
+/* A page that is cut inside, or in which a hole gets zeros, is still the page that was marked. */
+static void test_partly_cut(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 1024, 0, 8 * PAGE);
+	read_folio(&world, 4, 2);
+	mark(&world, 1, 30);
+	mark(&world, 6, 40);
+	assert_int_equal(folio_file_punch(world.file, PAGE + 10, 100), 0);
+	assert_int_equal(folio_file_truncate(world.file, 5 * PAGE + 10), 0);
+	assert_int_equal(call_count, 0);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(30, 40);
+	mark(&world, 5, 6);
+	assert_int_equal(folio_file_truncate(world.file, PAGE + 10), 0);
+	mark(&world, 1, 4);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(4);
+	world_end(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_smaller_number_later),
+		cmocka_unit_test(test_smallest_and_largest),
+		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_failed_writeback),
+		cmocka_unit_test(test_frame_used_again),
+		cmocka_unit_test(test_every_order),
+		cmocka_unit_test(test_discard_writes_edge),
+		cmocka_unit_test(test_partly_cut),
+	};
+
+	test_begin("sequence");
+	return cmocka_run_group_tests_name("sequence", tests, NULL, NULL);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The backend with io_uring, when the kernel refuses to set up the ring, or to enter it, for a
+ * moment or for good; and when no thread can be started that could stand in for it. The calls of
+ * liburing and of libc that matter are replaced by functions that fail on command.
+ */
+#include <dlfcn.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+
+#include "io-test.h"
+
+/* ---- calls that fail on command ---- */
+
+static struct {
+	unsigned inits; /* so many calls of io_uring_queue_init fail with EINVAL */
+	bool no_event, no_threads;
+	enum { PROBE_REAL, PROBE_NONE, PROBE_EMPTY, PROBE_READS } probe;
+	folio_u32 waits;   /* so many calls that enter the ring to wait fail with enter_error */
+	folio_u32 submits; /* likewise of those that only submit */
+	folio_u32 polls;   /* so many calls of poll fail */
+	folio_u32 enter_error;
+} os;
+
+#define REAL(name, ...) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))(__VA_ARGS__)
+
+static bool take_one(folio_u32 *count)
+{
+	uint32_t n = folio_u32_load_relaxed(count);
+
+	while (n && !folio_u32_cas_relaxed(count, &n, n - 1))
+		continue;
+	return n;
+}
+
+int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+{
+	if (os.inits) {
+		os.inits--;
+		return -EINVAL;
+	}
+	return REAL(io_uring_queue_init, entries, ring, flags);
+}
+
+struct io_uring_probe *io_uring_get_probe_ring(struct io_uring *ring)
+{
+	if (os.probe == PROBE_NONE)
+		return NULL;
+	if (os.probe != PROBE_REAL) {
+		struct io_uring_probe *probe =
+			calloc(1, sizeof(*probe) + 256 * sizeof(probe->ops[0]));
+
+		probe->last_op = 255;
+		if (os.probe == PROBE_READS)
+			probe->ops[IORING_OP_READ].flags = IO_URING_OP_SUPPORTED;
+		return probe;
+	}
+	return REAL(io_uring_get_probe_ring, ring);
+}
+
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait)
+{
+	if (take_one(wait ? &os.waits : &os.submits))
+		return -(int)folio_u32_load_acquire(&os.enter_error);
+	return REAL(io_uring_submit_and_wait, ring, wait);
+}
+
+int eventfd(unsigned count, int flags)
+{
+	if (os.no_event) {
+		errno = EMFILE;
+		return -1;
+	}
+	return REAL(eventfd, count, flags);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	if (take_one(&os.polls)) {
+		errno = EPERM;
+		return -1;
+	}
+	return REAL(poll, fds, count, timeout);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	if (os.no_threads)
+		return EAGAIN;
+	return REAL(pthread_create, thread, attr, run, arg);
+}
+
+/* ---- setting up ---- */
+
+static void expect_create(int expected)
+{
+	unsigned fds = count_fds();
+	void *context = NULL;
+
+	assert_int_equal(folio_io_uring.create(&context, 8), expected);
+	if (!expected)
+		folio_io_uring.destroy(context);
+	assert_int_equal(count_fds(), fds);
+	assert_int_equal(os.inits, 0);
+	assert_int_equal(folio_u32_load_relaxed(&os.waits), 0);
+}
+
+static void enter_fails(int error, unsigned times)
+{
+	folio_u32_store_release(&os.enter_error, (uint32_t)error);
+	folio_u32_store_relaxed(&os.submits, times);
+	folio_u32_store_relaxed(&os.waits, times);
+}
+
+/* An older kernel has not all flags, or not all requests; or there are no descriptors left. */
+static void test_create(void **state)
+{
+	unsigned i;
+
+	for (i = 0; i <= 3; i++) {
+		os.inits = i;
+		expect_create(i < 3 ? 0 : -EINVAL);
+	}
+	os.no_event = true;
+	expect_create(-EMFILE);
+	os.no_event = false;
+	for (os.probe = PROBE_NONE; os.probe <= PROBE_READS; os.probe++)
+		expect_create(-ENOSYS);
+	os.probe = PROBE_REAL;
+	/* A signal may come at any time; anything else is a refusal. */
+	enter_fails(EINTR, 2);
+	expect_create(0);
+	enter_fails(EACCES, 1);
+	expect_create(-EACCES);
+	enter_fails(0, 0);
+	os.no_threads = true;
+	expect_create(-ENOMEM);
+	os.no_threads = false;
+	expect_create(0);
+}
+
+/* ---- running ---- */
+
+static const char *name_now(struct world *world)
+{
+	struct folio_io_stat stat = {.size = sizeof(stat), .name = world->ops->name};
+
+	world->ops->stat(world->context, &stat);
+	return stat.name;
+}
+
+static struct io_file *open_for_ring(struct world *world)
+{
+	struct io_file *file = open_file(world, "random", 0);
+
+	/* Use the ring also where the file system only blocks, as tmpfs does. */
+	file->blocks = false;
+	return file;
+}
+
+static struct world world_new(void)
+{
+	struct world world = {.ops = &folio_io_uring};
+
+	make_file("random", RANDOM_SIZE);
+	assert_int_equal(world.ops->create(&world.context, 8), 0);
+	return world;
+}
+
+/* The kernel is short of memory for a moment, or a signal comes: the ring stays in use. */
+static void test_refused_for_a_moment(void **state)
+{
+	static const int errors[] = {EAGAIN, EBUSY, EINTR};
+	struct world world = world_new();
+	struct io_file *file = open_for_ring(&world);
+	unsigned i;
+
+	for (i = 0; i < 3; i++) {
+		/* Twice that number in a row would be too many. */
+		enter_fails(errors[i], 5);
+		random_reads(&world, file, seed + i, 5);
+		/* The last of them may be a wait for more requests. */
+		while (folio_u32_load_relaxed(&os.waits) && !strcmp(name_now(&world), "io_uring"))
+			sched_yield();
+		assert_string_equal(name_now(&world), "io_uring");
+	}
+	world.ops->close(world.context, file);
+	world.ops->destroy(world.context);
+}
+
+/* It refuses for good, after some attempts or at once; poll may be refused as well. */
+static void test_refused_for_good(void **state)
+{
+	static const int errors[] = {EAGAIN, EPERM};
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		struct world world = world_new();
+		struct io_file *file = open_for_ring(&world);
+
+		folio_u32_store_relaxed(&os.polls, 3);
+		enter_fails(errors[i], UINT32_MAX);
+		random_reads(&world, file, seed + i, 3);
+		assert_string_equal(name_now(&world), "threads");
+		world.ops->close(world.context, file);
+		world.ops->destroy(world.context);
+		assert_int_equal(folio_u32_load_relaxed(&os.polls), 0);
+		enter_fails(0, 0);
+	}
+}
+
+/*
+ * Requests of a file that only blocks are not for the ring, and there are no threads for them: the
+ * ring's own thread runs them. In the same batch are requests that are for the ring.
+ */
+static void test_no_threads(void **state)
+{
+	enum { COUNT = 6 };
+	struct world world = world_new();
+	struct io_file *file[2] = {open_for_ring(&world), open_for_ring(&world)};
+	struct folio_io_request *requests[COUNT];
+	struct group group = GROUP_INIT;
+	struct read *reads[COUNT];
+	uint64_t random = seed;
+	unsigned i, turn;
+
+	file[1]->blocks = true;
+	for (turn = 0; turn < 2; turn++) {
+		os.no_threads = turn == 0;
+		for (i = 0; i < COUNT; i++) {
+			reads[i] = read_new(&group, file[i / 2 % 2], i * PAGE, 2, 1, &random);
+			requests[i] = &reads[i]->request;
+		}
+		world.ops->submit(world.context, requests, COUNT);
+		group_wait(&group);
+		for (i = 0; i < COUNT; i++)
+			read_check_and_free(reads[i], i * PAGE, RANDOM_SIZE);
+		assert_string_equal(name_now(&world), "io_uring");
+	}
+	world.ops->close(world.context, file[0]);
+	world.ops->close(world.context, file[1]);
+	world.ops->destroy(world.context);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_refused_for_a_moment),
+		cmocka_unit_test(test_refused_for_good),
+		cmocka_unit_test(test_no_threads),
+	};
+	void *context = NULL;
+	int error = folio_io_uring.create(&context, 4);
+
+	if (error) {
+		printf("1..0 # SKIP io_uring is unavailable: %s\n", strerror(-error));
+		return 0;
+	}
+	folio_io_uring.destroy(context);
+	alarm(120);
+	return run_io_tests("uring-sweep", tests, sizeof(tests) / sizeof(tests[0]));
+}
