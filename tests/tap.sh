@@ -42,6 +42,17 @@ skip() {
 	echo "ok $count - $1 # SKIP $2"
 }
 
+# random_files SIZE...: files file-SIZE with random contents, so that bytes of a wrong offset are
+# detected. They are the same each time.
+random_files() {
+	python3 - "$@" <<'PYTHON' || exit 1
+import random, sys
+for size in map(int, sys.argv[1:]):
+    with open('file-%d' % size, 'wb') as file:
+        file.write(random.Random(size).randbytes(size))
+PYTHON
+}
+
 # A sanitizer adds memory of its own, and must be loaded before other libraries.
 sanitized() {
 	ldd "$folio" 2>/dev/null | grep -q 'lib[atu][bs]*san'
