@@ -19,6 +19,7 @@ import concurrent.futures
 import fnmatch
 import hashlib
 import json
+import math
 import os
 import queue
 import random
@@ -331,8 +332,9 @@ class Campaign:
             worth = 1 + self.kills[group, test.name]
             return (test_name not in (own, own + "-small"), self.seconds[test.name] / worth)
 
-        return sorted((test for test in tree.tests if test.name in self.seconds and
-                       test.suite in SUITES[path.split("/")[0]]), key=order)
+        return sorted((test for test in tree.tests
+                       if self.seconds.get(test.name, self.options.longest) < self.options.longest
+                       and test.suite in SUITES[path.split("/")[0]]), key=order)
 
     def judge(self, tree, mutant):
         """Returns the verdict and the test that decided it."""
@@ -468,6 +470,8 @@ def main():
                         help="mutants in parallel (all processors)")
     parser.add_argument("--scale", type=float, default=0.2, metavar="X",
                         help="amount of the random tests, 1 is that of make check (0.2)")
+    parser.add_argument("--longest", type=float, default=math.inf, metavar="S",
+                        help="leave out tests that take S seconds (--again runs them later)")
     parser.add_argument("--minutes", type=float, metavar="N",
                         help="begin no further mutant after N minutes")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build-mutants", metavar="DIR",
