@@ -92,7 +92,6 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 #define EXPECT_SAME(field) \
 	assert_int_equal(  \
 		folio_u64_load_relaxed(&evict->field), folio_u64_load_relaxed(&right->field))
-	EXPECT_SAME(small_target);
 	EXPECT_SAME(ghost_pages);
 	EXPECT_SAME(low);
 	EXPECT_SAME(high);

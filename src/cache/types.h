@@ -70,10 +70,9 @@ struct evict {
 	 * that follow from them (evict/limits.c).
 	 */
 	folio_u64 pages;
-	folio_u64 small_target; /* pages: eviction prefers the small queue while it has more */
-	folio_u64 ghost_pages;  /* a miss within so many evicted pages counts as a refault */
-	folio_u64 low;          /* free pages: below this the evictor starts */
-	folio_u64 high;         /* free pages: here it stops */
+	folio_u64 ghost_pages; /* a miss within so many evicted pages counts as a refault */
+	folio_u64 low;         /* free pages: below this the evictor starts */
+	folio_u64 high;        /* free pages: here it stops */
 	/*
 	 * Largest order of a folio if the caller also accepts a smaller one: a single pinned page
 	 * must not hold a large part of the budget.
@@ -87,8 +86,14 @@ struct evict {
 	folio_u32 stop;   /* 1: the evictor must end */
 	folio_u32 started; /* futex word of evict_create: 1 the evictor runs */
 	folio_u32 stuck;   /* 1: its last pass found everything pinned; do not wake it */
-	folio_u32 trust; /* of EVICT_TRUST pages that had left the main queue, so many may return */
+	folio_u32 trust; /* of REFAULT_TRUST pages that had left the main queue, so many may return */
 	folio_u32 trials; /* sum of trust over such pages: which of them are tried */
+	/*
+	 * Of REFAULT_WHOLE: the part of the pages that the small queue may have, and the part of the
+	 * pages evicted of late that it had.
+	 */
+	folio_u64 small_share;
+	folio_u64 small_evicted;
 };
 
 /* A type of folios: what happens to one when its last reference is dropped. */

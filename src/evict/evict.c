@@ -62,50 +62,7 @@
 #include "cache/dirty.h"
 #include "cache/hint.h"
 #include "evict/limits.h"
-
-/*
- * A shadow holds the clock, and in its lowest bit whether the page had been in the main queue. The
- * bit stays set when such a page was refused and left the small queue, so it cannot return to the
- * main queue as a newcomer.
- */
-#define SHADOW_MAIN       1u
-#define SHADOW_CLOCK_BIT  1
-/* The bits of the clock in it. Where pointers have 32, it wraps after 2 TiB of pages. */
-#define SHADOW_CLOCK_MASK (UINTPTR_MAX >> (2 + SHADOW_CLOCK_BIT))
-
-/* So many of EVICT_TRUST are always tried, so that a change of the workload is noticed. */
-#define TRUST_MIN         (EVICT_TRUST / 64)
-
-uint8_t evict_refault(struct folio_cache *cache, const void *shadow)
-{
-	struct evict *evict = &cache->evict;
-	uint64_t value = tree_shadow_value(shadow), now = folio_u64_load_relaxed(&evict->clock);
-	uint32_t trust, sum;
-
-	if (((now - (value >> SHADOW_CLOCK_BIT)) & SHADOW_CLOCK_MASK) >
-		folio_u64_load_relaxed(&evict->ghost_pages))
-		return REFAULT_NONE;
-	if (!(value & SHADOW_MAIN))
-		return REFAULT_NEWCOMER;
-	/* Each time the sum passes a multiple of EVICT_TRUST, which divides 2^32. */
-	trust = folio_u32_load_relaxed(&evict->trust);
-	sum = folio_u32_fetch_add_relaxed(&evict->trials, trust);
-	return sum % EVICT_TRUST + trust >= EVICT_TRUST ? REFAULT_TRIAL : REFAULT_REFUSED;
-}
-
-/*
- * A trial has ended: the page was used again before it came to the tail of the main queue, or not.
- * A loop over a little more than the cache has none that succeeds: each page that returns to the
- * main queue displaces one that would be needed before. With little trust, the main queue keeps its
- * pages, and they hit. The queues' lock is held.
- */
-static void end_trial(struct evict *evict, bool used)
-{
-	uint32_t trust = folio_u32_load_relaxed(&evict->trust);
-
-	if (used ? trust < EVICT_TRUST : trust > TRUST_MIN)
-		folio_u32_store_relaxed(&evict->trust, used ? trust + 1 : trust - 1);
-}
+#include "evict/refault.h"
 
 /*
  * Folios that a scan examines before it passes the queue lock to a thread that waits for it. This
@@ -157,11 +114,11 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
  * They take none of that part from the small queue: pages that were read ahead would be evicted
  * before they are read (evict_headroom).
  */
-static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64_t small_target)
+static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64_t small_most)
 {
 	struct queue *small = &queues->small, *main = &queues->main;
-	bool newcomers = small->pages + queues->unwritten.pages > small_target || !main->folios;
-	struct queue *queue = small->pages > small_target || !main->folios ? small : main;
+	bool newcomers = small->pages + queues->unwritten.pages > small_most || !main->folios;
+	struct queue *queue = small->pages > small_most || !main->folios ? small : main;
 
 	if (scan->parked && queues->parked.folios && (scan->looks % 2 == 0 || !queue->folios)) {
 		scan->parked--;
@@ -176,18 +133,23 @@ static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64
 }
 
 /*
- * True if a folio at the tail of a queue was used so often that it moves to the head of the main
- * queue. @small: of the small queue.
+ * True if a folio at the tail of a queue stays because it was used. It moves to the head of the
+ * main queue if it was there, or if it is hot; else it gets a second chance in the small queue.
+ * @small: it comes from the small queue.
  */
 static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small)
 {
 	uint32_t word = folio_u32_load_relaxed(&folio->heat), heat = word & HEAT_MASK;
 
-	if (heat != HEAT_HOT && (small || heat != HEAT_WARM))
+	if (heat != HEAT_HOT && heat != HEAT_WARM)
 		return false;
-	folio_u32_store_relaxed(&folio->heat, word - (small ? HEAT_HOT - HEAT_COLD : 1));
+	folio_u32_store_relaxed(&folio->heat, word - (small ? heat - HEAT_COLD : 1));
+	if (small && heat == HEAT_WARM) {
+		queue_move(&cache->queues, &cache->pool, folio, QUEUE_SMALL);
+		return true;
+	}
 	if (folio->refault == REFAULT_TRIAL)
-		end_trial(&cache->evict, true);
+		refault_end_trial(&cache->evict, true);
 	folio->refault = REFAULT_NONE;
 	queue_move(&cache->queues, &cache->pool, folio, QUEUE_MAIN);
 	return true;
@@ -227,7 +189,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 {
 	struct queues *queues = &cache->queues;
 	struct pool *pool = &cache->pool;
-	uint64_t small_target = folio_u64_load_relaxed(&cache->evict.small_target);
+	uint64_t small_most = refault_small_target(&cache->evict);
 	uint64_t found = 0;
 	unsigned n = 0, looked = 0;
 
@@ -240,7 +202,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 
 		if (++looked % SCAN_LOCKED == 0)
 			queues_pass(queues);
-		queue = next_queue(queues, scan, small_target);
+		queue = next_queue(queues, scan, small_most);
 		if (!queue)
 			break;
 		scan->looks--;
@@ -273,12 +235,13 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			continue;
 		}
 		if (folio->refault == REFAULT_TRIAL) {
-			end_trial(&cache->evict, false);
+			refault_end_trial(&cache->evict, false);
 			/* Also if the folio stays because it is pinned in the meantime. */
 			folio->refault = REFAULT_NONE;
 		}
 		victim[n].folio = folio;
 		victim[n].queue = small ? QUEUE_SMALL : QUEUE_MAIN;
+		refault_count(&cache->evict, !small, UINT64_C(1) << folio->order);
 		/*
 		 * Under the queue lock: a thread that finds the queues without these folios also
 		 * finds this thread busy, and knows that they may come back.
@@ -315,8 +278,8 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 		FOLIO_PAUSE(evict_frozen, folio);
 		version_write_begin(&folio->version);
 		FOLIO_PAUSE(evict_broken, folio);
-		tree_erase_locked(&inode->tree, folio->index, folio->order,
-			tree_shadow(now << SHADOW_CLOCK_BIT | (main ? SHADOW_MAIN : 0)));
+		tree_erase_locked(
+			&inode->tree, folio->index, folio->order, refault_shadow(now, main));
 		inode_account_locked(inode, folio, -(int64_t)pages);
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;

@@ -59,12 +59,6 @@ void evict_nodes_later(struct folio_cache *cache);
  */
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 
-/* evict->trust, at most. */
-#define EVICT_TRUST 1024
-
-/* REFAULT_* of a page that missed, and had left @shadow when it was evicted. */
-uint8_t evict_refault(struct folio_cache *cache, const void *shadow);
-
 /* Evict until @pages are free, or until the bounded effort is spent. True if they are free. */
 bool evict_until(struct folio_cache *cache, uint64_t pages, bool direct, struct stats_shard *shard);
 

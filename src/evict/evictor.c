@@ -11,6 +11,7 @@
 #include "base/spawn.h"
 #include "cache/thread.h"
 #include "evict/evict.h"
+#include "evict/refault.h"
 
 /* The evictor. */
 static void *background(void *arg)
@@ -60,7 +61,9 @@ int evict_create(struct folio_cache *cache)
 	folio_u32_store_relaxed(&evict->stop, 0);
 	folio_u32_store_relaxed(&evict->stuck, 0);
 	folio_u32_store_relaxed(&evict->started, 0);
-	folio_u32_store_relaxed(&evict->trust, EVICT_TRUST);
+	folio_u32_store_relaxed(&evict->trust, REFAULT_TRUST);
+	folio_u64_store_relaxed(&evict->small_share, REFAULT_SMALL_MIN);
+	folio_u64_store_relaxed(&evict->small_evicted, REFAULT_WHOLE);
 	folio_u32_store_relaxed(&evict->trials, 0);
 	r = spawn_thread(&evict->thread, "folio-evict", background, cache);
 	/* Until it has started: the program may restrict its system calls after this call. */

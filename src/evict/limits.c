@@ -11,15 +11,15 @@ static void set_limits(struct evict *evict, uint64_t pages)
 	unsigned order;
 
 	folio_u64_store_relaxed(&evict->pages, pages);
-	folio_u64_store_relaxed(&evict->small_target, pages / 10);
-	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 10);
+	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 5);
 	/*
-	 * The evictor starts below 1/64 of the pages, but at least two batches (at most 1/8 of the
-	 * pages), and at most 4096 pages (16 MiB). It stops at twice that.
+	 * The evictor starts below 1/128 of the pages, but at least a batch (at most 1/8 of the
+	 * pages), and at most 4096 pages (16 MiB). It stops at twice that. A free page cannot hit,
+	 * so a small cache must not have many.
 	 */
-	low = pages / 64;
-	if (low < 2 * EVICT_BATCH)
-		low = pages / 8 < 2 * EVICT_BATCH ? pages / 8 : 2 * EVICT_BATCH;
+	low = pages / 128;
+	if (low < EVICT_BATCH)
+		low = pages / 8 < EVICT_BATCH ? pages / 8 : EVICT_BATCH;
 	if (low > 4096)
 		low = 4096;
 	folio_u64_store_relaxed(&evict->low, low);
@@ -69,7 +69,7 @@ void evict_set_budget(struct folio_cache *cache, uint64_t pages)
 uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked)
 {
 	const struct evict *evict = &cache->evict;
-	uint64_t queue = folio_u64_load_relaxed(&evict->small_target), room = asked ? 0 : 1;
+	uint64_t queue = folio_u64_load_relaxed(&evict->pages) / 10, room = asked ? 0 : 1;
 	uint64_t low = folio_u64_load_relaxed(&evict->low), free = pool_free_pages(&cache->pool);
 
 	if (queue > asked && queue - asked > room)

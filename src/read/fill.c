@@ -32,6 +32,7 @@
 #include "cache/revalidate.h"
 #include "cache/size.h"
 #include "evict/evict.h"
+#include "evict/refault.h"
 #include "read/gap.h"
 
 /* folio->error has 16 bits: the verdict in the upper 4, the errno in the lower 12. */
@@ -138,7 +139,7 @@ static enum page_verdict fill_extend(
 		return r == -ENOMEM ? PAGE_NO_NODE : PAGE_LOST_RACE;
 	}
 	if (tree_is_shadow(old))
-		folio->refault = evict_refault(cache, old);
+		folio->refault = refault_of(cache, old, UINT64_C(1) << folio->order);
 	if (folio->refault != REFAULT_NONE)
 		stats_add(call->shard, STAT_REFAULTS, UINT64_C(1) << folio->order);
 	fill->iov[fill->count].iov_base = folio->data;

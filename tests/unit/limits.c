@@ -16,8 +16,7 @@ static void expect_limits(struct world *world, uint64_t pages, uint64_t low, uns
 	struct evict *evict = &world->cache->evict;
 
 	assert_int_equal(folio_u64_load_relaxed(&evict->pages), pages);
-	assert_int_equal(folio_u64_load_relaxed(&evict->small_target), pages / 10);
-	assert_int_equal(folio_u64_load_relaxed(&evict->ghost_pages), pages - pages / 10);
+	assert_int_equal(folio_u64_load_relaxed(&evict->ghost_pages), pages - pages / 5);
 	assert_int_equal(folio_u64_load_relaxed(&evict->low), low);
 	assert_int_equal(folio_u64_load_relaxed(&evict->high), 2 * low);
 	assert_int_equal(folio_u32_load_relaxed(&evict->order_max), order);
@@ -28,10 +27,10 @@ static void test_by_budget(void **state)
 	static const struct {
 		uint64_t pages, low;
 		unsigned order;
-	} limits[] = {{64, 8, 1}, {100, 12, 1}, {127, 15, 1}, {128, 16, 2}, {511, 63, 3},
-		{512, 64, 4}, {1000, 64, 4}, {4096, 64, 7}, {4159, 64, 7}, {4160, 65, 7},
-		{8192, 128, 8}, {16383, 255, 8}, {16384, 256, 9}, {65536, 1024, 9},
-		{262143, 4095, 9}, {262144, 4096, 9}, {1 << 20, 4096, 9}};
+	} limits[] = {{64, 8, 1}, {100, 12, 1}, {127, 15, 1}, {128, 16, 2}, {255, 31, 2},
+		{256, 32, 3}, {1000, 32, 4}, {4096, 32, 7}, {4223, 32, 7}, {4224, 33, 7},
+		{8192, 64, 8}, {16383, 127, 8}, {16384, 128, 9}, {65536, 512, 9}, {524287, 4095, 9},
+		{524288, 4096, 9}, {1 << 20, 4096, 9}};
 	struct world world;
 	unsigned i;
 
@@ -79,7 +78,7 @@ static void test_ghost_horizon(void **state)
 	(void)state;
 	for (order = 0; order <= ORDER_MAX; order++) {
 		uint64_t n = UINT64_C(1) << order, pages = order > 0 ? 32 * n : 64;
-		uint64_t between = pages - pages / 10 - n, refaults = 0;
+		uint64_t between = pages - pages / 5 - n, refaults = 0;
 		struct world world;
 
 		evict_world_begin(&world, pages);
@@ -177,7 +176,7 @@ static void test_parked(void **state)
 		evict_all(&world, PINNED);
 		assert_int_equal(world.cache->queues.parked.pages, PINNED);
 		assert_int_equal(world.cache->queues.parked.folios, PINNED / n);
-		expect_limits(&world, REST, REST / 64, 7);
+		expect_limits(&world, REST, REST / 128, 7);
 		quiet_background(&world);
 		for (i = 0; i < PINNED; i += n)
 			folio_put(folio[i / n]);
@@ -215,7 +214,7 @@ static void test_dirty(void **state)
 /* How much may be requested: the free pages above the mark, or what is left of the small queue. */
 static void test_headroom(void **state)
 {
-	enum { PAGES = 1024, LOW = 64, SMALL = PAGES / 10 };
+	enum { PAGES = 1024, LOW = 32, SMALL = PAGES / 10 };
 	struct folio *taken[2];
 	struct world world;
 

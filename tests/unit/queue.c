@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The S3-FIFO queues: which pages are evicted, compared with models of S3-FIFO and LRU. */
 #include "evict-world.h"
+#include "evict/refault.h"
 
 /* Pages read three times stay while a scan of sixteen budgets passes. An LRU keeps none. */
 static void test_scan(void **state)
@@ -40,6 +41,26 @@ static void test_one_hit(void **state)
 	assert_int_equal(cached(&world, 200, 40), 0);
 	/* The last pages read are cached. */
 	assert_int_equal(cached(&world, 10900, 100), 100);
+	world_end(&world);
+}
+
+/* A page read twice gets a second chance in the small queue; one that was read once does not. */
+static void test_second_chance(void **state)
+{
+	enum { PAGES = 256 };
+	struct world world;
+
+	(void)state;
+	evict_world_begin(&world, PAGES);
+	quiet_background(&world);
+	touch_all(&world, 0, 5, 1);
+	touch_all(&world, 100, 5, 2);
+	touch_all(&world, 10000, PAGES, 1);
+	assert_int_equal(cached(&world, 0, 5), 0);
+	assert_int_equal(cached(&world, 100, 5), 5);
+	assert_int_equal(world.cache->queues.main.folios, 0);
+	touch_all(&world, 20000, PAGES, 1);
+	assert_int_equal(cached(&world, 100, 5), 0);
 	world_end(&world);
 }
 
@@ -118,6 +139,52 @@ static void test_new_working_set(void **state)
 	for (round = 0; round < 20 && cached(&world, 1000, 200) < 200; round++)
 		touch_all(&world, 1000, 200, 1);
 	assert_int_equal(cached(&world, 1000, 200), 200);
+	world_end(&world);
+}
+
+static uint64_t small_share(struct world *world)
+{
+	return folio_u64_load_relaxed(&world->cache->evict.small_share);
+}
+
+/* Reads random pages of @count from @first on. Returns the misses. */
+static uint64_t touch_random(
+	struct world *world, uint64_t *random, uint64_t first, uint64_t count, unsigned times)
+{
+	uint64_t misses = cache_stats(world->cache).misses;
+
+	while (times-- > 0)
+		touch(world, first + random_below(random, count));
+	return cache_stats(world->cache).misses - misses;
+}
+
+/*
+ * The working set changes: each of its pages would leave a small queue of fixed size before it is
+ * read again, and miss twice. The small queue grows, and few do. A scan does not make it larger.
+ * It becomes small again when what returns had been in the main queue.
+ */
+static void test_shift(void **state)
+{
+	enum { PAGES = 1024, SET = 900, READS = 20 * SET };
+	uint64_t random = test_seed, grown;
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	evict_world_begin(&world, PAGES);
+	quiet_background(&world);
+	touch_all(&world, 0, SET, 4);
+	touch_all(&world, 10000, 4 * PAGES, 1);
+	assert_true(small_share(&world) == REFAULT_SMALL_MIN);
+	for (i = 1; i <= 3; i++)
+		assert_true(touch_random(&world, &random, 1000 * i, SET, READS) <=
+			    (i == 1 ? SET * 3 / 2 : SET * 9 / 8));
+	grown = small_share(&world);
+	assert_true(grown > 3 * REFAULT_SMALL_MIN && grown <= REFAULT_WHOLE - REFAULT_SMALL_MIN);
+	/* Two sets in turn, of pages that were read often. */
+	for (i = 0; i < 200 && small_share(&world) >= grown; i++)
+		touch_random(&world, &random, 1000 * (2 + i % 2), SET, 2 * SET);
+	assert_true(small_share(&world) < grown);
 	world_end(&world);
 }
 
@@ -275,6 +342,8 @@ static void trace(uint32_t budget, uint32_t pins, uint32_t hot, bool scans, bool
 	for (i = 0; i < 20000; i++) {
 		uint32_t page = skewed(&random, hot);
 
+		/* As pages are parked, the limits are set again. */
+		quiet_background(&world);
 		model_touch(model, page);
 		touch(&world, page);
 		touches++;
@@ -332,10 +401,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_one_hit),
+		cmocka_unit_test(test_second_chance),
 		cmocka_unit_test(test_hot_becomes_cold),
 		cmocka_unit_test(test_refault),
 		cmocka_unit_test(test_no_refault_after_invalidate),
 		cmocka_unit_test(test_new_working_set),
+		cmocka_unit_test(test_shift),
 		cmocka_unit_test(test_loop),
 		cmocka_unit_test(test_trace),
 		cmocka_unit_test(test_trace_with_scans),
