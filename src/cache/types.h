@@ -86,8 +86,8 @@ struct evict {
 	folio_u32 stop;   /* 1: the evictor must end */
 	folio_u32 started; /* futex word of evict_create: 1 the evictor runs */
 	folio_u32 stuck;   /* 1: its last pass found everything pinned; do not wake it */
-	folio_u32 trust; /* of REFAULT_TRUST pages that left the main queue, so many may return */
-	folio_u32 trials; /* sum of trust over such pages: which of them are tried */
+	folio_u32 trust;   /* of REFAULT_TRUST pages that left the main queue, so many may return */
+	folio_u32 trials;  /* sum of trust over such pages: which of them are tried */
 	/*
 	 * Of REFAULT_WHOLE: the part of the pages that the small queue may have, and its part of
 	 * the pages evicted of late.
