@@ -64,7 +64,7 @@
 struct uring {
 	struct io_backend backend;
 	unsigned depth; /* set at creation, never changed */
-	unsigned batch; /* likewise; wake waiting callers when this many slots are free */
+	unsigned batch; /* likewise; wake waiting callers when this many slots are free; 0: any */
 	int event;
 	pthread_t thread;
 
@@ -560,7 +560,7 @@ static int uring_create(void **context, unsigned depth)
 	if (!uring)
 		return -ENOMEM;
 	uring->depth = depth < DEPTH_MAX ? depth : DEPTH_MAX;
-	uring->batch = uring->depth < 8 ? 1 : uring->depth / 8;
+	uring->batch = uring->depth / 8;
 	uring->last = &uring->first;
 	uring->last_prepared = &uring->prepared;
 	uring->started = 1;

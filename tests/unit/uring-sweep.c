@@ -22,6 +22,8 @@ static struct {
 	folio_u32 submits; /* likewise of those that only submit */
 	folio_u32 polls;   /* so many calls of poll fail */
 	folio_u32 enter_error;
+	/* Calls of these. */
+	folio_u32 cond_waits, broadcasts;
 } os;
 
 #define REAL(name, ...) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))(__VA_ARGS__)
@@ -90,6 +92,18 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
 	if (os.no_threads)
 		return EAGAIN;
 	return REAL(pthread_create, thread, attr, run, arg);
+}
+
+int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
+{
+	folio_u32_fetch_add_release(&os.cond_waits, 1);
+	return REAL(pthread_cond_wait, condition, lock);
+}
+
+int pthread_cond_broadcast(pthread_cond_t *condition)
+{
+	folio_u32_fetch_add_release(&os.broadcasts, 1);
+	return REAL(pthread_cond_broadcast, condition);
 }
 
 /* ---- setting up ---- */
@@ -244,6 +258,101 @@ static void test_no_threads(void **state)
 	world.ops->destroy(world.context);
 }
 
+/* ---- waiting for space ---- */
+
+enum { SPACE_DEPTH_MAX = 64 };
+
+/* More reads of a pipe than the depth. Each page that is written completes one of them. */
+static struct {
+	struct world world;
+	struct io_file file;
+	int end[2];
+	struct group group;
+	struct read *reads[SPACE_DEPTH_MAX + 1];
+	folio_u32 completed;
+	/* Broadcasts when the nth read completed. */
+	uint32_t broadcasts[SPACE_DEPTH_MAX + 1];
+} space;
+
+static void complete_and_look(struct folio_io_request *request, ssize_t result)
+{
+	space.broadcasts[folio_u32_load_relaxed(&space.completed)] =
+		folio_u32_load_acquire(&os.broadcasts);
+	folio_u32_fetch_add_release(&space.completed, 1);
+	completed(request, result);
+}
+
+static void submit_one(unsigned n)
+{
+	struct folio_io_request *request = &space.reads[n]->request;
+
+	request->complete = complete_and_look;
+	space.world.ops->submit(space.world.context, &request, 1);
+}
+
+static void *submit_last(void *arg)
+{
+	submit_one(*(unsigned *)arg);
+	return NULL;
+}
+
+/* Reads @first .. @last complete, one after the other. */
+static void complete_reads(unsigned first, unsigned last)
+{
+	unsigned i;
+
+	for (i = first; i <= last; i++) {
+		assert_int_equal(write(space.end[1], right, PAGE), PAGE);
+		while (folio_u32_load_acquire(&space.completed) < i)
+			sched_yield();
+	}
+}
+
+/*
+ * A caller that waits for space is woken when an eighth of the depth is free, not by each
+ * completion; and while no caller waits, none is woken.
+ */
+static void test_space(void **state)
+{
+	static const unsigned depths[] = {1, 7, 15, 17, 64};
+	uint64_t random = seed;
+	unsigned d, i, depth, batch;
+	pthread_t waiter;
+
+	for (d = 0; d < sizeof(depths) / sizeof(depths[0]); d++) {
+		depth = depths[d];
+		batch = depth < 8 ? 1 : depth / 8;
+		memset(&space, 0, sizeof(space));
+		space.group = (struct group)GROUP_INIT;
+		space.world.ops = &folio_io_uring;
+		assert_int_equal(space.world.ops->create(&space.world.context, depth), 0);
+		assert_int_equal(pipe(space.end), 0);
+		space.file = (struct io_file){.fd = space.end[0], .buffered = -1};
+		for (i = 0; i <= depth; i++)
+			space.reads[i] = read_new(&space.group, &space.file, 0, 1, 1, &random);
+		for (i = 0; i < depth; i++)
+			submit_one(i);
+		folio_u32_store_relaxed(&os.cond_waits, 0);
+		folio_u32_store_relaxed(&os.broadcasts, 0);
+		assert_int_equal(pthread_create(&waiter, NULL, submit_last, &depth), 0);
+		while (!folio_u32_load_acquire(&os.cond_waits))
+			sched_yield();
+		complete_reads(1, batch);
+		/* No further completion wakes it. */
+		pthread_join(waiter, NULL);
+		assert_int_equal(space.broadcasts[batch - 1], 0);
+		assert_int_equal(folio_u32_load_acquire(&os.broadcasts), 1);
+		complete_reads(batch + 1, depth + 1);
+		group_wait(&space.group);
+		space.world.ops->destroy(space.world.context);
+		assert_int_equal(folio_u32_load_acquire(&os.broadcasts), 1);
+		for (i = 0; i <= depth; i++)
+			read_check_and_free(space.reads[i], 0, PAGE);
+		close(space.end[0]);
+		close(space.end[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +360,7 @@ int main(void)
 		cmocka_unit_test(test_refused_for_a_moment),
 		cmocka_unit_test(test_refused_for_good),
 		cmocka_unit_test(test_no_threads),
+		cmocka_unit_test(test_space),
 	};
 	void *context = NULL;
 	int error = folio_io_uring.create(&context, 4);

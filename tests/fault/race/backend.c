@@ -7,9 +7,12 @@
  */
 #include "race.h"
 
-/* A backend with a depth of one, and a file of one page. */
+#include "io/file.h"
+
+/* A backend, and a file of one page. */
 struct backend {
 	const struct folio_io_ops *ops;
+	unsigned depth;
 	void *context, *handle;
 	char path[32];
 };
@@ -39,7 +42,7 @@ static void completed(struct folio_io_request *request, ssize_t result)
 static ssize_t create_run(struct task *task)
 {
 	(void)task;
-	return backend.ops->create(&backend.context, 1);
+	return backend.ops->create(&backend.context, backend.depth);
 }
 
 /* Opens the file, and sets up the reads. */
@@ -99,10 +102,10 @@ static void reads_begin(bool open)
 }
 
 /* @gate, unless NULL, stops a thread of the backend that is to be created. False: no io_uring. */
-static bool backend_begin(const struct folio_io_ops *ops, struct gate *gate)
+static bool backend_begin(const struct folio_io_ops *ops, unsigned depth, struct gate *gate)
 {
 	alarm(ALARM_SECONDS);
-	backend = (struct backend){.ops = ops};
+	backend = (struct backend){.ops = ops, .depth = depth};
 	folio_ptr_store_release(&any_thread, gate);
 	if (create_run(NULL)) {
 		folio_ptr_store_release(&any_thread, NULL);
@@ -128,7 +131,7 @@ void test_work_for_a_thread(void **state)
 
 	(void)state;
 	reads_begin(true);
-	assert_true(backend_begin(&folio_io_threads, &gate));
+	assert_true(backend_begin(&folio_io_threads, 1, &gate));
 	arrived(&gate);
 	watch(&any_lock);
 	task_begin(&submitter, NULL, submit_run, NOWHERE);
@@ -153,7 +156,7 @@ static void wait_for_space(const struct folio_io_ops *ops)
 	struct task first = {.offset = 0}, second = {.offset = 1};
 
 	reads_begin(false);
-	if (!backend_begin(ops, NULL))
+	if (!backend_begin(ops, 1, NULL))
 		skip();
 	task_begin(&first, NULL, submit_run, NOWHERE);
 	arrived(&reads[0].gate);
@@ -197,7 +200,7 @@ void test_ring_is_set_up(void **state)
 
 	(void)state;
 	alarm(ALARM_SECONDS);
-	backend = (struct backend){.ops = &folio_io_uring};
+	backend = (struct backend){.ops = &folio_io_uring, .depth = 1};
 	folio_ptr_store_release(&any_thread, &start);
 	task_start(&creator, NULL, create_run, FOLIO_PAUSE_cond_sleep);
 	wait_until(folio_u32_load_acquire(&creator.gate.arrived) || task_done(&creator));
@@ -234,7 +237,7 @@ void test_request_before_the_ring_sleeps(void **state)
 
 	(void)state;
 	reads_begin(true);
-	if (!backend_begin(&folio_io_uring, &gate))
+	if (!backend_begin(&folio_io_uring, 1, &gate))
 		skip();
 	arrived(&gate);
 	task_begin(&submitter, NULL, submit_run, NOWHERE);
@@ -261,7 +264,7 @@ void test_request_before_the_ring_is_woken(void **state)
 
 	(void)state;
 	reads_begin(true);
-	if (!backend_begin(&folio_io_uring, &gate))
+	if (!backend_begin(&folio_io_uring, 1, &gate))
 		skip();
 	arrived(&gate);
 	task_begin(&first, NULL, submit_run, FOLIO_PAUSE_ring_wake);
@@ -270,5 +273,42 @@ void test_request_before_the_ring_is_woken(void **state)
 	task_end(&first);
 	task_end(&second);
 	wait_until(is_done(0) && is_done(1));
+	close_backend();
+}
+
+/*
+ *	thread of the ring                              submitter
+ *	completes a request; is awake
+ *	                                                appends a second one; frees the lock
+ *	runs it; finds no other, sets asleep
+ *	                                                goes on: must leave that as it is
+ *	                                                submits a third one, must wake the thread
+ */
+void test_request_while_the_ring_is_awake(void **state)
+{
+	struct gate sleep = {.point = FOLIO_PAUSE_ring_sleep};
+	struct task first = {.offset = 0}, second = {.offset = 1}, third = {.offset = 0};
+
+	(void)state;
+	reads_begin(false);
+	if (!backend_begin(&folio_io_uring, 2, NULL))
+		skip();
+	/* Also on a file system that only blocks. */
+	((struct io_file *)backend.handle)->blocks = false;
+	task_begin(&first, NULL, submit_run, NOWHERE);
+	task_end(&first);
+	arrived(&reads[0].gate);
+	task_begin(&second, NULL, submit_run, UNLOCKED);
+	open_gate(&reads[0].gate);
+	arrived(&reads[1].gate);
+	folio_ptr_store_release(&any_thread, &sleep);
+	open_gate(&reads[1].gate);
+	arrived(&sleep);
+	open_gate(&sleep);
+	task_end(&second);
+	reads_begin(true);
+	task_begin(&third, NULL, submit_run, NOWHERE);
+	task_end(&third);
+	wait_until(is_done(0));
 	close_backend();
 }

@@ -125,6 +125,18 @@ int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 	return __real_pthread_rwlock_rdlock(lock);
 }
 
+/* A thread can stop at UNLOCKED, as at a pause point: it has released the lock that it had. */
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
+int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock)
+{
+	int r = __real_pthread_mutex_unlock(lock);
+
+	folio_torture_pause(UNLOCKED, lock);
+	return r;
+}
+
 void watch(void *lock)
 {
 	folio_u32_store_relaxed(&lock_attempts, 0);
@@ -269,7 +281,7 @@ static void *task_thread(void *arg)
 {
 	struct task *task = arg;
 
-	if (task->gate.point != FOLIO_PAUSES)
+	if (task->gate.point != NOWHERE)
 		own_gate = &task->gate;
 	task->result = task->run(task);
 	own_gate = NULL;
@@ -292,7 +304,7 @@ void task_begin(struct task *task, struct world *w, ssize_t (*run)(struct task *
 	enum folio_pause point)
 {
 	task_start(task, w, run, point);
-	if (point != FOLIO_PAUSES && !task->gate.open)
+	if (point != NOWHERE && !task->gate.open)
 		arrived(&task->gate);
 }
 

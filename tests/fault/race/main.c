@@ -118,6 +118,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_ring_is_set_up),
 		cmocka_unit_test(test_request_before_the_ring_sleeps),
 		cmocka_unit_test(test_request_before_the_ring_is_woken),
+		cmocka_unit_test(test_request_while_the_ring_is_awake),
 	};
 
 	if (argc > 1)

@@ -41,9 +41,13 @@
 
 /* ---- where threads stop ---- */
 
+/* Two more values of enum folio_pause. */
+#define NOWHERE  FOLIO_PAUSES
+#define UNLOCKED ((enum folio_pause)(FOLIO_PAUSES + 1)) /* right after a mutex was released */
+
 struct gate {
 	enum folio_pause point;
-	const void *at; /* only there: a folio, word or condition variable; NULL: anywhere */
+	const void *at; /* only there: a folio, word, lock or condition variable; NULL: anywhere */
 	bool again;     /* stop at every pass, not only at the first */
 	folio_u32 arrived, open;
 	folio_u32 inside; /* threads that stop here, and do not call */
@@ -121,8 +125,6 @@ struct task {
 	const struct timespec *until; /* the deadline of a wait; NULL: none */
 	folio_u32 done;
 };
-
-#define NOWHERE FOLIO_PAUSES
 
 /* task_start does not wait until the thread has stopped; @w may be NULL. */
 void task_start(struct task *task, struct world *w, ssize_t (*run)(struct task *task),
@@ -259,6 +261,7 @@ void test_space_in_the_ring(void **state);
 void test_ring_is_set_up(void **state);
 void test_request_before_the_ring_sleeps(void **state);
 void test_request_before_the_ring_is_woken(void **state);
+void test_request_while_the_ring_is_awake(void **state);
 
 /* evict.c */
 void test_hits_are_no_progress(void **state);
