@@ -186,6 +186,8 @@ void test_two_syncs_of_a_failing_device(void **state);
 void test_error_reported_before_folios_are_dirty_again(void **state);
 void test_pass_ends(void **state);
 void test_pass_began_before(void **state);
+void test_pass_ended_before(void **state);
+void test_visit_without_effect(void **state);
 
 /* errors.c */
 void test_syncs_that_share_a_handle(void **state);

@@ -2,6 +2,7 @@
 /* writeback.c - write-back, sync, their errors, and the flusher. */
 #include "race.h"
 
+#include "base/futex.h"
 #include "cache/dirty.h"
 
 /*
@@ -232,4 +233,93 @@ void test_pass_began_before(void **state)
 	sim_fail_range(w.disk, SIM_WRITE, 0, 0, 0, false);
 	world_end(&w);
 	written = NULL;
+}
+
+/* Of 64 pages that may be dirty, those of a device that is the only one that has written. */
+#define DEVICE_PAGES 56
+
+/* Another file, which has written. */
+static struct folio_file *open_written(struct world *w)
+{
+	struct folio_file *file;
+
+	sim_add(w->sim, "b", NULL, 0);
+	assert_int_equal(folio_file_open(w->cache, "b", O_RDWR, 0, &file), 0);
+	assert_int_equal(folio_file_write(file, "b", 1, 0), 1);
+	assert_int_equal(folio_file_sync(file, NULL, 0), 0);
+	return file;
+}
+
+/*
+ *	writer of a file without dirty pages            flusher
+ *	finds that another file, which cannot be
+ *	written, has all pages of the device;
+ *	requests a pass
+ *	                                                begins and ends the pass
+ *	must request one more, which begins after it
+ *	has looked, and no further one
+ */
+void test_pass_ended_before(void **state)
+{
+	struct world w = world_begin(256, 64, DEVICE_PAGES * PAGE);
+	folio_u32 *wakeup = &w.cache->writeback.wakeup;
+	struct task writer = {.byte = 'w', .len = 1, .gate.at = wakeup};
+	uint64_t i;
+
+	(void)state;
+	writer.file = open_written(&w);
+	sim_fail_range(w.disk, SIM_WRITE, 0, SIM_FILE_MAX, EIO, true);
+	for (i = 0; i < DEVICE_PAGES; i++)
+		mark_page(&w, i);
+	task_begin(&writer, &w, write_run, FOLIO_PAUSE_futex_wake);
+	futex_wake(wakeup, 1);
+	wait_until(passes_ended(w.cache) == 1);
+	assert_int_equal(task_end(&writer), 1);
+	wait_until(!folio_u32_load_acquire(wakeup) && asleep(wakeup) == 1);
+	assert_int_equal(passes_ended(w.cache), 2);
+	assert_int_equal(folio_file_close(writer.file), 0);
+	sim_fail_range(w.disk, SIM_WRITE, 0, 0, 0, false);
+	world_end(&w);
+}
+
+/*
+ * A file has used up its share, and its device has not. The program has all of its pages locked, so
+ * a visit of the flusher writes none. Its writer waits for that visit, and no longer: no other one
+ * may ever come.
+ */
+void test_visit_without_effect(void **state)
+{
+	/* The file has not written, so it may have no more of the device's pages than these. */
+	enum { PAGES = DEVICE_PAGES - DEVICE_PAGES / 4 };
+	struct world w = world_begin(256, 64, PAGES * PAGE);
+	struct task writer = {.byte = 'w', .len = 1, .offset = PAGES * PAGE};
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+	folio_u32 *wakeup = &w.cache->writeback.wakeup;
+	struct folio *folio[PAGES];
+	struct folio_file *other = open_written(&w);
+	uint64_t visits, i, count = 0;
+
+	(void)state;
+	for (i = 0; i < PAGES; i++)
+		mark_page(&w, i);
+	for (i = 0; i < PAGES; i += UINT64_C(1) << folio[count++]->order) {
+		assert_int_equal(folio_file_get(w.file, i, 0, &folio[count]), 0);
+		/* In place of as many threads: with folio_lock, a thread locks one at a time. */
+		folio_lock_wait(folio[count], NULL);
+	}
+	visits = w.file->inode->dirty_visits;
+	task_begin(&writer, &w, write_run, NOWHERE);
+	assert_int_equal(task_end(&writer), 1);
+	wait_until(!folio_u32_load_acquire(wakeup) && asleep(wakeup) == 1);
+	assert_int_equal(passes_ended(w.cache), 0);
+	/* The one that it has requested at first may have ended before it has looked. */
+	assert_in_range(w.file->inode->dirty_visits - visits, 1, 2);
+	assert_int_equal(folio_cache_stats(w.cache, &stats), 0);
+	assert_int_equal(stats.throttled, 1);
+	while (count) {
+		folio_unlocked(folio[--count]);
+		folio_put(folio[count]);
+	}
+	assert_int_equal(folio_file_close(other), 0);
+	world_end(&w);
 }
