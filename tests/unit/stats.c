@@ -77,6 +77,32 @@ static void test_misses_of_a_wait(void **state)
 	world_end(&world);
 }
 
+/* A read is counted before the backend has it, whoever waits for it: it may be stuck there. */
+static void test_fills_counted_in_flight(void **state)
+{
+	struct folio_range range = {.offset = 8 * PAGE, .len = 4 * PAGE};
+	struct waiter waiter;
+	struct world world;
+	pthread_t thread;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 20 * PAGE);
+	waiter = (struct waiter){&world, 3, 1};
+	io_fault_hold(world.io);
+	assert_int_equal(pthread_create(&thread, NULL, read_and_wait, &waiter), 0);
+	io_fault_wait_held(world.io, 1);
+	assert_int_equal(cache_stats(world.cache).fills, 1);
+	assert_int_equal(cache_stats(world.cache).fill_bytes, PAGE);
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 4);
+	assert_int_equal(cache_stats(world.cache).fills, 2);
+	assert_int_equal(cache_stats(world.cache).fill_bytes, 5 * PAGE);
+	io_fault_release(world.io, UINT64_MAX);
+	pthread_join(thread, NULL);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(cache_stats(world.cache).fills, 2);
+	world_end(&world);
+}
+
 static void test_statistics(void **state)
 {
 	struct folio_cache_stats stats;
@@ -253,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_misses_counted),
 		cmocka_unit_test(test_misses_of_a_wait),
+		cmocka_unit_test(test_fills_counted_in_flight),
 		cmocka_unit_test(test_statistics),
 		cmocka_unit_test(test_statistics_size),
 		cmocka_unit_test(test_file_stat),

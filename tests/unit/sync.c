@@ -3,14 +3,17 @@
 #include <sys/stat.h>
 
 #include "write-world.h"
+#include "io/attempt.h"
 
 static folio_u32 write_error, sync_error, truncate_error;
+static folio_u32 write_missing; /* bytes that each write reports too few */
 static folio_u32 writes_failed;
 static void (*before_write)(void); /* called once */
 
 static void failing_submit(void *context, struct folio_io_request **requests, unsigned count)
 {
 	uint32_t error = folio_u32_load_relaxed(&write_error);
+	uint32_t missing = folio_u32_load_relaxed(&write_missing);
 	void (*before)(void) = before_write;
 	unsigned i;
 
@@ -21,6 +24,10 @@ static void failing_submit(void *context, struct folio_io_request **requests, un
 		if (error && requests[i]->op == FOLIO_IO_WRITE) {
 			folio_u32_fetch_add_relaxed(&writes_failed, 1);
 			requests[i]->complete(requests[i], -(ssize_t)error);
+		} else if (missing && requests[i]->op == FOLIO_IO_WRITE) {
+			size_t bytes = io_length(requests[i]->iov, requests[i]->iov_count);
+
+			requests[i]->complete(requests[i], (ssize_t)(bytes - missing));
 		} else {
 			folio_io_threads.submit(context, &requests[i], 1);
 		}
@@ -60,6 +67,7 @@ static void failing_world_begin(struct world *world, unsigned pages,
 	ops.sync = failing_sync;
 	ops.truncate = failing_truncate;
 	folio_u32_store_relaxed(&write_error, 0);
+	folio_u32_store_relaxed(&write_missing, 0);
 	folio_u32_store_relaxed(&sync_error, 0);
 	folio_u32_store_relaxed(&truncate_error, 0);
 	memset(world, 0, sizeof(*world));
@@ -111,6 +119,60 @@ static void test_error_reported_once(void **state)
 	assert_int_equal(folio_file_sync(late, NULL, 0), 0);
 	assert_int_equal(folio_file_close(late), 0);
 	assert_int_equal(folio_file_close(other), 0);
+	world_end(&world);
+}
+
+/* A backend that writes fewer bytes than it should has failed, and the page stays dirty. */
+static void test_short_write(void **state)
+{
+	static const uint32_t missing[] = {1, PAGE, 2 * PAGE};
+	static struct world world;
+	unsigned i;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	memset(world.model, 's', 2 * PAGE);
+	world.size = 2 * PAGE;
+	assert_int_equal(folio_file_write(world.file, world.model, 2 * PAGE, 0), 2 * PAGE);
+	for (i = 0; i < 3; i++) {
+		folio_u32_store_relaxed(&write_missing, missing[i]);
+		assert_int_equal(folio_file_sync(world.file, NULL, 0), -EIO);
+		assert_int_equal(pages_dirty(&world), 2);
+		assert_int_equal(cache_stats(world.cache).write_errors, i + 1);
+	}
+	folio_u32_store_relaxed(&write_missing, 0);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
+	world_end(&world);
+}
+
+static struct world *counted_world;
+
+static void look_at_counts(void)
+{
+	struct folio_cache_stats stats = cache_stats(counted_world->cache);
+
+	assert_int_equal(stats.writes, 1);
+	assert_int_equal(stats.write_bytes, PAGE + 1);
+	assert_int_equal(stats.pages_writeback, 2);
+	assert_int_equal(stats.pages_dirty, 2);
+}
+
+/* A write is counted before the backend has it: it may be stuck there. */
+static void test_counted_in_flight(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	counted_world = &world;
+	memset(world.model, 'c', PAGE + 1);
+	world.size = PAGE + 1;
+	assert_int_equal(folio_file_write(world.file, world.model, PAGE + 1, 0), PAGE + 1);
+	before_write = look_at_counts;
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	assert_null(before_write);
+	check_file(&world);
 	world_end(&world);
 }
 
@@ -429,6 +491,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_error_reported_once),
+		cmocka_unit_test(test_short_write),
+		cmocka_unit_test(test_counted_in_flight),
 		cmocka_unit_test(test_close_refuses),
 		cmocka_unit_test(test_abandon_on_enomem),
 		cmocka_unit_test(test_close_of_one_of_several),

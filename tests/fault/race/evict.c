@@ -220,3 +220,26 @@ void test_page_about_to_be_written(void **state)
 	assert_int_equal(task_end(&reader), 1);
 	full_end(&full);
 }
+
+/*
+ *	reader                                          other, which needs memory
+ *	has read its page, and keeps the folio: is a
+ *	holder now, and no longer busy
+ *	                                                is woken by that: must find the holder
+ */
+void test_fill_becomes_holder(void **state)
+{
+	struct world w = world_begin(BUDGET, 0, PAGE);
+	struct progress *progress = &w.cache->progress;
+	struct task reader = {.len = 1, .gate.at = &progress->event};
+
+	(void)state;
+	/* In place of the other. */
+	folio_u32_fetch_add_relaxed(&progress->waiters, 1);
+	task_begin(&reader, &w, read_run, FOLIO_PAUSE_futex_wake);
+	assert_int_equal(folio_u32_load_acquire(&progress->busy), 0);
+	assert_true(progress_expected(progress, progress_seen(progress)));
+	assert_int_equal(task_end(&reader), 1);
+	folio_u32_fetch_sub_relaxed(&progress->waiters, 1);
+	world_end(&w);
+}

@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_always_busy),
 		cmocka_unit_test(test_busy_for_long),
 		cmocka_unit_test(test_page_about_to_be_written),
+		cmocka_unit_test(test_fill_becomes_holder),
 		cmocka_unit_test(test_wait_for_fill),
 		cmocka_unit_test(test_wait_for_lock),
 		cmocka_unit_test(test_wait_for_write_back),

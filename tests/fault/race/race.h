@@ -272,5 +272,6 @@ void test_holder_that_is_delayed(void **state);
 void test_always_busy(void **state);
 void test_busy_for_long(void **state);
 void test_page_about_to_be_written(void **state);
+void test_fill_becomes_holder(void **state);
 
 #endif
