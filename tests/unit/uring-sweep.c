@@ -23,7 +23,9 @@ static struct {
 	folio_u32 polls;   /* so many calls of poll fail */
 	folio_u32 enter_error;
 	/* Calls of these. */
-	folio_u32 cond_waits, broadcasts;
+	folio_u32 cond_waits, broadcasts, enters, event_writes;
+	/* The ring's thread stops before it waits: to be held, it is. */
+	folio_u32 hold, held;
 } os;
 
 #define REAL(name, ...) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))(__VA_ARGS__)
@@ -64,6 +66,11 @@ struct io_uring_probe *io_uring_get_probe_ring(struct io_uring *ring)
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait)
 {
+	folio_u32_fetch_add_relaxed(&os.enters, 1);
+	while (wait && folio_u32_load_acquire(&os.hold)) {
+		folio_u32_store_release(&os.held, 1);
+		sched_yield();
+	}
 	if (take_one(wait ? &os.waits : &os.submits))
 		return -(int)folio_u32_load_acquire(&os.enter_error);
 	return REAL(io_uring_submit_and_wait, ring, wait);
@@ -76,6 +83,12 @@ int eventfd(unsigned count, int flags)
 		return -1;
 	}
 	return REAL(eventfd, count, flags);
+}
+
+int eventfd_write(int fd, eventfd_t value)
+{
+	folio_u32_fetch_add_relaxed(&os.event_writes, 1);
+	return REAL(eventfd_write, fd, value);
 }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
@@ -218,9 +231,11 @@ static void test_refused_for_good(void **state)
 		enter_fails(errors[i], UINT32_MAX);
 		random_reads(&world, file, seed + i, 3);
 		assert_string_equal(name_now(&world), "threads");
+		/* It tries again each time. */
+		while (folio_u32_load_relaxed(&os.polls))
+			sched_yield();
 		world.ops->close(world.context, file);
 		world.ops->destroy(world.context);
-		assert_int_equal(folio_u32_load_relaxed(&os.polls), 0);
 		enter_fails(0, 0);
 	}
 }
@@ -353,6 +368,125 @@ static void test_space(void **state)
 	}
 }
 
+/* ---- waking the thread ---- */
+
+static void complete_and_hold(struct folio_io_request *request, ssize_t result)
+{
+	folio_u32_store_release(&os.hold, 1);
+	completed(request, result);
+}
+
+/* The thread is about to wait: the first of several requests wakes it. */
+static void test_one_wake(void **state)
+{
+	struct world world = world_new();
+	struct io_file *file = open_for_ring(&world);
+	struct folio_io_request *request;
+	struct group group = GROUP_INIT;
+	struct read *reads[4];
+	uint64_t random = seed;
+	unsigned i;
+
+	folio_u32_store_relaxed(&os.held, 0);
+	for (i = 0; i < 4; i++) {
+		reads[i] = read_new(&group, file, i * PAGE, 1, 1, &random);
+		request = &reads[i]->request;
+		if (i == 0)
+			request->complete = complete_and_hold;
+		world.ops->submit(world.context, &request, 1);
+		while (!folio_u32_load_acquire(&os.held))
+			sched_yield();
+		if (i == 0)
+			folio_u32_store_relaxed(&os.event_writes, 0);
+	}
+	assert_int_equal(folio_u32_load_relaxed(&os.event_writes), 1);
+	folio_u32_store_release(&os.hold, 0);
+	group_wait(&group);
+	for (i = 0; i < 4; i++)
+		read_check_and_free(reads[i], i * PAGE, RANDOM_SIZE);
+	world.ops->close(world.context, file);
+	world.ops->destroy(world.context);
+}
+
+/* ---- completions that submit ---- */
+
+/* Reads of a pipe each. */
+enum { HOLDER, ONE, OTHER, EFFECT, CAUSED };
+
+static struct {
+	struct world world;
+	struct io_file file[CAUSED];
+	int end[CAUSED][2];
+	struct group group;
+	struct read *reads[CAUSED];
+	folio_u32 held, go;
+	uint32_t before, after; /* calls that enter the ring */
+} caused;
+
+static void submit_caused(unsigned n);
+
+static void complete_caused(struct folio_io_request *request, ssize_t result)
+{
+	if (request == &caused.reads[HOLDER]->request) {
+		folio_u32_store_release(&caused.held, 1);
+		while (!folio_u32_load_acquire(&caused.go))
+			sched_yield();
+	} else if (!caused.before) {
+		caused.before = folio_u32_load_relaxed(&os.enters);
+		submit_caused(EFFECT);
+	} else if (!caused.after) {
+		caused.after = folio_u32_load_relaxed(&os.enters);
+	}
+	completed(request, result);
+}
+
+static void submit_caused(unsigned n)
+{
+	struct folio_io_request *request = &caused.reads[n]->request;
+
+	request->complete = complete_caused;
+	caused.world.ops->submit(caused.world.context, &request, 1);
+}
+
+static void let_read(unsigned n)
+{
+	assert_int_equal(write(caused.end[n][1], right, PAGE), PAGE);
+}
+
+/* Two reads have ended. What the completion of one submits is submitted before the other completes. */
+static void test_request_of_a_completion(void **state)
+{
+	uint64_t random = seed;
+	unsigned i;
+
+	memset(&caused, 0, sizeof(caused));
+	caused.group = (struct group)GROUP_INIT;
+	caused.world.ops = &folio_io_uring;
+	assert_int_equal(caused.world.ops->create(&caused.world.context, 8), 0);
+	for (i = 0; i < CAUSED; i++) {
+		assert_int_equal(pipe(caused.end[i]), 0);
+		caused.file[i] = (struct io_file){.fd = caused.end[i][0], .buffered = -1};
+		caused.reads[i] = read_new(&caused.group, &caused.file[i], 0, 1, 1, &random);
+	}
+	for (i = 0; i < EFFECT; i++)
+		submit_caused(i);
+	let_read(HOLDER);
+	while (!folio_u32_load_acquire(&caused.held))
+		sched_yield();
+	let_read(ONE);
+	let_read(OTHER);
+	folio_u32_store_release(&caused.go, 1);
+	let_read(EFFECT);
+	group_wait(&caused.group);
+	assert_true(caused.after > caused.before);
+	caused.world.ops->destroy(caused.world.context);
+	for (i = 0; i < CAUSED; i++) {
+		read_check_and_free(caused.reads[i], 0, PAGE);
+		close(caused.end[i][0]);
+		close(caused.end[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +495,8 @@ int main(void)
 		cmocka_unit_test(test_refused_for_good),
 		cmocka_unit_test(test_no_threads),
 		cmocka_unit_test(test_space),
+		cmocka_unit_test(test_one_wake),
+		cmocka_unit_test(test_request_of_a_completion),
 	};
 	void *context = NULL;
 	int error = folio_io_uring.create(&context, 4);
