@@ -111,14 +111,15 @@ static void nested_submit(void *context, struct folio_io_request **requests, uns
 	io_fault_ops.submit(context, requests, count);
 }
 
-static struct world nested_world_begin(
-	struct folio_io_ops *ops, struct folio_range *range, unsigned count)
+/* A cache whose requests go to @submit, and @count ranges that are not adjacent. */
+static struct world nested_world_begin(struct folio_io_ops *ops, struct folio_range *range,
+	unsigned count, void (*submit)(void *, struct folio_io_request **, unsigned))
 {
 	struct world world;
 	unsigned i;
 
 	*ops = io_fault_ops;
-	ops->submit = nested_submit;
+	ops->submit = submit;
 	world_begin_over(&world, ops, 0, 256, 2000 * PAGE);
 	for (i = 0; i < count; i++)
 		range[i] = (struct folio_range){.offset = 2 * i * PAGE, .len = PAGE};
@@ -133,7 +134,7 @@ static void test_prefetch_during_drop(void **state)
 {
 	struct folio_io_ops ops;
 	struct folio_range range[200];
-	struct world world = nested_world_begin(&ops, range, 200);
+	struct world world = nested_world_begin(&ops, range, 200, nested_submit);
 	struct folio_file *other;
 	char buf[64];
 	uint64_t i;
@@ -157,7 +158,7 @@ static void test_prefetch_during_prefetch(void **state)
 {
 	struct folio_io_ops ops;
 	struct folio_range range[200];
-	struct world world = nested_world_begin(&ops, range, 200);
+	struct world world = nested_world_begin(&ops, range, 200, nested_submit);
 
 	(void)state;
 	nested_file = world.file;
@@ -471,19 +472,48 @@ static void test_depth(void **state)
 /* A prefetch of many pages is made of reads of 256 pages at most. */
 static void test_prefetch_of_many(void **state)
 {
-	struct folio_range range = {0, 1000 * PAGE};
+	struct folio_range range = {0, 1024 * PAGE};
 	struct world world;
 
 	(void)state;
 	world_begin(
 		&world, 4096, FOLIO_CACHE_NO_READAHEAD | FOLIO_CACHE_NO_HUGE_PAGES, 2000 * PAGE);
-	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 1000);
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 1024);
 	io_fault_wait_idle(world.io);
 	assert_int_equal(cache_stats(world.cache).fills, 4);
 	assert_int_equal(reads(&world), 4);
-	assert_int_equal(io_fault_bytes(world.io), 1000 * PAGE);
-	expect_read(&world, 0, 1000 * PAGE, 1);
+	assert_int_equal(io_fault_bytes(world.io), 1024 * PAGE);
+	expect_read(&world, 0, 1024 * PAGE, 1);
 	assert_int_equal(reads(&world), 4);
+	range = (struct folio_range){1024 * PAGE, (256 + 256 + 1) * PAGE};
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), 256 + 256 + 1);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(reads(&world), 4 + 3);
+	world_end(&world);
+}
+
+static unsigned submits, largest_submit;
+
+static void counting_submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	submits++;
+	if (count > largest_submit)
+		largest_submit = count;
+	io_fault_ops.submit(context, requests, count);
+}
+
+/* The reads of a prefetch are submitted 32 at a time. */
+static void test_submitted_together(void **state)
+{
+	struct folio_io_ops ops;
+	struct folio_range range[96];
+	struct world world = nested_world_begin(&ops, range, 96, counting_submit);
+
+	(void)state;
+	submits = largest_submit = 0;
+	assert_int_equal(folio_file_prefetch(world.file, range, 96), 96);
+	assert_int_equal(submits, 3);
+	assert_int_equal(largest_submit, 32);
 	world_end(&world);
 }
 
@@ -492,6 +522,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_prefetch_of_many),
+		cmocka_unit_test(test_submitted_together),
 		cmocka_unit_test(test_prefetch_when_warm),
 		cmocka_unit_test(test_prefetch_during_drop),
 		cmocka_unit_test(test_prefetch_during_prefetch),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Opening and closing a cache: its parameters, its backend, and many caches at the same time. */
 #include "fault-world.h"
-#include "cache/table.h"
 
 static void test_cache_params(void **state)
 {
@@ -136,16 +135,56 @@ static void test_cache_backend_of_other_version(void **state)
 	}
 }
 
+static unsigned depth_of_backend;
+
+static int create_with_depth(void **context, unsigned depth)
+{
+	depth_of_backend = depth;
+	return io_fault_ops.create(context, depth);
+}
+
+/*
+ * A backend is created for as many requests as the cache may have in flight; for twice as many with
+ * a timeout, so that none finds it full.
+ */
+static void test_depth(void **state)
+{
+	static const struct {
+		uint32_t wanted, timeout_ms, expected;
+	} given[] = {{0, 0, 128}, {1, 0, 1}, {4096, 0, 4096}, {0, 1000, 256}, {4096, 1000, 8192}};
+	struct io_fault *io = io_fault_new(test_seed, 0);
+	struct folio_io_ops ops = io_fault_ops;
+	struct folio_cache_params params = {
+		.size = sizeof(params), .bytes = 64 * PAGE, .io = &ops, .io_context = io};
+	struct folio_cache *cache = NULL;
+	unsigned i;
+
+	(void)state;
+	ops.create = create_with_depth;
+	for (i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		params.io_depth = given[i].wanted;
+		params.timeout_ms = given[i].timeout_ms;
+		assert_int_equal(folio_cache_open(&params, &cache), 0);
+		assert_int_equal(depth_of_backend, given[i].expected);
+		assert_int_equal(folio_cache_close(cache), 0);
+	}
+	params.io_depth = 4097;
+	assert_int_equal(folio_cache_open(&params, &cache), -EINVAL);
+	io_fault_free(io);
+}
+
+#define CACHES 64 /* as folio/cache.h promises */
+
 static void test_many_caches(void **state)
 {
-	struct io_fault *io[CACHES_MAX];
-	struct folio_cache *cache[CACHES_MAX], *more = NULL;
+	struct io_fault *io[CACHES];
+	struct folio_cache *cache[CACHES], *more = NULL;
 	struct folio_cache_params params = {
 		.size = sizeof(params), .bytes = 64 * PAGE, .flags = FOLIO_CACHE_NO_HUGE_PAGES};
 	unsigned i, round;
 
 	(void)state;
-	for (i = 0; i < CACHES_MAX; i++) {
+	for (i = 0; i < CACHES; i++) {
 		io[i] = io_fault_new(i, 0);
 		io_fault_add(io[i], "a", 10 * PAGE);
 		cache[i] = cache_open(64, FOLIO_CACHE_NO_HUGE_PAGES, io[i]);
@@ -155,7 +194,7 @@ static void test_many_caches(void **state)
 	cache[17] = cache_open(64, FOLIO_CACHE_NO_HUGE_PAGES, io[17]);
 	/* One thread uses more caches than it remembers; all of its counts are kept. */
 	for (round = 1; round <= 3; round++) {
-		for (i = 0; i < CACHES_MAX; i++) {
+		for (i = 0; i < CACHES; i++) {
 			struct folio_file *file = file_open(cache[i], "a");
 			char buf[64];
 
@@ -165,12 +204,12 @@ static void test_many_caches(void **state)
 				folio_file_read(file, buf, sizeof(buf), PAGE), sizeof(buf));
 			assert_int_equal(folio_file_close(file), 0);
 		}
-		for (i = 0; i < CACHES_MAX; i++) {
+		for (i = 0; i < CACHES; i++) {
 			assert_int_equal(cache_stats(cache[i]).misses, round);
 			assert_int_equal(cache_stats(cache[i]).hits, round);
 		}
 	}
-	for (i = 0; i < CACHES_MAX; i++) {
+	for (i = 0; i < CACHES; i++) {
 		assert_int_equal(folio_cache_close(cache[i]), 0);
 		io_fault_free(io[i]);
 	}
@@ -183,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_cache_backend_fails),
 		cmocka_unit_test(test_cache_backend_incomplete),
 		cmocka_unit_test(test_cache_backend_of_other_version),
+		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_many_caches),
 	};
 
