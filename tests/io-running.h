@@ -6,6 +6,7 @@
 #ifndef FOLIO_TESTS_IO_RUNNING_H
 #define FOLIO_TESTS_IO_RUNNING_H
 
+#include <dlfcn.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -202,6 +203,83 @@ static void test_depth(void **state)
 		world->ops->close(context, handle);
 		world->ops->destroy(context);
 	}
+}
+
+/* Callers that wait for space, or threads that wait for work. */
+static folio_u32 cond_waits;
+
+int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
+{
+	folio_u32_fetch_add_release(&cond_waits, 1);
+	return ((__typeof__(&pthread_cond_wait))dlsym(RTLD_NEXT, "pthread_cond_wait"))(
+		condition, lock);
+}
+
+struct caller {
+	pthread_t thread;
+	const struct folio_io_ops *ops;
+	void *context;
+	struct read *read;
+};
+
+static void *submit_and_wait(void *arg)
+{
+	struct caller *caller = arg;
+	struct folio_io_request *request = &caller->read->request;
+
+	caller->ops->submit(caller->context, &request, 1);
+	return NULL;
+}
+
+static folio_u32 in_completion, may_complete;
+
+static void complete_late(struct folio_io_request *request, ssize_t result)
+{
+	folio_u32_store_release(&in_completion, 1);
+	while (!folio_u32_load_acquire(&may_complete))
+		sched_yield();
+	completed(request, result);
+}
+
+/* 256 threads wait for the only slot: as many as make a counter of 8 bits 0 again. */
+static void test_many_callers(void **state)
+{
+	enum { CALLERS = 256 };
+	struct caller *caller = calloc(CALLERS + 1, sizeof(*caller));
+	const struct folio_io_ops *ops = ((struct world *)*state)->ops;
+	struct group group = GROUP_INIT;
+	uint64_t random = seed;
+	void *context, *handle;
+	unsigned i;
+
+	make_file("callers", PAGE);
+	assert_int_equal(ops->create(&context, 1), 0);
+	assert_int_equal(ops->open(context, path_of("callers"), O_RDONLY, 0, 0, &handle), 0);
+	folio_u32_store_relaxed(&in_completion, 0);
+	folio_u32_store_relaxed(&may_complete, 0);
+	for (i = 0; i <= CALLERS; i++)
+		caller[i] = (struct caller){.ops = ops,
+			.context = context,
+			.read = read_new(&group, handle, 0, 1, 1, &random)};
+	caller[0].read->request.complete = complete_late;
+	submit_and_wait(&caller[0]);
+	while (!folio_u32_load_acquire(&in_completion))
+		sched_yield();
+	folio_u32_store_relaxed(&cond_waits, 0);
+	for (i = 1; i <= CALLERS; i++)
+		assert_int_equal(
+			pthread_create(&caller[i].thread, NULL, submit_and_wait, &caller[i]), 0);
+	while (folio_u32_load_acquire(&cond_waits) < CALLERS)
+		sched_yield();
+	folio_u32_store_release(&may_complete, 1);
+	for (i = 1; i <= CALLERS; i++)
+		pthread_join(caller[i].thread, NULL);
+	group_wait(&group);
+	for (i = 0; i <= CALLERS; i++)
+		read_check_and_free(caller[i].read, 0, PAGE);
+	ops->close(context, handle);
+	ops->destroy(context);
+	free(caller);
 }
 
 /* Far more requests in one call than the depth. */

@@ -1637,6 +1637,20 @@ static void test_shared_budget(void **state)
 	budget_destroy(&budget);
 }
 
+/* Trees count as short of nodes before the last eighth is taken, and not sooner. */
+static void test_short_of_nodes(void **state)
+{
+	struct tree_budget budget;
+
+	(void)state;
+	assert_int_equal(tree_budget_init(&budget, 64, 1), 0);
+	folio_u64_store_relaxed(&budget.nodes, 64 - 64 / 8);
+	assert_false(tree_nodes_are_short(&budget));
+	folio_u64_store_relaxed(&budget.nodes, 64 - 64 / 8 + 1);
+	assert_true(tree_nodes_are_short(&budget));
+	tree_budget_destroy(&budget);
+}
+
 static int tree_suite_run(const char *name)
 {
 	const struct CMUnitTest tests[] = {
@@ -1664,6 +1678,7 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_race_sparse),
 		cmocka_unit_test(test_race_root),
 		cmocka_unit_test(test_shared_budget),
+		cmocka_unit_test(test_short_of_nodes),
 	};
 	const char *given = getenv("FOLIO_SEED");
 

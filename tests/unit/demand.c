@@ -169,37 +169,36 @@ static void test_error_of_prefetch(void **state)
 
 /*
  * Page 40 is bad. Only the readers of that page get the error. If one read of several pages fails,
- * its other pages are read one at a time.
+ * its other pages are read one at a time. @base: all of that is so many pages further on.
  */
-static void test_error_of_neighbour(void **state)
+static void error_of_neighbour(uint64_t base)
 {
 	/* Pages in the same folio, and in other folios of the same request. */
-	struct folio_range range = {.offset = 30 * PAGE, .len = 20 * PAGE};
+	struct folio_range range = {.offset = (base + 30) * PAGE, .len = 20 * PAGE};
 	struct reader reader[READERS];
 	struct folio *folio;
 	struct world world;
 	char *buf = malloc(64 * PAGE);
 	unsigned i, shorten;
-	uint64_t before;
+	uint64_t bad = base + 40, before;
 
-	(void)state;
 	assert_non_null(buf);
 	for (shorten = 0; shorten < 2; shorten++) {
-		world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, 100 * PAGE);
+		world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, (base + 100) * PAGE);
 		/* Readers that wait for the request. */
 		io_fault_hold(world.io);
 		if (shorten)
 			io_fault_shorten(world.io, 1, 3 * PAGE + 100);
 		else
-			io_fault_fail_range(world.contents, 40 * PAGE + 7, 1, EIO);
+			io_fault_fail_range(world.contents, bad * PAGE + 7, 1, EIO);
 		assert_int_equal(folio_file_prefetch(world.file, &range, 1), 20);
-		readers_begin(reader, &world, 41, 1);
+		readers_begin(reader, &world, bad + 1, 1);
 		for (i = 0; i < READERS; i++)
-			wait_until(page_references(world.file, 41 + i) >= 3);
+			wait_until(page_references(world.file, bad + 1 + i) >= 3);
 		io_fault_release(world.io, UINT64_MAX);
 		readers_end(reader, 64);
 		io_fault_wait_idle(world.io);
-		io_fault_fail_range(world.contents, 40 * PAGE + 7, 1, EIO);
+		io_fault_fail_range(world.contents, bad * PAGE + 7, 1, EIO);
 
 		/*
 		 * One read of all pages returns those before the bad page, and reads none more than
@@ -207,17 +206,28 @@ static void test_error_of_neighbour(void **state)
 		 */
 		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
 		before = reads(&world);
-		assert_int_equal(folio_file_read(world.file, buf, 64 * PAGE, 0), 40 * PAGE);
-		assert_true(io_fault_check(world.contents, 0, buf, 40 * PAGE, NULL, NULL));
+		assert_int_equal(
+			folio_file_read(world.file, buf, 64 * PAGE, base * PAGE), 40 * PAGE);
+		assert_true(
+			io_fault_check(world.contents, base * PAGE, buf, 40 * PAGE, NULL, NULL));
 		assert_int_equal(reads(&world) - before, 1 + 40 + 1);
-		assert_int_equal(folio_file_get(world.file, 40, 0, &folio), -EIO);
-		assert_int_equal(folio_file_read(world.file, buf, 64 * PAGE, 40 * PAGE), -EIO);
-		assert_int_equal(folio_file_read(world.file, buf, 59 * PAGE, 41 * PAGE), 59 * PAGE);
+		assert_int_equal(folio_file_get(world.file, bad, 0, &folio), -EIO);
+		assert_int_equal(folio_file_read(world.file, buf, 64 * PAGE, bad * PAGE), -EIO);
+		assert_int_equal(
+			folio_file_read(world.file, buf, 59 * PAGE, (bad + 1) * PAGE), 59 * PAGE);
 		io_fault_fail_range(world.contents, 0, 0, 0);
-		expect_read(&world, 0, 100 * PAGE, 1);
+		expect_read(&world, base * PAGE, 100 * PAGE, 1);
 		world_end(&world);
 	}
 	free(buf);
+}
+
+static void test_error_of_neighbour(void **state)
+{
+	(void)state;
+	error_of_neighbour(0);
+	/* Page numbers that have more than 32 bits. */
+	error_of_neighbour(UINT64_C(1) << 33);
 }
 
 /* A read of several pages returns the bytes before the error; the next read returns the error. */

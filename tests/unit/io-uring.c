@@ -186,6 +186,7 @@ int main(void)
 		TEST(test_no_direct),
 		TEST(test_direct_fails),
 		TEST(test_depth),
+		TEST(test_many_callers),
 		TEST(test_many),
 		TEST(test_leaver),
 		TEST(test_undisturbed),

@@ -172,6 +172,10 @@ static void test_create(void **state)
 		assert_int_equal(pool_create(&pool, sizes[s], 63, s & 1), 0);
 		assert_int_equal(pool.pages, sizes[s]);
 		assert_int_equal(pool_free_pages(&pool), sizes[s]);
+		assert_true(pool_has(&pool, pool.folios));
+		assert_true(pool_has(&pool, pool.folios + sizes[s] - 1));
+		assert_false(pool_has(&pool, pool.folios + sizes[s]));
+		assert_false(pool_has(&pool, pool.folios - 1));
 		/* The frames are aligned to huge pages: an order-9 folio can be one. */
 		assert_int_equal((uintptr_t)pool.data & ((1u << 21) - 1), 0);
 		assert_int_equal(sizeof(struct folio), 64);

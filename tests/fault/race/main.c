@@ -27,6 +27,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_copy_during_write),
 		cmocka_unit_test(test_piece_dropped_before_it_is_queued),
 		cmocka_unit_test(test_look_up_that_stalls),
+		cmocka_unit_test(test_look_up_of_a_frozen_page),
+		cmocka_unit_test(test_change_ends_before_the_unlock),
 		cmocka_unit_test(test_append_during_full_write_of_last_page),
 		cmocka_unit_test(test_append_during_collection),
 		cmocka_unit_test(test_read_overtaken),

@@ -3,6 +3,7 @@
 #include "race.h"
 
 #include "base/compiler.h"
+#include "core/walk.h"
 
 /*
  *	writer                                          reader
@@ -222,5 +223,88 @@ void test_look_up_that_stalls(void **state)
 		assert_int_equal(write_byte(&w, i, 'n'), 1);
 	assert_int_equal(task_end(&reader), 200);
 	assert_int_equal(reader.second, 'n');
+	world_end(&w);
+}
+
+static ssize_t get_run(struct task *task)
+{
+	struct folio *folio;
+	int r = folio_file_get(task->file, 0, 0, &folio);
+
+	if (!r)
+		folio_put(folio);
+	return r;
+}
+
+/*
+ *	freezer                                         reader
+ *	has frozen a page, and holds the tree's lock
+ *	                                                looks it up 16 times, then waits for the lock
+ *	unfreezes the page
+ *	                                                finds it
+ */
+void test_look_up_of_a_frozen_page(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct folio_cache_stats stats = {.size = sizeof(stats)};
+	struct tree *tree = &w.file->inode->tree;
+	struct task reader = {.len = 0};
+	struct folio *folio;
+	char byte;
+
+	(void)state;
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 0), 1);
+	folio = entry_folio(tree_load(tree, 0));
+	tree_lock(tree);
+	assert_true(folio_ref_try_freeze(&folio->ref, 1));
+	watch(&tree->lock);
+	task_begin(&reader, &w, get_run, NOWHERE);
+	wait_until(folio_u32_load_acquire(&lock_attempts));
+	assert_int_equal(folio_cache_stats(w.cache, &stats), 0);
+	assert_int_equal(stats.retries, 16);
+	folio_ref_unfreeze(&folio->ref, 1);
+	tree_unlock(tree);
+	assert_int_equal(task_end(&reader), 0);
+	world_end(&w);
+}
+
+/* Unlocks the pinned page when another thread waits for the lock. */
+static ssize_t unlock_run(struct task *task)
+{
+	(void)task;
+	assert_int_equal(folio_lock(pinned), 0);
+	pinned_page[0] = 'n';
+	wait_until(folio_u32_load_acquire(&pinned->flags) & FOLIO_WAITERS);
+	return folio_unlock(pinned);
+}
+
+static ssize_t lock_run(struct task *task)
+{
+	(void)task;
+	wait_until(folio_u32_load_acquire(&pinned->flags) & FOLIO_LOCKED);
+	assert_int_equal(folio_lock(pinned), 0);
+	return folio_unlock(pinned);
+}
+
+/*
+ *	changes a page in place                         waits for its lock
+ *	unlocks it: the change has ended before another thread can begin one
+ *	                                                is woken
+ */
+void test_change_ends_before_the_unlock(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct task first = {.len = 0}, second = {.len = 0};
+
+	(void)state;
+	pin_it(&w);
+	first.gate.at = &pinned->flags;
+	task_start(&second, &w, lock_run, NOWHERE);
+	task_begin(&first, &w, unlock_run, FOLIO_PAUSE_futex_wake);
+	assert_false(folio_u32_load_acquire(&pinned->flags) & FOLIO_LOCKED);
+	assert_int_equal(folio_u64_load_acquire(&pinned->version) & 1, 0);
+	assert_int_equal(task_end(&first), 0);
+	assert_int_equal(task_end(&second), 0);
+	folio_put(pinned);
 	world_end(&w);
 }
