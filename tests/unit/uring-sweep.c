@@ -24,6 +24,7 @@ static struct {
 	folio_u32 enter_error;
 	/* Calls of these. */
 	folio_u32 cond_waits, broadcasts, enters, event_writes;
+	folio_u32 idle_enters; /* with nothing to submit, and no wait */
 	/* The ring's thread stops before it waits: to be held, it is. */
 	folio_u32 hold, held;
 } os;
@@ -67,6 +68,8 @@ struct io_uring_probe *io_uring_get_probe_ring(struct io_uring *ring)
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait)
 {
 	folio_u32_fetch_add_relaxed(&os.enters, 1);
+	if (!wait && !io_uring_sq_ready(ring))
+		folio_u32_fetch_add_relaxed(&os.idle_enters, 1);
 	while (wait && folio_u32_load_acquire(&os.hold)) {
 		folio_u32_store_release(&os.held, 1);
 		sched_yield();
@@ -411,7 +414,7 @@ static void test_one_wake(void **state)
 /* ---- completions that submit ---- */
 
 /* Reads of a pipe each. */
-enum { HOLDER, ONE, OTHER, EFFECT, CAUSED };
+enum { HOLDER, ONE, OTHER, EFFECT, IDLE, CAUSED = IDLE + 16 };
 
 static struct {
 	struct world world;
@@ -420,7 +423,7 @@ static struct {
 	struct group group;
 	struct read *reads[CAUSED];
 	folio_u32 held, go;
-	uint32_t before, after; /* calls that enter the ring */
+	folio_u32 before, after; /* calls that enter the ring */
 } caused;
 
 static void submit_caused(unsigned n);
@@ -431,11 +434,11 @@ static void complete_caused(struct folio_io_request *request, ssize_t result)
 		folio_u32_store_release(&caused.held, 1);
 		while (!folio_u32_load_acquire(&caused.go))
 			sched_yield();
-	} else if (!caused.before) {
-		caused.before = folio_u32_load_relaxed(&os.enters);
+	} else if (!folio_u32_load_relaxed(&caused.before)) {
+		folio_u32_store_relaxed(&caused.before, folio_u32_load_relaxed(&os.enters));
 		submit_caused(EFFECT);
-	} else if (!caused.after) {
-		caused.after = folio_u32_load_relaxed(&os.enters);
+	} else if (!folio_u32_load_relaxed(&caused.after)) {
+		folio_u32_store_release(&caused.after, folio_u32_load_relaxed(&os.enters));
 	}
 	completed(request, result);
 }
@@ -453,8 +456,8 @@ static void let_read(unsigned n)
 	assert_int_equal(write(caused.end[n][1], right, PAGE), PAGE);
 }
 
-/* Two reads have ended. What the completion of one submits is submitted before the other completes. */
-static void test_request_of_a_completion(void **state)
+/* In the meantime, @idle other reads are in flight. */
+static void request_of_a_completion(unsigned idle)
 {
 	uint64_t random = seed;
 	unsigned i;
@@ -462,12 +465,14 @@ static void test_request_of_a_completion(void **state)
 	memset(&caused, 0, sizeof(caused));
 	caused.group = (struct group)GROUP_INIT;
 	caused.world.ops = &folio_io_uring;
-	assert_int_equal(caused.world.ops->create(&caused.world.context, 8), 0);
-	for (i = 0; i < CAUSED; i++) {
+	assert_int_equal(caused.world.ops->create(&caused.world.context, 32), 0);
+	for (i = 0; i < IDLE + idle; i++) {
 		assert_int_equal(pipe(caused.end[i]), 0);
 		caused.file[i] = (struct io_file){.fd = caused.end[i][0], .buffered = -1};
 		caused.reads[i] = read_new(&caused.group, &caused.file[i], 0, 1, 1, &random);
 	}
+	for (i = IDLE; i < IDLE + idle; i++)
+		submit_caused(i);
 	for (i = 0; i < EFFECT; i++)
 		submit_caused(i);
 	let_read(HOLDER);
@@ -476,15 +481,36 @@ static void test_request_of_a_completion(void **state)
 	let_read(ONE);
 	let_read(OTHER);
 	folio_u32_store_release(&caused.go, 1);
+	while (!folio_u32_load_acquire(&caused.after))
+		sched_yield();
 	let_read(EFFECT);
+	for (i = IDLE; i < IDLE + idle; i++)
+		let_read(i);
 	group_wait(&caused.group);
-	assert_true(caused.after > caused.before);
+	assert_true(folio_u32_load_relaxed(&caused.after) > folio_u32_load_relaxed(&caused.before));
 	caused.world.ops->destroy(caused.world.context);
-	for (i = 0; i < CAUSED; i++) {
+	for (i = 0; i < IDLE + idle; i++) {
 		read_check_and_free(caused.reads[i], 0, PAGE);
 		close(caused.end[i][0]);
 		close(caused.end[i][1]);
 	}
+}
+
+/*
+ * Two reads have ended. What the completion of one submits is submitted before the other completes,
+ * also if the device has enough to do.
+ */
+static void test_request_of_a_completion(void **state)
+{
+	request_of_a_completion(0);
+	request_of_a_completion(CAUSED - IDLE);
+}
+
+/* Of all the calls above that enter the ring, none was for nothing. */
+static void test_no_idle_call(void **state)
+{
+	assert_true(folio_u32_load_relaxed(&os.enters) > 0);
+	assert_int_equal(folio_u32_load_relaxed(&os.idle_enters), 0);
 }
 
 int main(void)
@@ -497,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_one_wake),
 		cmocka_unit_test(test_request_of_a_completion),
+		cmocka_unit_test(test_no_idle_call),
 	};
 	void *context = NULL;
 	int error = folio_io_uring.create(&context, 4);
