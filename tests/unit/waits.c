@@ -2,6 +2,7 @@
 /* Deadlines, and each kind of wait (base/deadline.h), with a clock that the test moves. */
 #include "timed-call.h"
 #include "base/deadline.h"
+#include "base/futex.h"
 
 static int64_t time_of(struct timespec time)
 {
@@ -73,6 +74,15 @@ static ssize_t wait_futex(struct world *world, uint64_t ms)
 		if (!futex_wait_until(&world->word, 0, &until))
 			return -ETIMEDOUT;
 	return 0;
+}
+
+/* A wait that does not say why it has ended. */
+static ssize_t wait_futex_for(struct world *world, uint64_t ms)
+{
+	int64_t end = clock_now() + (int64_t)ms * MILLISECOND;
+
+	futex_wait_for(&world->word, 0, (uint32_t)ms);
+	return clock_now() >= end ? -ETIMEDOUT : 0;
 }
 
 static ssize_t wait_mutex(struct world *world, uint64_t ms)
@@ -147,6 +157,26 @@ static void test_until_deadline(void **state)
 	world_end(&world);
 }
 
+/* A wait for an interval; UINT32_MAX is no limit here. */
+static void test_interval(void **state)
+{
+	struct timed_call call;
+	struct world world;
+	size_t i;
+
+	(void)state;
+	world_begin(&world);
+	for (i = 0; i < COUNT(timed_ms) && timed_ms[i] != UINT32_MAX; i++) {
+		int64_t end = clock_now() + timed_ms[i] * MILLISECOND;
+
+		call_start(&call, &world, wait_futex_for, timed_ms[i], 1);
+		assert_int_equal(clock_next(), end);
+		clock_move_to(end);
+		assert_int_equal(call_result(&call), -ETIMEDOUT);
+	}
+	world_end(&world);
+}
+
 /* What a thread waits for comes in time, or was there already. */
 static void test_in_time(void **state)
 {
@@ -194,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_deadline_in),
 		cmocka_unit_test(test_deadline_first),
 		cmocka_unit_test(test_until_deadline),
+		cmocka_unit_test(test_interval),
 		cmocka_unit_test(test_in_time),
 	};
 
