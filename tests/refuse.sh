@@ -68,6 +68,9 @@ takes --threads "a number from 1 to 512" "bench ref" 513
 for seconds in "" 0 0.0 -1 x 1s nan inf 1e9 0x10 1e1 . 1.2.3 86401 86400.1; do
 	takes --seconds "a number of seconds, more than 0 and at most 86400" "bench one" "$seconds"
 done
+for depth in 0 -1 x 1025; do
+	takes --depth "a number from 1 to 1024" "bench one" "$depth"
+done
 for sync in 0 -1 x 1000001; do
 	takes --sync "a number from 1 to 1000000" "bench write" "$sync"
 done
