@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * leaks.c - loaded into the folio command (LD_PRELOAD): says at its end what it has not given back.
- * That is memory that it or the library has allocated, bytes that they have mapped, and descriptors.
- * What the C library allocates for itself does not count.
+ * leaks.c - loaded into the folio command (LD_PRELOAD): says at its end what is left.
+ *
+ * That is memory which the command or the library has allocated, bytes that they have mapped, and
+ * descriptors. What the C library allocates for itself does not count.
  */
 #include <dirent.h>
 #include <dlfcn.h>

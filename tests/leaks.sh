@@ -13,9 +13,9 @@ esac
 
 random_files 65536 9441279
 
-# leaves ALLOCATIONS STATUS ARGUMENT...: the command exits with STATUS and leaves so many allocations,
-# and nothing else. The list of a thread's counts is freed at the end of the thread; that of the
-# first thread ends with the process.
+# leaves ALLOCATIONS STATUS ARGUMENT...: the command exits with STATUS and leaves so many
+# allocations, and nothing else. The list of a thread's counts is freed at the end of the thread;
+# that of the first thread ends with the process.
 leaves() {
 	expected=$1 status=$2
 	shift 2

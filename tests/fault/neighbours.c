@@ -310,7 +310,7 @@ static void no_run_left(bool separate)
 		assert_int_equal(write_page(&w, w.slow, 2 * i), PAGE);
 	hold();
 	assert_int_equal(pthread_create(&writer.thread, NULL, sync_slow, &writer), 0);
-	/* Of 64 runs, all that it gets: three quarters of what its device gets, which is three quarters. */
+	/* All that it gets of 64: three quarters of what its device gets, three quarters, too. */
 	wait_held(36);
 	for (i = 0; i < 50; i++)
 		assert_int_equal(write_page(&w, w.fast, 2 * i), PAGE);

@@ -239,7 +239,8 @@ static ssize_t get_run(struct task *task)
 /*
  *	freezer                                         reader
  *	has frozen a page, and holds the tree's lock
- *	                                                looks it up 16 times, then waits for the lock
+ *	                                                looks it up 16 times, then waits for
+ *	                                                the lock
  *	unfreezes the page
  *	                                                finds it
  */
