@@ -100,7 +100,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 		struct folio *part = folio + (piece[i].index - first);
 
 		if (piece[i].stored) {
-			queue_insert(&cache->queues, &cache->pool, part, false);
+			queue_insert(&cache->queues, &cache->pool, &part, 1);
 			folio_put(part);
 		} else if (part != folio) {
 			pool_free(&cache->pool, part);

@@ -102,10 +102,21 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 		push(queues, pool, folio, which);
 }
 
-void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault)
+/* Did the page return so early that it counts as used again? */
+static bool is_used_again(const struct folio *folio)
 {
+	return folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
+}
+
+void queue_insert(
+	struct queues *queues, struct pool *pool, struct folio *const *folios, unsigned count)
+{
+	unsigned i;
+
 	queues_lock(queues);
-	queue_put_back(queues, pool, folio, refault ? QUEUE_MAIN : QUEUE_SMALL);
+	for (i = 0; i < count; i++)
+		queue_put_back(queues, pool, folios[i],
+			is_used_again(folios[i]) ? QUEUE_MAIN : QUEUE_SMALL);
 	queues_unlock(queues);
 }
 

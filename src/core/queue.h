@@ -66,8 +66,13 @@ void queue_move(struct queues *queues, struct pool *pool, struct folio *folio, u
  */
 void queue_put_back(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which);
 
-/* Queue a folio that was stored in a tree. @refault: in the main queue, not in the small one. */
-void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault);
+/*
+ * Queue @count folios that were stored in a tree, in this order: in the small queue, or in the main
+ * one if refault says so. The caller has a reference to each. Those that have left their file since
+ * are not queued. The lock is taken once, for all of them.
+ */
+void queue_insert(
+	struct queues *queues, struct pool *pool, struct folio *const *folios, unsigned count);
 
 /*
  * Remove a folio from its queue, if it is in one. Its owner is already NULL, so no thread queues it

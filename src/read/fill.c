@@ -8,7 +8,8 @@
  *      folio, use the other
  *   4  read into the frames. Other threads find the folio, pin it and wait until it is no longer
  *      LOCKED
- *   5  success: version even, UPTODATE in place of LOCKED, wake, insert into an eviction queue, put
+ *   5  success: version even, UPTODATE in place of LOCKED, wake, for each folio; then all enter an
+ *      eviction queue under one lock; put
  *      failure: erase first, so that the next look-up tries again; then ERROR in place of LOCKED:
  *      all waiting threads have a pin, and read verdict and errno from the folio; then put the
  *      tree's reference and ours. After a failed read of several pages it is unknown which of them
@@ -193,10 +194,9 @@ static void count_fill(const struct fill *fill, struct stats_shard *shard)
 
 /* ---- step 5 ---- */
 
-bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
+/* fill_publish, without the insertion into a queue. */
+static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
 {
-	struct folio_cache *cache = inode->cache;
-	bool again = folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
 	bool in_tree = true;
 
 	/*
@@ -234,7 +234,15 @@ bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint
 	 */
 	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);
-	queue_insert(&cache->queues, &cache->pool, folio, again);
+	return in_tree;
+}
+
+bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
+{
+	struct folio_cache *cache = inode->cache;
+	bool in_tree = publish(inode, folio, valid, size);
+
+	queue_insert(&cache->queues, &cache->pool, &folio, 1);
 	return in_tree;
 }
 
@@ -340,7 +348,7 @@ static enum page_verdict finish_folio(
 		version_write_begin(&folio->version);
 		memset((char *)folio->data + done, 0, bytes - done);
 	}
-	fill_publish(inode, folio, valid, 0);
+	publish(inode, folio, valid, 0);
 	return PAGE_READY;
 }
 
@@ -354,7 +362,7 @@ static enum page_verdict finish_folios(
 	struct call *call, struct fill *fill, enum page_verdict failed, uint64_t done, bool keep)
 {
 	struct inode *inode = fill->inode;
-	struct progress *progress = &inode->cache->progress;
+	struct folio_cache *cache = inode->cache;
 	enum page_verdict first = failed;
 	/*
 	 * acquire: pairs with inode_revalidate (release). A larger size is seen only with the folio
@@ -378,11 +386,16 @@ static enum page_verdict finish_folios(
 		bad = bad || verdict == PAGE_FAILED || verdict == PAGE_READ_SINGLY;
 		if (i == 0)
 			first = verdict;
-		if (i > 0 || !keep || verdict != PAGE_READY) {
-			progress_end(progress, progress_put(folio));
+	}
+	/* All at once, for the lock. Those that have failed are in no file, and are not queued. */
+	if (failed == PAGE_READY)
+		queue_insert(&cache->queues, &cache->pool, fill->folio, fill->count);
+	for (i = 0; i < fill->count; i++) {
+		if (i > 0 || !keep || first != PAGE_READY) {
+			progress_end(&cache->progress, progress_put(fill->folio[i]));
 		} else {
-			progress_hold(progress);
-			progress_end(progress, false);
+			progress_hold(&cache->progress);
+			progress_end(&cache->progress, false);
 		}
 	}
 	if (bad)
