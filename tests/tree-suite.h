@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -55,6 +56,7 @@ static inline void step(void)
  * Four windows of pages, in which everything happens: at both ends of the range, around 4 GiB, and
  * around page 2^32. Page numbers in tests count through all of them.
  */
+#define HUGE         ((size_t)2 << 20)
 #define WINDOW_PAGES 4096u
 #define WINDOWS      4u
 #define PAGES        (WINDOW_PAGES * WINDOWS)
@@ -118,7 +120,7 @@ static unsigned scaled(unsigned work)
  * An allocator of nodes that fails on command. A test sets how many allocations are left before one
  * fails (negative: none fails), and from then on one in alloc_fail_every fails.
  */
-static folio_u64 alloc_calls;
+static folio_u64 alloc_calls, alloc_bytes;
 static uint64_t alloc_fail_at, alloc_fail_every;
 
 void *aligned_alloc(size_t alignment, size_t size)
@@ -131,7 +133,20 @@ void *aligned_alloc(size_t alignment, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
+	folio_u64_fetch_add_relaxed(&alloc_bytes, size);
 	return posix_memalign(&memory, alignment, size) ? NULL : memory;
+}
+
+/* Memory for which huge pages were requested. */
+static uint64_t huge_bytes;
+
+int madvise(void *address, size_t length, int advice)
+{
+	assert_int_equal(advice, MADV_HUGEPAGE);
+	assert_int_equal((uintptr_t)address % HUGE, 0);
+	assert_int_equal(length % HUGE, 0);
+	huge_bytes += length;
+	return 0;
 }
 
 /* The @nth allocation from now fails (0: none), and then one in @every. */
@@ -800,6 +815,64 @@ static void test_no_memory(void **state)
 		assert_int_not_equal(failed, 0);
 		fixture_destroy(&f);
 	}
+}
+
+/* Store pages one leaf apart from @*next on, until @nodes exist, or the store fails. */
+static int store_nodes(struct fixture *f, uint64_t nodes, uint64_t *next)
+{
+	int err = 0;
+
+	while (!err && folio_u64_load_relaxed(&f->budget.allocated) < nodes)
+		err = tree_store_locked(&f->tree, (*next)++ << TREE_SHIFT, 0, entry_make(1, 0, 1));
+	return err;
+}
+
+/*
+ * Nodes come in chunks: few allocations, and no more memory than a thirty-second of what is in use.
+ * The chunks of a large cache are huge pages. If a chunk cannot be allocated, a node can.
+ */
+static void test_chunks(void **state)
+{
+	const uint64_t size = sizeof(struct tree_node), nodes = 34 * HUGE / size;
+	uint64_t calls, bytes, next = 0, i;
+	struct fixture f;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		calls = folio_u64_load_relaxed(&alloc_calls);
+		bytes = folio_u64_load_relaxed(&alloc_bytes);
+		next = huge_bytes = 0;
+		fixture_init(&f, UINT64_MAX, UINT64_MAX);
+		f.budget.huge_pages = i;
+		assert_int_equal(store_nodes(&f, nodes, &next), 0);
+		calls = folio_u64_load_relaxed(&alloc_calls) - calls;
+		bytes = folio_u64_load_relaxed(&alloc_bytes) - bytes;
+		/* 64 single nodes; then each chunk multiplies their number by 33/32. */
+		assert_true(calls < 64 + 32 * 12);
+		assert_true(bytes <= (nodes + 64) * size * 33 / 32);
+		assert_int_equal(huge_bytes > 0, i);
+
+		/* Every second allocation fails: the one of a chunk, but not the one of a node. */
+		alloc_fail(1, 2);
+		assert_int_equal(store_nodes(&f, nodes + 2 * HUGE / size, &next), 0);
+		alloc_fail(0, 0);
+		fixture_destroy(&f);
+	}
+}
+
+/* The last chunk before the budget's limit ends there. */
+static void test_chunk_at_limit(void **state)
+{
+	const uint64_t nodes = 1000;
+	uint64_t bytes = folio_u64_load_relaxed(&alloc_bytes), next = 0;
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, nodes, nodes);
+	assert_int_equal(store_nodes(&f, UINT64_MAX, &next), -ENOMEM);
+	assert_true(
+		folio_u64_load_relaxed(&alloc_bytes) - bytes <= nodes * sizeof(struct tree_node));
+	fixture_destroy(&f);
 }
 
 /* If the budget is used up, shadow nodes are reclaimed for folios, oldest first. */
@@ -1666,6 +1739,8 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_erase_shadows),
 		cmocka_unit_test(test_shadow_limit),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_chunk_at_limit),
 		cmocka_unit_test(test_shadows_reclaimed),
 		cmocka_unit_test(test_reclaim_during_store),
 		cmocka_unit_test(test_held_up),

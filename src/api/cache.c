@@ -90,6 +90,7 @@ static struct folio_cache *cache_new(const struct folio_cache_params *params)
 		return NULL;
 	}
 	cache->flags = params->flags;
+	cache->tree_budget.huge_pages = !(params->flags & FOLIO_CACHE_NO_HUGE_PAGES);
 	cache->readahead_wanted = size_pages(params->readahead);
 	cache->timeout_ms = params->timeout_ms;
 	folio_u32_store_relaxed(&cache->request_slots, params->io_depth);

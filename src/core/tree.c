@@ -73,6 +73,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/walk.h"
 
@@ -81,6 +82,9 @@ _Static_assert(
 	offsetof(struct tree_node, slot) == 64 || TREE_SHIFT > 6, "one line before the slots");
 
 #define LAST_OFFSET (TREE_SLOTS - 1)
+
+/* The largest chunk of nodes: a huge page. */
+#define CHUNK_BYTES ((size_t)2 << 20)
 
 /* ---- words, slots and levels ---- */
 
@@ -220,7 +224,11 @@ int tree_budget_init(struct tree_budget *budget, uint64_t nodes_max, uint64_t no
 	folio_u64_store_relaxed(&budget->allocated, 0);
 	budget->nodes_max = nodes_max;
 	budget->nodes_shadow_max = nodes_shadow_max;
+	budget->huge_pages = false;
 	budget->free = NULL;
+	budget->chunks = NULL;
+	budget->fresh = NULL;
+	budget->fresh_left = 0;
 	return -pthread_mutex_init(&budget->lock, NULL);
 }
 
@@ -228,8 +236,8 @@ void tree_budget_destroy(struct tree_budget *budget)
 {
 	struct tree_node *node;
 
-	while ((node = budget->free)) {
-		budget->free = node->parent;
+	while ((node = budget->chunks)) {
+		budget->chunks = node->chunk;
 		free(node);
 	}
 	pthread_mutex_destroy(&budget->lock);
@@ -252,7 +260,68 @@ static void node_give(struct tree_node *node)
 	folio_u64_fetch_sub_relaxed(&budget->nodes, 1);
 }
 
-/* An empty node: the free one that was used last, or a new one. NULL: no memory. */
+/*
+ * Allocate a chunk of nodes where @allocated exist. It has a thirty-second of that number, so that
+ * little memory is unused, and one node at least. A large cache gets chunks of a huge page: its
+ * nodes are visited in random order, and each visit would miss the processor's cache of addresses.
+ * The lock is held. Aligned to a cache line: the low bits of a node's address are free, and 8 slots
+ * share a line.
+ */
+static void chunk_add(struct tree_budget *budget, uint64_t allocated)
+{
+	const size_t align = _Alignof(struct tree_node), bytes = sizeof(struct tree_node);
+	uint64_t count = allocated / 32;
+	struct tree_node *node = NULL;
+
+	if (count > budget->nodes_max - allocated)
+		count = budget->nodes_max - allocated;
+	if (count >= CHUNK_BYTES / bytes) {
+		count = CHUNK_BYTES / bytes;
+		node = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+		/* A hint: ignore a failure. */
+		if (node && budget->huge_pages)
+			madvise(node, CHUNK_BYTES, MADV_HUGEPAGE);
+	} else if (count > 1) {
+		node = aligned_alloc(align, count * bytes);
+	}
+	if (!node) {
+		count = 1;
+		node = aligned_alloc(align, bytes);
+	}
+	if (!node)
+		return;
+	node->chunk = budget->chunks;
+	budget->chunks = budget->fresh = node;
+	budget->fresh_left = count;
+}
+
+/* A node that has never been used; NULL: no memory. The lock is held. */
+static struct tree_node *fresh_take(struct tree_budget *budget)
+{
+	/* relaxed: stored under the lock, like here. */
+	uint64_t allocated = folio_u64_fetch_add_relaxed(&budget->allocated, 1);
+	struct tree_node *node, *chunk;
+
+	if (!budget->fresh_left)
+		chunk_add(budget, allocated);
+	if (!budget->fresh_left) {
+		folio_u64_fetch_sub_relaxed(&budget->allocated, 1);
+		return NULL;
+	}
+	budget->fresh_left--;
+	node = budget->fresh++;
+	chunk = node == budget->chunks ? node->chunk : NULL;
+	memset(node, 0, sizeof(*node));
+	node->chunk = chunk;
+	node->budget = budget;
+	return node;
+}
+
+/*
+ * An empty node: the free one that was used last, or a new one. NULL: no memory. Allocated under
+ * the tree's lock, like all of a store: a second plan after an allocation without the lock would
+ * cost more.
+ */
 static struct tree_node *node_take(struct tree_budget *budget)
 {
 	struct tree_node *node;
@@ -261,20 +330,9 @@ static struct tree_node *node_take(struct tree_budget *budget)
 	node = budget->free;
 	if (node)
 		budget->free = node->parent;
+	else
+		node = fresh_take(budget);
 	pthread_mutex_unlock(&budget->lock);
-	if (node)
-		return node;
-	/*
-	 * Aligned to a cache line: the low bits of its address are free, and 8 slots share a line.
-	 * Allocated under the tree's lock, like all of a store: a second plan after an allocation
-	 * without the lock would cost more.
-	 */
-	node = aligned_alloc(_Alignof(struct tree_node), sizeof(*node));
-	if (!node)
-		return NULL;
-	memset(node, 0, sizeof(*node));
-	node->budget = budget;
-	folio_u64_fetch_add_relaxed(&budget->allocated, 1);
 	return node;
 }
 

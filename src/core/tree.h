@@ -57,8 +57,13 @@ struct tree_budget {
 	/* Set at creation; UINT64_MAX: no limit. */
 	uint64_t nodes_max;
 	uint64_t nodes_shadow_max;
+	bool huge_pages; /* false, or set before the first store: for chunks of that size */
 	pthread_mutex_t lock;
-	struct tree_node *free; /* guarded by lock: empty nodes, chained by their parent fields */
+	/* Guarded by lock. */
+	struct tree_node *free;   /* empty nodes, chained by their parent fields */
+	struct tree_node *chunks; /* the first node of each chunk, newest first */
+	struct tree_node *fresh;  /* in the newest chunk: nodes that have never been used */
+	uint64_t fresh_left;
 };
 
 struct tree_node {
@@ -77,6 +82,7 @@ struct tree_node {
 	struct tree_node *older, *newer; /* while queued */
 	/* Set at creation. */
 	struct tree_budget *budget;
+	struct tree_node *chunk; /* in the first node of a chunk: that of the chunk before it */
 	/*
 	 * Stored with release, under the lock; loaded with acquire, by any thread. On separate
 	 * lines: a look-up reads only slots.
