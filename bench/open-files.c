@@ -18,109 +18,14 @@
 
 #include <folio.h>
 
+#include "null-device.h"
+
 #define ROUNDS_MAX 20001
 #define BATCH      64
 
 enum step { OPEN, WRITE, SYNC, CLOSE, STEPS };
 static const char *const name[STEPS] = {
 	"folio_file_open", "folio_file_write", "folio_file_sync", "folio_file_close"};
-
-/* ---- a backend without contents: a path is the inode's number ---- */
-
-static int null_create(void **context, unsigned depth)
-{
-	(void)context, (void)depth;
-	return 0;
-}
-
-static void null_destroy(void *context)
-{
-	(void)context;
-}
-
-static int null_open(
-	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
-{
-	uint64_t *number = malloc(sizeof(*number));
-
-	(void)context, (void)flags, (void)mode, (void)io_flags;
-	if (!number)
-		return -ENOMEM;
-	/* Scattered numbers; adjacent ones share cache lines of the table of open files. */
-	*number = strtoull(path, NULL, 10) * UINT64_C(0xd6e8feb86659fd93) >> 16;
-	*handle = number;
-	return 0;
-}
-
-static void null_close(void *context, void *handle)
-{
-	(void)context;
-	free(handle);
-}
-
-static int null_getattr(void *context, void *handle, struct folio_io_attr *attr)
-{
-	(void)context;
-	attr->device = 1;
-	attr->inode = *(uint64_t *)handle;
-	return 0;
-}
-
-static ssize_t null_read(
-	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
-{
-	(void)context, (void)handle, (void)iov, (void)iov_count, (void)offset;
-	return 0;
-}
-
-static void null_submit(void *context, struct folio_io_request **requests, unsigned count)
-{
-	unsigned i, j;
-
-	(void)context;
-	for (i = 0; i < count; i++) {
-		ssize_t bytes = 0;
-
-		for (j = 0; j < requests[i]->iov_count; j++)
-			bytes += (ssize_t)requests[i]->iov[j].iov_len;
-		requests[i]->complete(requests[i], requests[i]->op == FOLIO_IO_WRITE ? bytes : 0);
-	}
-}
-
-static int null_sync(void *context, void *handle, unsigned sync_flags)
-{
-	(void)context, (void)handle, (void)sync_flags;
-	return 0;
-}
-
-static int null_truncate(void *context, void *handle, uint64_t size)
-{
-	(void)context, (void)handle, (void)size;
-	return 0;
-}
-
-static int null_punch(void *context, void *handle, uint64_t offset, uint64_t len)
-{
-	(void)context, (void)handle, (void)offset, (void)len;
-	return 0;
-}
-
-static const struct folio_io_ops null_ops = {
-	.size = sizeof(struct folio_io_ops),
-	.name = "null",
-	.create = null_create,
-	.destroy = null_destroy,
-	.open = null_open,
-	.close = null_close,
-	.getattr = null_getattr,
-	.read = null_read,
-	.submit = null_submit,
-	.sync = null_sync,
-	.truncate = null_truncate,
-	.punch = null_punch,
-};
-
-/* ---- the measurement ---- */
 
 /* A cache with files open, each of them with one dirty page. */
 struct crowd {
@@ -160,13 +65,15 @@ static struct folio_file *open_next(struct crowd *crowd)
 /* @pages: the budget. */
 static void crowd_open(struct crowd *crowd, uint64_t files, uint64_t pages)
 {
+	static struct null_device device;
 	struct folio_cache_params params = {
 		.size = sizeof(params),
 		.bytes = pages * FOLIO_PAGE_SIZE,
 		/* Neither the age nor the number of dirty pages wakes the flusher. */
 		.dirty_bytes = UINT64_MAX,
 		.dirty_age_ms = UINT32_MAX,
-		.io = &null_ops,
+		.io = &null_device_ops,
+		.io_context = &device,
 	};
 	uint64_t i;
 

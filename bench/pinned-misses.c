@@ -31,6 +31,7 @@
 #include <folio/cache.h>
 
 #include "../tools/folio/random.h"
+#include "null-device.h"
 
 #define FILE_PAGES ((uint64_t)1 << 24)
 
@@ -49,85 +50,6 @@ static void check(int64_t r, const char *what)
 	fprintf(stderr, "pinned-misses: %s: %s\n", what, strerror((int)-r));
 	exit(1);
 }
-
-/* ---- a device that costs nothing: one file, whose pages begin with their offset ---- */
-
-static int null_create(void **context, unsigned depth)
-{
-	(void)context;
-	(void)depth;
-	return 0;
-}
-
-static void null_destroy(void *context)
-{
-	(void)context;
-}
-
-static int null_open(
-	void *context, const char *path, int flags, mode_t mode, unsigned io_flags, void **handle)
-{
-	(void)context;
-	(void)path;
-	(void)flags;
-	(void)mode;
-	(void)io_flags;
-	*handle = handle;
-	return 0;
-}
-
-static void null_close(void *context, void *handle)
-{
-	(void)context;
-	(void)handle;
-}
-
-static int null_getattr(void *context, void *handle, struct folio_io_attr *attr)
-{
-	(void)context;
-	(void)handle;
-	*attr = (struct folio_io_attr){
-		.device = 1, .inode = 1, .size = FILE_PAGES * FOLIO_PAGE_SIZE, .mtime_sec = 1};
-	return 0;
-}
-
-static ssize_t null_read(
-	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
-{
-	uint64_t bytes = 0, at;
-	unsigned i;
-
-	(void)context;
-	(void)handle;
-	for (i = 0; i < iov_count; i++) {
-		for (at = 0; at < iov[i].iov_len; at += FOLIO_PAGE_SIZE)
-			*(uint64_t *)((char *)iov[i].iov_base + at) = offset + bytes + at;
-		bytes += iov[i].iov_len;
-	}
-	return (ssize_t)bytes;
-}
-
-static void null_submit(void *context, struct folio_io_request **requests, unsigned count)
-{
-	unsigned i;
-
-	for (i = 0; i < count; i++)
-		requests[i]->complete(
-			requests[i], null_read(context, requests[i]->handle, requests[i]->iov,
-					     requests[i]->iov_count, requests[i]->offset));
-}
-
-static const struct folio_io_ops null_ops = {
-	.size = sizeof(null_ops),
-	.name = "null",
-	.create = null_create,
-	.destroy = null_destroy,
-	.open = null_open,
-	.close = null_close,
-	.getattr = null_getattr,
-	.read = null_read,
-	.submit = null_submit,
-};
 
 /* ---- the cache, and its pins ---- */
 
@@ -158,12 +80,15 @@ static void read_bytes(uint64_t index)
 /* Fills the cache with pages of which @percent are pinned; the others are in between. */
 static void begin(uint64_t mib, double percent)
 {
-	struct folio_cache_params params = {
-		.size = sizeof(params), .bytes = mib << 20, .io = &null_ops};
+	static struct null_device device = {.bytes = FILE_PAGES * FOLIO_PAGE_SIZE, .touches = true};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = mib << 20,
+		.io = &null_device_ops,
+		.io_context = &device};
 	uint64_t i;
 
 	check(folio_cache_open(&params, &cache), "the cache");
-	check(folio_file_open(cache, "null", O_RDONLY, 0, &file), "the file");
+	check(folio_file_open(cache, "1", O_RDONLY, 0, &file), "the file");
 	check(folio_file_advise(file, FOLIO_ADVICE_RANDOM), "advice");
 	pages = (mib << 20) / FOLIO_PAGE_SIZE;
 	for (i = pins = 0; i < pages; i++) {

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * random-misses - what a random miss costs, by the size of the cache. The device costs nothing, and
+ * the file has eight times the size of the cache, so that nearly each read evicts a page.
+ *
+ *   random-misses [MIB [READS]]      budget of the cache; reads of 64 bytes that are measured
+ *
+ * Twice as many reads as the cache has pages come first. Prints misses, and for each miss the
+ * processor time of the process and of the calling thread alone, in microseconds.
+ *
+ * Instructions of the calling thread, which do not depend on the machine:
+ *
+ *   valgrind --tool=callgrind --toggle-collect='measured_reads*' random-misses 256 200000
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <folio.h>
+
+#include "../tools/folio/random.h"
+#include "null-device.h"
+
+#define FILE_TIMES 8
+
+static struct folio_file *file;
+static uint64_t file_pages;
+
+static double microseconds(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void check(ssize_t r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "random-misses: %s: %s\n", what, strerror((int)-r));
+	exit(1);
+}
+
+static void reads(uint64_t first, uint64_t count)
+{
+	char bytes[64];
+	uint64_t i;
+
+	for (i = first; i < first + count; i++)
+		check(folio_file_read(file, bytes, sizeof(bytes),
+			      random_mix(i) % file_pages * FOLIO_PAGE_SIZE),
+			"a read");
+}
+
+/* A function of its own, for callgrind. */
+__attribute__((noinline)) static void measured_reads(uint64_t first, uint64_t count)
+{
+	reads(first, count);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 256;
+	uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
+	struct null_device device = {.bytes = mib * FILE_TIMES << 20, .touches = true};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = mib << 20,
+		.io = &null_device_ops,
+		.io_context = &device};
+	struct folio_cache_stats before = {.size = sizeof(before)}, after = before;
+	struct folio_cache *cache;
+	double all, own, misses;
+
+	if (argc > 3 || mib < 1 || mib > 65536 || !count) {
+		fprintf(stderr, "usage: random-misses [MIB [READS]]\n");
+		return 2;
+	}
+	file_pages = device.bytes / FOLIO_PAGE_SIZE;
+	check(folio_cache_open(&params, &cache), "the cache");
+	check(folio_file_open(cache, "1", O_RDONLY, 0, &file), "the file");
+	check(folio_file_advise(file, FOLIO_ADVICE_RANDOM), "advice");
+	reads(0, file_pages / FILE_TIMES * 2);
+	check(folio_cache_stats(cache, &before), "statistics");
+	all = microseconds(CLOCK_PROCESS_CPUTIME_ID);
+	own = microseconds(CLOCK_THREAD_CPUTIME_ID);
+	measured_reads(UINT64_C(1) << 40, count);
+	own = microseconds(CLOCK_THREAD_CPUTIME_ID) - own;
+	all = microseconds(CLOCK_PROCESS_CPUTIME_ID) - all;
+	check(folio_cache_stats(cache, &after), "statistics");
+	misses = (double)(after.misses - before.misses);
+	printf("%" PRIu64 " MiB: %.0f misses, %.2f us each, %.2f on the calling thread\n", mib,
+		misses, all / misses, own / misses);
+	check(folio_file_close(file), "close");
+	check(folio_cache_close(cache), "close");
+	return 0;
+}
