@@ -94,6 +94,7 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 		folio_u64_load_relaxed(&evict->field), folio_u64_load_relaxed(&right->field))
 	EXPECT_SAME(small_target);
 	EXPECT_SAME(ghost_pages);
+	EXPECT_SAME(once_pages);
 	EXPECT_SAME(low);
 	EXPECT_SAME(high);
 #undef EXPECT_SAME

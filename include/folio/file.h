@@ -76,6 +76,27 @@ ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t
  */
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 
+/* For folio_file_read_flags and folio_file_read_batch. */
+#define FOLIO_READ_NOWAIT 1u /* as folio_file_read_nowait */
+#define FOLIO_READ_ONCE   2u /* leave the hot set unchanged (FOLIO_ADVICE_ONCE) */
+
+/**
+ * folio_file_read_flags - copy bytes out of a file, with flags
+ * @file: an open file.
+ * @buf: the destination.
+ * @len: bytes to read.
+ * @offset: bytes from the start of the file.
+ * @flags: 0, or FOLIO_READ_NOWAIT and FOLIO_READ_ONCE.
+ *
+ * Like folio_file_read without flags, and like folio_file_read_nowait with FOLIO_READ_NOWAIT.
+ * FOLIO_READ_ONCE does for this call what FOLIO_ADVICE_ONCE (folio_file_advise) does for a handle;
+ * the rest of the handle's advice still holds.
+ *
+ * Returns what those functions return. Errors: also -EINVAL for another flag.
+ */
+ssize_t folio_file_read_flags(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags);
+
 /** struct folio_read - one read of a batch, for folio_file_read_batch */
 struct folio_read {
 	void *buf;       /* the destination */
@@ -84,16 +105,13 @@ struct folio_read {
 	ssize_t result;  /* set by the call: what folio_file_read returns */
 };
 
-/* For folio_file_read_batch. */
-#define FOLIO_READ_NOWAIT 1u /* as folio_file_read_nowait */
-
 /**
  * folio_file_read_batch - copy bytes out of a file at many offsets
  * @file: an open file.
  * @reads: @count reads of any offsets and lengths; their buffers do not overlap.
  * @count: how many; a batch of 32 or more is worth it.
- * @flags: 0 or FOLIO_READ_NOWAIT, which may still wait for a free request slot (see
- *         folio_file_read_nowait).
+ * @flags: 0, or FOLIO_READ_NOWAIT, which may still wait for a free request slot (see
+ *         folio_file_read_nowait), and FOLIO_READ_ONCE (see folio_file_read_flags).
  *
  * Each read is like folio_file_read and has its own result; the reads have no common moment.
  * Cached reads of up to 128 bytes wait for memory together, in about half the time of single
@@ -171,20 +189,34 @@ struct folio_range {
 ssize_t folio_file_prefetch(
 	struct folio_file *file, const struct folio_range *range, unsigned count);
 
-/* How a file will be read through this handle. */
+/* How a file will be used through this handle. */
 enum folio_advice {
 	FOLIO_ADVICE_NORMAL,     /* detect sequential reading */
 	FOLIO_ADVICE_SEQUENTIAL, /* start with the largest window */
 	FOLIO_ADVICE_RANDOM,     /* never read ahead */
+	FOLIO_ADVICE_ONCE,       /* leave the hot set unchanged; detect sequential reading */
 };
 
 /**
- * folio_file_advise - set how this handle reads ahead
+ * folio_file_advise - set how this handle reads ahead, and whether its use of pages counts
  * @file: an open file.
  * @advice: FOLIO_ADVICE_NORMAL (detect sequential reading), FOLIO_ADVICE_SEQUENTIAL (start with
- *          the largest window) or FOLIO_ADVICE_RANDOM (never read ahead).
+ *          the largest window), FOLIO_ADVICE_RANDOM (never read ahead) or FOLIO_ADVICE_ONCE.
  *
  * folio_file_prefetch reads given ranges ahead, whatever the advice is.
+ *
+ * FOLIO_ADVICE_ONCE is for a backup, a copy, a scan: for a thread that uses much of the file once,
+ * while others use the cache. The calls through this handle that read, write, pin or prefetch pages
+ * leave unchanged what the cache has learned from other calls:
+ *
+ * A page that was cached before stays where it is, and its use by this handle does not count. A
+ * page that these calls fetch is evicted before all others, except for a thirty-second of the
+ * cache, which the handle's read-ahead needs: its windows are smaller for that reason. The first
+ * use through another handle, or with another advice, makes such a page one like others. A page
+ * that these calls write is written back early. If the file has dirty pages for a thirty-second of
+ * the cache, the next write waits until some of them are written.
+ *
+ * FOLIO_READ_ONCE and FOLIO_WRITE_ONCE do the same for one call, with any advice.
  *
  * Returns 0; -EINVAL; -ESTALE.
  */

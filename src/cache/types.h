@@ -72,6 +72,7 @@ struct evict {
 	folio_u64 pages;
 	folio_u64 small_target; /* pages: eviction prefers the small queue while it has more */
 	folio_u64 ghost_pages;  /* a miss within so many evicted pages counts as a refault */
+	folio_u64 once_pages;   /* pages of accesses that leave the hot set, before they go first */
 	folio_u64 low;          /* free pages: below this the evictor starts */
 	folio_u64 high;         /* free pages: here it stops */
 	/*
@@ -83,6 +84,7 @@ struct evict {
 
 	/* Atomic. */
 	_Alignas(64) folio_u64 clock; /* pages evicted so far; a shadow holds this value */
+	folio_u64 once_clock; /* clock when a page was last fetched that is to go first */
 	folio_u32 wakeup; /* futex word of the evictor: 0 it sleeps or is about to, 1 it has work */
 	folio_u32 stop;   /* 1: the evictor must end */
 	folio_u32 started; /* futex word of evict_create: 1 the evictor runs */

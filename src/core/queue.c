@@ -8,7 +8,7 @@ void queues_init(struct queues *queues)
 {
 	pthread_mutex_init(&queues->lock, NULL);
 	pthread_mutex_init(&queues->turn, NULL);
-	queues->small = queues->main = queues->parked = queues->unwritten =
+	queues->small = queues->main = queues->parked = queues->unwritten = queues->once =
 		(struct queue){.head = POOL_NONE, .tail = POOL_NONE};
 }
 
@@ -50,6 +50,8 @@ static struct queue *queue_of(struct queues *queues, uint8_t which)
 		return &queues->main;
 	case QUEUE_PARKED:
 		return &queues->parked;
+	case QUEUE_ONCE:
+		return &queues->once;
 	default:
 		return &queues->unwritten;
 	}
@@ -102,10 +104,23 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 		push(queues, pool, folio, which);
 }
 
-void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault)
+uint8_t queue_entered(const struct folio *folio)
+{
+	switch (folio->refault) {
+	case REFAULT_NEWCOMER:
+	case REFAULT_TRIAL:
+		return QUEUE_MAIN;
+	case REFAULT_ONCE:
+		return QUEUE_ONCE;
+	default:
+		return QUEUE_SMALL;
+	}
+}
+
+void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio)
 {
 	queues_lock(queues);
-	queue_put_back(queues, pool, folio, refault ? QUEUE_MAIN : QUEUE_SMALL);
+	queue_put_back(queues, pool, folio, queue_entered(folio));
 	queues_unlock(queues);
 }
 

@@ -62,15 +62,9 @@
 #include "cache/dirty.h"
 #include "cache/hint.h"
 #include "evict/limits.h"
+#include "evict/once.h"
 
-/*
- * A shadow holds the clock, and in its lowest bit whether the page had been in the main queue. The
- * bit stays set when such a page was refused and left the small queue, so it cannot return to the
- * main queue as a newcomer.
- */
-#define SHADOW_MAIN       1u
-#define SHADOW_CLOCK_BIT  1
-/* The bits of the clock in it. Where pointers have 32, it wraps after 2 TiB of pages. */
+/* The bits of the clock in a shadow. Where pointers have 32, it wraps after 2 TiB of pages. */
 #define SHADOW_CLOCK_MASK (UINTPTR_MAX >> (2 + SHADOW_CLOCK_BIT))
 
 /* So many of EVICT_TRUST are always tried, so that a change of the workload is noticed. */
@@ -131,8 +125,8 @@ static uint64_t scan_aside(uint64_t aside, uint64_t others, bool all)
 
 /*
  * The bound on a caller's effort. Each folio is examined at most four times: as hot, as warm, as
- * cold, and again if it was read in the meantime or is to be parked. Without @all, no more folios
- * of a side queue are examined than there are others, and SCAN_ASIDE.
+ * cold, and again if it was read in the meantime, or is to be parked or adopted (once_adopt).
+ * Without @all, no more folios of a side queue are examined than there are others, and SCAN_ASIDE.
  */
 static struct scan scan_begin(struct folio_cache *cache, bool all)
 {
@@ -141,7 +135,7 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
 	struct scan scan;
 
 	queues_lock(queues);
-	others = queues->small.folios + queues->main.folios;
+	others = queues->small.folios + queues->main.folios + queues->once.folios;
 	scan = (struct scan){
 		.parked = scan_aside(queues->parked.folios, others, all),
 		.unwritten = scan_aside(queues->unwritten.folios, others, all),
@@ -155,14 +149,18 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
  * The queue whose tail a scan examines next, or NULL. The side queues take turns with the others.
  * Newcomers that wait for write-back do so while they and the small queue have more than its part.
  * They take none of that part from the small queue: pages that were read ahead would be evicted
- * before they are read (evict_headroom).
+ * before they are read (evict_headroom). Pages of accesses that leave the hot set unchanged come
+ * first, except for @once of them.
  */
-static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64_t small_target)
+static struct queue *next_queue(
+	struct queues *queues, struct scan *scan, uint64_t small_target, uint64_t once)
 {
 	struct queue *small = &queues->small, *main = &queues->main;
 	bool newcomers = small->pages + queues->unwritten.pages > small_target || !main->folios;
 	struct queue *queue = small->pages > small_target || !main->folios ? small : main;
 
+	if (queues->once.pages > once)
+		return &queues->once;
 	if (scan->parked && queues->parked.folios && (scan->looks % 2 == 0 || !queue->folios)) {
 		scan->parked--;
 		return &queues->parked;
@@ -172,7 +170,9 @@ static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64
 		scan->unwritten--;
 		return &queues->unwritten;
 	}
-	return queue->folios ? queue : NULL;
+	if (queue->folios)
+		return queue;
+	return queues->once.folios ? &queues->once : NULL;
 }
 
 /*
@@ -193,11 +193,19 @@ static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small
 	return true;
 }
 
-/* An isolated folio: unlinked, with a reference of the evictor. queue: where it came from. */
+/* An isolated folio: unlinked, with a reference of the evictor. queue: where it belongs. */
 struct victim {
 	struct folio *folio;
 	uint8_t queue;
 };
+
+/* The queue that a folio returns to if it is not taken. @small: it is one of the newcomers. */
+static uint8_t queue_kept(const struct folio *folio, bool small)
+{
+	if (folio->refault == REFAULT_ONCE)
+		return QUEUE_ONCE;
+	return small ? QUEUE_SMALL : QUEUE_MAIN;
+}
 
 /*
  * A folio that would be evicted if it were not dirty waits in a side queue until it has been
@@ -212,10 +220,10 @@ static void set_aside(struct queues *queues, struct pool *pool, struct folio *fo
 	/* acquire: as the first load of evict_one. */
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
 
-	if ((queue == QUEUE_SMALL || queue == QUEUE_MAIN) && inode)
+	if (queue != QUEUE_UNWRITTEN && queue != QUEUE_PARKED && inode)
 		dirty_request_visit(inode);
 	queue_move(queues, pool, folio,
-		queue == QUEUE_SMALL || queue == QUEUE_UNWRITTEN ? QUEUE_UNWRITTEN : QUEUE_PARKED);
+		queue == QUEUE_MAIN || queue == QUEUE_PARKED ? QUEUE_PARKED : QUEUE_UNWRITTEN);
 }
 
 /*
@@ -228,7 +236,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 	struct queues *queues = &cache->queues;
 	struct pool *pool = &cache->pool;
 	uint64_t small_target = folio_u64_load_relaxed(&cache->evict.small_target);
-	uint64_t found = 0;
+	uint64_t found = 0, once = once_part(&cache->evict);
 	unsigned n = 0, looked = 0;
 
 	queues_lock(queues);
@@ -240,11 +248,11 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 
 		if (++looked % SCAN_LOCKED == 0)
 			queues_pass(queues);
-		queue = next_queue(queues, scan, small_target);
+		queue = next_queue(queues, scan, small_target, once);
 		if (!queue)
 			break;
 		scan->looks--;
-		small = queue == &queues->small || queue == &queues->unwritten;
+		small = queue != &queues->main && queue != &queues->parked;
 		folio = pool_folio(pool, queue->tail);
 		dirty = folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK);
 		/*
@@ -258,10 +266,12 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			 * short: it is parked only if it is also pinned when it comes to the tail
 			 * there.
 			 */
-			queue_move(queues, pool, folio, small ? QUEUE_MAIN : QUEUE_PARKED);
+			queue_move(queues, pool, folio,
+				queue_kept(folio, small) == QUEUE_SMALL ? QUEUE_MAIN
+									: QUEUE_PARKED);
 			continue;
 		}
-		if (keep_used(cache, folio, small))
+		if (once_adopt(cache, folio) || keep_used(cache, folio, small))
 			continue;
 		if (dirty) {
 			set_aside(queues, pool, folio);
@@ -269,7 +279,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		}
 		/* Fails if another thread has the folio frozen. */
 		if (!folio_ref_try_get(&folio->ref)) {
-			queue_move(queues, pool, folio, small ? QUEUE_SMALL : QUEUE_MAIN);
+			queue_move(queues, pool, folio, queue_kept(folio, small));
 			continue;
 		}
 		if (folio->refault == REFAULT_TRIAL) {
@@ -278,7 +288,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			folio->refault = REFAULT_NONE;
 		}
 		victim[n].folio = folio;
-		victim[n].queue = small ? QUEUE_SMALL : QUEUE_MAIN;
+		victim[n].queue = queue_kept(folio, small);
 		/*
 		 * Under the queue lock: a thread that finds the queues without these folios also
 		 * finds this thread busy, and knows that they may come back.
@@ -291,6 +301,19 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 	limits_fit(cache);
 	queues_unlock(queues);
 	return n;
+}
+
+/* The shadow that a folio leaves, which is about to be evicted. */
+static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
+{
+	const struct folio *folio = victim->folio;
+	bool main = victim->queue == QUEUE_MAIN || folio->refault == REFAULT_REFUSED;
+	uint64_t now;
+
+	if (folio->refault == REFAULT_ONCE)
+		return once_former(cache, folio);
+	now = folio_u64_fetch_add_relaxed(&cache->evict.clock, UINT64_C(1) << folio->order);
+	return tree_shadow(now << SHADOW_CLOCK_BIT | (main ? SHADOW_MAIN : 0));
 }
 
 /*
@@ -309,14 +332,11 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 	tree_lock(&inode->tree);
 	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
 		folio_ref_try_freeze(&folio->ref, 2)) {
-		uint64_t now = folio_u64_fetch_add_relaxed(&cache->evict.clock, pages);
-		bool main = victim->queue == QUEUE_MAIN || folio->refault == REFAULT_REFUSED;
-
 		FOLIO_PAUSE(evict_frozen, folio);
 		version_write_begin(&folio->version);
 		FOLIO_PAUSE(evict_broken, folio);
-		tree_erase_locked(&inode->tree, folio->index, folio->order,
-			tree_shadow(now << SHADOW_CLOCK_BIT | (main ? SHADOW_MAIN : 0)));
+		tree_erase_locked(
+			&inode->tree, folio->index, folio->order, shadow_of(cache, victim));
 		inode_account_locked(inode, folio, -(int64_t)pages);
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;
@@ -520,7 +540,9 @@ bool reclaim_nodes(
 	uint64_t wanted, freed = 0;
 
 	queues_lock(&cache->queues);
-	wanted = (cache->queues.small.pages + cache->queues.main.pages) / 8 + 1;
+	wanted = (cache->queues.small.pages + cache->queues.main.pages + cache->queues.once.pages) /
+			 8 +
+		 1;
 	queues_unlock(&cache->queues);
 	while (tree_nodes_are_short(&cache->tree_budget) && freed < wanted && scan.looks > 0) {
 		uint64_t before = scan.looks;

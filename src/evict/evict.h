@@ -59,8 +59,16 @@ void evict_nodes_later(struct folio_cache *cache);
  */
 void evict_reserve(struct folio_cache *cache, uint64_t pages, struct stats_shard *shard);
 
+/*
+ * A shadow holds the clock, and in its lowest bit whether the page had been in the main queue. The
+ * bit stays set when such a page was refused and left the small queue, so it cannot return to the
+ * main queue as a newcomer.
+ */
+#define SHADOW_MAIN      1u
+#define SHADOW_CLOCK_BIT 1
+
 /* evict->trust, at most. */
-#define EVICT_TRUST 1024
+#define EVICT_TRUST      1024
 
 /* REFAULT_* of a page that missed, and had left @shadow when it was evicted. */
 uint8_t evict_refault(struct folio_cache *cache, const void *shadow);

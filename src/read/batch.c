@@ -32,13 +32,18 @@ struct start {
 static struct start start_begin(struct fill_batch *batch)
 {
 	/* The last pages must not evict the first before these are read. */
-	return (struct start){.batch = batch, .most = evict_headroom(batch->call->cache, 0)};
+	return (struct start){
+		.batch = batch,
+		.most = evict_headroom(batch->call->cache, 0, batch->call->once),
+	};
 }
 
 static bool start_has_space(const struct start *start)
 {
+	const struct call *call = start->batch->call;
+
 	return start->started < start->most &&
-	       evict_headroom(start->batch->call->cache, start->started) > 0;
+	       evict_headroom(call->cache, start->started, call->once) > 0;
 }
 
 /* The pages of @range that are in the file. */
@@ -77,7 +82,7 @@ static void start_range(struct start *start, struct inode *inode, const struct f
 		 * Queried each time, since other threads take memory as well. But evicted pages are
 		 * no new space: they may be the pages of this call.
 		 */
-		space = evict_headroom(call->cache, start->started);
+		space = evict_headroom(call->cache, start->started, call->once);
 		if (space > start->most - start->started)
 			space = start->most - start->started;
 		if (!space) {
@@ -132,6 +137,7 @@ ssize_t folio_file_prefetch(
 	r = call_begin(&call, file->cache, file->cache_id, false);
 	if (r)
 		return r;
+	call.once = streams_once(&file->streams);
 	start = start_begin(&batch);
 	for (i = 0; i < count && start_has_space(&start); i++) {
 		if (i % START_GROUP == 0)
@@ -172,7 +178,8 @@ static inline __attribute__((always_inline)) void prefetch_lines(
 }
 
 /* Do the hits among the reads; the others get READ_PENDING. Returns the number of the others. */
-static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, unsigned count)
+static unsigned batch_hits(
+	struct folio_file *file, struct folio_read *reads, unsigned count, unsigned flags)
 {
 	unsigned i, pending = 0;
 
@@ -189,7 +196,9 @@ static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, un
 		if (thread_hit(file->cache_id) &&
 			read_hit(file, read->buf, read->len, read->offset, &cold)) {
 			read->result = (ssize_t)read->len;
-			if (unlikely(cold))
+			if (unlikely(cold) && flags & FOLIO_READ_ONCE)
+				read_touch_once(file, cold, read->len, read->offset);
+			else if (unlikely(cold))
 				read_touch(file, cold, read->len, read->offset);
 		} else {
 			read->result = READ_PENDING;
@@ -268,16 +277,17 @@ int folio_file_read_batch(
 	unsigned i, n, pending = 0;
 	int r = 0;
 
-	if (!file || (!reads && count) || flags & ~FOLIO_READ_NOWAIT)
+	if (!file || (!reads && count) || flags & ~READ_FLAGS)
 		return -EINVAL;
 	if (!thread_enter(file->cache, file->cache_id))
 		return -ESTALE;
 	for (i = 0; i < count; i += n) {
 		n = count - i < BATCH_GROUP ? count - i : BATCH_GROUP;
-		pending += batch_hits(file, &reads[i], n);
+		pending += batch_hits(file, &reads[i], n, flags);
 	}
 	if (pending) {
 		r = call_begin(&call, file->cache, file->cache_id, flags & FOLIO_READ_NOWAIT);
+		call.once = flags & FOLIO_READ_ONCE || streams_once(&file->streams);
 		if (!r)
 			batch_misses(&op, reads, count, pending);
 	}

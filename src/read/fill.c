@@ -32,6 +32,7 @@
 #include "cache/revalidate.h"
 #include "cache/size.h"
 #include "evict/evict.h"
+#include "evict/once.h"
 #include "read/gap.h"
 
 /* folio->error has 16 bits: the verdict in the upper 4, the errno in the lower 12. */
@@ -137,9 +138,11 @@ static enum page_verdict fill_extend(
 		progress_end(&cache->progress, true);
 		return r == -ENOMEM ? PAGE_NO_NODE : PAGE_LOST_RACE;
 	}
-	if (tree_is_shadow(old))
+	if (call->once)
+		once_begin(cache, folio, old);
+	else if (tree_is_shadow(old))
 		folio->refault = evict_refault(cache, old);
-	if (folio->refault != REFAULT_NONE)
+	if (folio->refault != REFAULT_NONE && folio->refault != REFAULT_ONCE)
 		stats_add(call->shard, STAT_REFAULTS, UINT64_C(1) << folio->order);
 	fill->iov[fill->count].iov_base = folio->data;
 	fill->iov[fill->count].iov_len = folio_size(folio);
@@ -162,8 +165,8 @@ static enum page_verdict fill_extend_all(
 		end = first + FILL_PAGES_MAX;
 	while (fill->count < FILL_FOLIOS && first + fill->pages < end) {
 		uint64_t index = first + fill->pages;
-		enum page_verdict verdict = fill_extend(
-			call, fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING);
+		enum page_verdict verdict = fill_extend(call, fill, end,
+			index == mark ? HEAT_MARK | heat << HEAT_BITS : heat, EVICT_NOTHING);
 
 		if (verdict == PAGE_NO_NODE)
 			evict_nodes_later(fill->inode->cache);
@@ -195,7 +198,6 @@ static void count_fill(const struct fill *fill, struct stats_shard *shard)
 bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
 {
 	struct folio_cache *cache = inode->cache;
-	bool again = folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
 	bool in_tree = true;
 
 	/*
@@ -233,7 +235,7 @@ bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint
 	 */
 	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);
-	queue_insert(&cache->queues, &cache->pool, folio, again);
+	queue_insert(&cache->queues, &cache->pool, folio);
 	return in_tree;
 }
 

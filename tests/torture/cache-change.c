@@ -200,5 +200,5 @@ void op_reopen(struct worker *worker)
 
 	close_file(handle);
 	open_file(worker, handle, backend_file((unsigned)rng_below(&worker->rng, FILES)));
-	folio_file_advise(handle->file, (enum folio_advice)rng_below(&worker->rng, 3));
+	folio_file_advise(handle->file, (enum folio_advice)rng_below(&worker->rng, 4));
 }

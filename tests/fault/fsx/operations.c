@@ -594,7 +594,7 @@ void do_prefetch(struct world *w)
 void do_advise(struct world *w)
 {
 	struct handle *handle = any_handle(w, false);
-	enum folio_advice advice = (enum folio_advice)below(w, 3);
+	enum folio_advice advice = (enum folio_advice)below(w, 4);
 
 	if (handle)
 		w->now->result = folio_file_advise(handle->file, advice);
