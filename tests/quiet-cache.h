@@ -102,6 +102,19 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 		folio_u32_load_relaxed(&right->order_max));
 }
 
+/* The floors of the open files, and what they may be. */
+static inline void expect_floors(struct folio_cache *cache)
+{
+	uint64_t at = 0, floors = 0;
+	struct inode *inode;
+
+	while ((inode = next_open(cache, &at)))
+		floors += folio_u64_load_relaxed(&inode->floor);
+	assert_int_equal(folio_u64_load_relaxed(&cache->evict.floors), floors);
+	assert_int_equal(folio_u64_load_relaxed(&cache->evict.floors_max),
+		folio_u64_load_relaxed(&cache->pages) / 2);
+}
+
 /* ---- locks ---- */
 
 /* A lock that only calls take. */
@@ -268,6 +281,7 @@ static inline void expect_quiet(struct folio_cache *cache, const struct cache_li
 	assert_int_equal(folio_u32_load_relaxed(&cache->progress.waiters), 0);
 	expect_limits(cache, limits);
 	expect_evict_limits(cache);
+	expect_floors(cache);
 	assert_int_equal(folio_cache_stats(cache, &stats), 0);
 	assert_int_equal(stats.pages, limits->pages);
 	assert_int_equal(stats.pages_private, 0);

@@ -166,7 +166,9 @@ static inline uint64_t expect_tree(struct inode *inode, struct node_count *count
 		pages += UINT64_C(1) << tree_order(entry);
 	}
 	assert_int_equal(inode->tree.entries, folios);
-	assert_int_equal(inode->pages_large + inode->pages_small, pages);
+	assert_int_equal(folio_u64_load_relaxed(&inode->pages_large) +
+				 folio_u64_load_relaxed(&inode->pages_small),
+		pages);
 	for (index = 0;
 		(entry = tree_next_marked_locked(&inode->tree, &index, TREE_INDEX_MAX, TREE_DIRTY));
 		index = folio_next_index(entry_folio(entry))) {

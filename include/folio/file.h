@@ -223,6 +223,37 @@ enum folio_advice {
 int folio_file_advise(struct folio_file *file, enum folio_advice advice);
 
 /**
+ * folio_file_set_share - keep a part of a file cached, and keep it from having more than a part
+ * @file: an open file.
+ * @floor: bytes; as long as no more of the file is cached, none of it is evicted. 0: no floor.
+ * @ceiling: bytes; above them, the file's own pages are evicted first. 0: no ceiling.
+ *
+ * For all handles of the file, until the last one is closed; another call replaces both. Bytes are
+ * rounded up to pages, and the pages of a file count whether they are read, written or read ahead.
+ *
+ * The floor is for a server that must keep an index cached. It reads nothing: the pages are those
+ * that the program has used, and if the file has more, the ones that are used least leave. The
+ * floors of all files are half of the cache's budget at most. If folio_cache_resize makes the
+ * budget smaller than that, each floor is smaller in proportion until it is larger again. A floor
+ * is broken only for a call that would return -ENOMEM otherwise: everything else is pinned, or
+ * dirty and cannot be written. It does not keep pages from being invalidated.
+ *
+ * The ceiling is for a file that must not push out others, also while memory is free. A call that
+ * reads or makes pages first evicts as many of the file, which it looks for among its own pages
+ * with bounded effort. Pages that cannot be evicted, being pinned, dirty, just read ahead, or used
+ * all the time, may exceed the ceiling for a while, and so do the pages that one call requests.
+ * Read-ahead, prefetches and batches fetch an eighth of the ceiling at a time. If the file has more
+ * cached when the ceiling is set, the call evicts the rest.
+ *
+ * May run at the same time as any other call. Method of the ceiling: CLOCK; F. J. Corbato, "A
+ * paging experiment with the Multics system", 1968.
+ *
+ * Returns 0; or, with nothing changed, -EINVAL if @floor is above a @ceiling; -ENOSPC if the floors
+ * of all files would be more than half of the budget; -ESTALE.
+ */
+int folio_file_set_share(struct folio_file *file, uint64_t floor, uint64_t ceiling);
+
+/**
  * folio_file_invalidate - drop clean cached pages of a range, for all handles of the file
  * @file: an open file.
  * @offset: bytes from the start of the file; all pages that the range touches are dropped.

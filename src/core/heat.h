@@ -11,9 +11,9 @@
 
 /*
  * A folio's heat word. The lowest bits hold one of the values below. The bits above them hold the
- * offset in the folio at which the last read ended, 0 before the first read. Only repeated reads
- * count: the folio was fetched for its first read, and a read that starts where the last one ended
- * continues it, in pieces of a page or across the pages of a large folio.
+ * offset in the folio at which the last read ended, 0 before the first read, and HEAT_PASSED. Only
+ * repeated reads count: the folio was fetched for its first read, and a read that starts where the
+ * last one ended continues it, in pieces of a page or across the pages of a large folio.
  *
  * In a word with HEAT_MARK, the bits above it hold the heat that follows once the mark was reached.
  *
@@ -30,6 +30,8 @@ enum {
 
 #define HEAT_BITS       8
 #define HEAT_MASK       ((1u << HEAT_BITS) - 1)
+/* The hand of its file has passed the folio, and no read has been recorded since. */
+#define HEAT_PASSED     (1u << 31)
 
 /*
  * Bytes in the largest folio. Every folio is aligned to its size, in the file as well, so the low
@@ -46,7 +48,7 @@ static inline bool heat_wants_touch(uint32_t word)
 /* The word after a read of @len bytes at @offset. The old one is not HEAT_MARK, nor HEAT_HOT. */
 static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 {
-	uint32_t last = word >> HEAT_BITS, heat = word & HEAT_MASK;
+	uint32_t last = (word & ~HEAT_PASSED) >> HEAT_BITS, heat = word & HEAT_MASK;
 	uint32_t end = (uint32_t)((offset + len - 1) & (FOLIO_BYTES_MAX - 1)) + 1;
 
 	if (last != 0 && last != (offset & (FOLIO_BYTES_MAX - 1)))
@@ -66,7 +68,7 @@ static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len,
 	if (likely(!heat_wants_touch(word)))
 		return false;
 	if (unlikely((word & HEAT_MASK) == HEAT_MARK)) {
-		uint32_t next = word >> HEAT_BITS;
+		uint32_t next = (word & ~HEAT_PASSED) >> HEAT_BITS;
 
 		return folio_u32_cas_relaxed(
 			&folio->heat, &word, once ? next : heat_after(next, offset, len));
@@ -88,7 +90,7 @@ static inline void heat_record_write(struct folio *folio, uint64_t offset, size_
 /* True if nothing was recorded in a word that was HEAT_COLD, or HEAT_MARK, when it was fetched. */
 static inline bool heat_is_unused(uint32_t word)
 {
-	return word == HEAT_COLD || (word & HEAT_MASK) == HEAT_MARK;
+	return (word & ~HEAT_PASSED) == HEAT_COLD || (word & HEAT_MASK) == HEAT_MARK;
 }
 
 #endif

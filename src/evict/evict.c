@@ -61,8 +61,10 @@
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/hint.h"
+#include "evict/bounds.h"
 #include "evict/limits.h"
 #include "evict/once.h"
+#include "evict/scan.h"
 
 /* The bits of the clock in a shadow. Where pointers have 32, it wraps after 2 TiB of pages. */
 #define SHADOW_CLOCK_MASK (UINTPTR_MAX >> (2 + SHADOW_CLOCK_BIT))
@@ -110,13 +112,6 @@ static void end_trial(struct evict *evict, bool used)
 /* Folios of a side queue that a scan examines where there are no others. */
 #define SCAN_ASIDE  64
 
-/* What a caller may still do. */
-struct scan {
-	uint64_t looks;     /* folios that it may examine */
-	uint64_t parked;    /* of those, parked ones */
-	uint64_t unwritten; /* of those, newcomers that wait for write-back */
-};
-
 /* How many of the @aside folios of a side queue a scan examines. */
 static uint64_t scan_aside(uint64_t aside, uint64_t others, bool all)
 {
@@ -139,6 +134,7 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
 	scan = (struct scan){
 		.parked = scan_aside(queues->parked.folios, others, all),
 		.unwritten = scan_aside(queues->unwritten.folios, others, all),
+		.floors = !all && bounds_any_floor(cache),
 	};
 	queues_unlock(queues);
 	scan.looks = 4 * (others + scan.parked + scan.unwritten) + EVICT_BATCH;
@@ -173,6 +169,18 @@ static struct queue *next_queue(
 	if (queue->folios)
 		return queue;
 	return queues->once.folios ? &queues->once : NULL;
+}
+
+/* The folio that a scan examines next, or NULL. */
+static struct folio *next_folio(struct folio_cache *cache, struct scan *scan)
+{
+	struct queue *queue;
+
+	if (scan->own)
+		return bounds_next(cache, scan);
+	queue = next_queue(&cache->queues, scan, folio_u64_load_relaxed(&cache->evict.small_target),
+		once_part(&cache->evict));
+	return queue ? pool_folio(&cache->pool, queue->tail) : NULL;
 }
 
 /*
@@ -235,25 +243,24 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 {
 	struct queues *queues = &cache->queues;
 	struct pool *pool = &cache->pool;
-	uint64_t small_target = folio_u64_load_relaxed(&cache->evict.small_target);
-	uint64_t found = 0, once = once_part(&cache->evict);
+	uint64_t found = 0;
 	unsigned n = 0, looked = 0;
 
 	queues_lock(queues);
 	while (scan->looks > 0 && found < pages && n < EVICT_BATCH) {
-		struct queue *queue;
 		struct folio *folio;
+		uint8_t queue;
 		bool small;
 		uint32_t dirty;
 
 		if (++looked % SCAN_LOCKED == 0)
 			queues_pass(queues);
-		queue = next_queue(queues, scan, small_target, once);
-		if (!queue)
+		folio = next_folio(cache, scan);
+		if (!folio)
 			break;
 		scan->looks--;
-		small = queue != &queues->main && queue != &queues->parked;
-		folio = pool_folio(pool, queue->tail);
+		queue = folio_u8_load_relaxed(&folio->queue);
+		small = queue != QUEUE_MAIN && queue != QUEUE_PARKED;
 		dirty = folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK);
 		/*
 		 * A queued folio is in a tree, which has one reference, and the dirty state has
@@ -273,6 +280,10 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		}
 		if (once_adopt(cache, folio) || keep_used(cache, folio, small))
 			continue;
+		if (scan->floors && bounds_keep(folio)) {
+			queue_move(queues, pool, folio, QUEUE_PARKED);
+			continue;
+		}
 		if (dirty) {
 			set_aside(queues, pool, folio);
 			continue;
@@ -319,8 +330,9 @@ static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
 /*
  * Steps B to E for one folio. Returns true if the folio was taken. The inode may be closed in the
  * meantime: its memory remains an inode (cache/types.h), and the folio has another owner then.
+ * @floors: not if its file needs it for its floor; other folios of it have been taken since.
  */
-static bool evict_one(struct folio_cache *cache, const struct victim *victim)
+static bool evict_one(struct folio_cache *cache, const struct victim *victim, bool floors)
 {
 	struct folio *folio = victim->folio;
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
@@ -330,7 +342,7 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 	if (!inode)
 		return false;
 	tree_lock(&inode->tree);
-	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
+	if (folio_ptr_load_relaxed(&folio->owner) == inode && !(floors && bounds_keep(folio)) &&
 		folio_ref_try_freeze(&folio->ref, 2)) {
 		FOLIO_PAUSE(evict_frozen, folio);
 		version_write_begin(&folio->version);
@@ -345,12 +357,8 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 	return taken;
 }
 
-/*
- * Evict one batch. Returns the number of pages freed. *ends is incremented if the only folios that
- * the caller has released are those: they are not what another thread has released.
- */
-static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *scan,
-	bool direct, uint32_t *ends, struct stats_shard *shard)
+uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *scan, bool direct,
+	uint32_t *ends, struct stats_shard *shard)
 {
 	struct victim victim[EVICT_BATCH];
 	uint64_t freed = 0;
@@ -375,7 +383,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct sc
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;
 
-		if (evict_one(cache, &victim[i])) {
+		if (evict_one(cache, &victim[i], scan->floors)) {
 			FOLIO_PAUSE(evict_erased, folio);
 			freed += UINT64_C(1) << folio->order;
 			pool_free(&cache->pool, folio);
@@ -537,7 +545,7 @@ bool reclaim_nodes(
 	struct folio_cache *cache, bool direct, uint32_t *ends, struct stats_shard *shard)
 {
 	struct scan scan = scan_begin(cache, true);
-	uint64_t wanted, freed = 0;
+	uint64_t wanted, freed = 0, half = scan.looks / 2;
 
 	queues_lock(&cache->queues);
 	wanted = (cache->queues.small.pages + cache->queues.main.pages + cache->queues.once.pages) /
@@ -545,9 +553,11 @@ bool reclaim_nodes(
 		 1;
 	queues_unlock(&cache->queues);
 	while (tree_nodes_are_short(&cache->tree_budget) && freed < wanted && scan.looks > 0) {
-		uint64_t before = scan.looks;
-		uint64_t n = evict_batch(cache, wanted - freed, &scan, direct, ends, shard);
+		uint64_t before = scan.looks, n;
 
+		/* First pages that no file keeps for its floor. */
+		scan.floors = before > half && bounds_any_floor(cache);
+		n = evict_batch(cache, wanted - freed, &scan, direct, ends, shard);
 		if (n == 0 && scan.looks == before)
 			break;
 		freed += n;

@@ -64,6 +64,7 @@ void evict_set_budget(struct folio_cache *cache, uint64_t pages)
 {
 	queues_lock(&cache->queues);
 	cache->evict.budget = pages;
+	folio_u64_store_relaxed(&cache->evict.floors_max, pages / 2);
 	set_limits(&cache->evict, pages_not_parked(cache));
 	queues_unlock(&cache->queues);
 }

@@ -18,7 +18,7 @@
 #define FORMER_CLOCK_MASK 0x7fffu
 #define FORMER_PAGES_BITS 12
 
-/* log2 of the unit of the clock: the pages of the cache are 2^FORMER_PAGES_BITS of them, or less. */
+/* log2 of the clock's unit: the pages of the cache are 2^FORMER_PAGES_BITS units, or less. */
 static unsigned former_shift(const struct folio_cache *cache)
 {
 	unsigned shift = 0;

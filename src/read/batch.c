@@ -7,6 +7,7 @@
 
 #include "core/heat.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
 #include "evict/limits.h"
 #include "read/fill.h"
@@ -29,13 +30,13 @@ struct start {
 	bool all;         /* all pages of the last range that are not cached were started */
 };
 
-static struct start start_begin(struct fill_batch *batch)
+static struct start start_begin(struct fill_batch *batch, const struct inode *inode)
 {
 	/* The last pages must not evict the first before these are read. */
-	return (struct start){
-		.batch = batch,
-		.most = evict_headroom(batch->call->cache, 0, batch->call->once),
-	};
+	uint64_t most = evict_headroom(batch->call->cache, 0, batch->call->once);
+	uint64_t own = bounds_window(inode);
+
+	return (struct start){.batch = batch, .most = most < own ? most : own};
 }
 
 static bool start_has_space(const struct start *start)
@@ -138,7 +139,7 @@ ssize_t folio_file_prefetch(
 	if (r)
 		return r;
 	call.once = streams_once(&file->streams);
-	start = start_begin(&batch);
+	start = start_begin(&batch, file->inode);
 	for (i = 0; i < count && start_has_space(&start); i++) {
 		if (i % START_GROUP == 0)
 			start_next(&start, group, &range[i], sizeof(*range), count - i);
@@ -232,7 +233,7 @@ static unsigned batch_start(struct read_op *op, const struct folio_read *reads, 
 {
 	struct folio_read group[START_GROUP];
 	struct fill_batch batch = {.call = op->call};
-	struct start start = start_begin(&batch);
+	struct start start = start_begin(&batch, op->file->inode);
 	unsigned n = 0;
 
 	start.all = true;

@@ -8,18 +8,20 @@
 #include "base/deadline.h"
 #include "core/heat.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
 #include "evict/once.h"
 #include "read/fill.h"
 #include "read/lookup.h"
 
 /* The largest window, in pages. @once: of an access that leaves the hot set unchanged. */
-static uint64_t window_max(const struct folio_cache *cache, bool once)
+static uint64_t window_max(const struct folio_file *file, bool once)
 {
-	uint64_t max = folio_u32_load_relaxed(&cache->readahead_pages);
+	uint64_t max = folio_u32_load_relaxed(&file->cache->readahead_pages);
+	uint64_t own = bounds_window(file->inode);
 
 	/* It remains a power of two. */
-	while (once && max > once_window(&cache->evict))
+	while (max > own || (once && max > once_window(&file->cache->evict)))
 		max /= 2;
 	return max;
 }
@@ -33,8 +35,7 @@ __attribute__((noinline)) void read_ahead(
 	struct page_range range;
 	uint64_t eof;
 
-	if (!streams_mark(
-		    &file->streams, index, window_max(file->cache, once), &range.first, &range.end))
+	if (!streams_mark(&file->streams, index, window_max(file, once), &range.first, &range.end))
 		return;
 	eof = size_pages(folio_u64_load_acquire(&inode->size));
 	if (range.end > eof)
@@ -73,7 +74,7 @@ static struct window miss_window(struct read_op *op, uint64_t index, uint64_t pa
 
 	if (index >= op->single_before)
 		window = streams_miss(
-			&file->streams, index, pages, window_max(file->cache, op->call->once));
+			&file->streams, index, pages, window_max(file, op->call->once));
 	if (window.end > eof)
 		window.end = eof;
 	if (window.demand_end > eof)

@@ -31,6 +31,7 @@
 #include "cache/inflight.h"
 #include "cache/revalidate.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
 #include "evict/once.h"
 #include "read/gap.h"
@@ -67,14 +68,16 @@ static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 }
 
 /*
- * The largest order whose alignment allows it to begin at @index, and that ends at @end or before.
+ * The largest order whose alignment allows it to begin at @index, that ends at @end or before, and
+ * is no more than half a window if the file has a ceiling.
  */
-static unsigned order_for(uint64_t index, uint64_t end)
+static unsigned order_for(const struct inode *inode, uint64_t index, uint64_t end)
 {
+	uint64_t window = bounds_window(inode);
 	unsigned order = 0;
 
 	while (order < FOLIO_ORDER_MAX && !(index & ((UINT64_C(2) << order) - 1)) &&
-		end - index >= UINT64_C(2) << order)
+		end - index >= UINT64_C(2) << order && UINT64_C(4) << order <= window)
 		order++;
 	return order;
 }
@@ -107,11 +110,12 @@ static enum page_verdict fill_extend(
 	struct inode *inode = fill->inode;
 	struct folio_cache *cache = inode->cache;
 	uint64_t index = (fill->request.offset >> FOLIO_PAGE_SHIFT) + fill->pages;
-	const struct page_request request = {order_for(index, end), true, effort};
+	const struct page_request request = {order_for(inode, index, end), true, effort};
 	struct folio *folio;
 	void *old;
 	int r;
 
+	bounds_make_space(call, inode, request.order);
 	r = evict_alloc(call, request, &folio);
 	if (r)
 		return page_failed(call, r);

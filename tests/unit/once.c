@@ -197,7 +197,7 @@ static void test_batches(void **state)
 	end(&world, once);
 }
 
-/* Without the advice, the same scan evicts the newcomers. The test would not notice it otherwise. */
+/* Without the advice, the same scan evicts the newcomers: the test above would notice. */
 static void test_other_scan(void **state)
 {
 	struct folio_file *once;
@@ -377,7 +377,7 @@ static void test_windows_stay(void **state)
 	}
 	io_fault_wait_idle(world.io);
 	bytes = cache_stats(world.cache).fill_bytes - bytes;
-	/* All of it by windows, up to the end of the last one; the others miss at most each time. */
+	/* All of it by windows, up to the end of the last one; the others always miss. */
 	assert_true(cache_stats(world.cache).readahead_pages >= count - 16);
 	assert_true(bytes / PAGE <= count + count + pages / 32);
 	end(&world, once);
