@@ -282,6 +282,26 @@ static void test_written_where_cached(void **state)
 	world_end(&world);
 }
 
+/* Written pages of a file with a ceiling leave when they are written. */
+static void test_written_with_ceiling(void **state)
+{
+	const uint64_t ceiling = 20;
+	struct folio_file_stat stat = {.size = sizeof(stat)};
+	struct world world;
+
+	(void)state;
+	begin(&world, false, 0);
+	assert_int_equal(folio_file_set_share(world.file, 0, ceiling * PAGE), 0);
+	write_some(&world, 4 * PAGES, 1);
+	/* The hand passes each of them twice, and finds those that are dirty again. */
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	touch(&world, 5000);
+	touch(&world, 5001);
+	assert_int_equal(folio_file_stat(world.file, &stat), 0);
+	assert_true(stat.pages <= ceiling);
+	world_end(&world);
+}
+
 /* If a part of a large folio is written so, its pieces leave first, as the folio would have. */
 static void test_written_in_part(void **state)
 {
@@ -357,6 +377,7 @@ int main(void)
 		cmocka_unit_test(test_written_early),
 		cmocka_unit_test(test_written_where_cached),
 		cmocka_unit_test(test_written_in_part),
+		cmocka_unit_test(test_written_with_ceiling),
 	};
 
 	test_begin("newcomers");
