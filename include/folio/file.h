@@ -88,9 +88,8 @@ ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, u
  * @offset: bytes from the start of the file.
  * @flags: 0, or FOLIO_READ_NOWAIT and FOLIO_READ_ONCE.
  *
- * Like folio_file_read without flags, and like folio_file_read_nowait with FOLIO_READ_NOWAIT.
- * FOLIO_READ_ONCE does for this call what FOLIO_ADVICE_ONCE (folio_file_advise) does for a handle;
- * the rest of the handle's advice still holds.
+ * Like folio_file_read, and with FOLIO_READ_NOWAIT like folio_file_read_nowait. FOLIO_READ_ONCE
+ * does for this call what FOLIO_ADVICE_ONCE does for a handle (folio_file_advise).
  *
  * Returns what those functions return. Errors: also -EINVAL for another flag.
  */
@@ -205,18 +204,12 @@ enum folio_advice {
  *
  * folio_file_prefetch reads given ranges ahead, whatever the advice is.
  *
- * FOLIO_ADVICE_ONCE is for a backup, a copy, a scan: for a thread that uses much of the file once,
- * while others use the cache. The calls through this handle that read, write, pin or prefetch pages
- * leave unchanged what the cache has learned from other calls:
- *
- * A page that was cached before stays where it is, and its use by this handle does not count. A
- * page that these calls fetch is evicted before all others, except for a thirty-second of the
- * cache, which the handle's read-ahead needs: its windows are smaller for that reason. The first
- * use through another handle, or with another advice, makes such a page one like others. A page
- * that these calls write is written back early. If the file has dirty pages for a thirty-second of
- * the cache, the next write waits until some of them are written.
- *
- * FOLIO_READ_ONCE and FOLIO_WRITE_ONCE do the same for one call, with any advice.
+ * FOLIO_ADVICE_ONCE is for a backup, a copy, a scan. Calls through this handle that read, write,
+ * pin or prefetch pages then leave what others have cached: their use of a page that was cached
+ * before does not count. Pages that they fetch are evicted first, except for a thirty-second of the
+ * cache, which their read-ahead needs; the first use by another call makes such a page like others.
+ * Pages that they write are written back early: if a thirty-second of the cache is dirty in the
+ * file, the next write waits. FOLIO_READ_ONCE and FOLIO_WRITE_ONCE do this for one call.
  *
  * Returns 0; -EINVAL; -ESTALE.
  */
@@ -228,25 +221,18 @@ int folio_file_advise(struct folio_file *file, enum folio_advice advice);
  * @floor: bytes; as long as no more of the file is cached, none of it is evicted. 0: no floor.
  * @ceiling: bytes; above them, the file's own pages are evicted first. 0: no ceiling.
  *
- * For all handles of the file, until the last one is closed; another call replaces both. Bytes are
- * rounded up to pages, and the pages of a file count whether they are read, written or read ahead.
+ * For all handles of the file, until the last one is closed. Bytes are rounded up to pages.
  *
- * The floor is for a server that must keep an index cached. It reads nothing: the pages are those
- * that the program has used, and if the file has more, the ones that are used least leave. The
- * floors of all files are half of the cache's budget at most. If folio_cache_resize makes the
- * budget smaller than that, each floor is smaller in proportion until it is larger again. A floor
- * is broken only for a call that would return -ENOMEM otherwise: everything else is pinned, or
- * dirty and cannot be written. It does not keep pages from being invalidated.
+ * The floor is for a server that must keep an index cached. It reads nothing; of more pages, those
+ * that are used least leave. The floors of all files are half of the budget at most, and if that
+ * becomes smaller, each is smaller in proportion. A floor is broken for a call that would otherwise
+ * return -ENOMEM, since the rest is pinned, or dirty and cannot be written.
  *
- * The ceiling is for a file that must not push out others, also while memory is free. A call that
- * reads or makes pages first evicts as many of the file, which it looks for among its own pages
- * with bounded effort. Pages that cannot be evicted, being pinned, dirty, just read ahead, or used
- * all the time, may exceed the ceiling for a while, and so do the pages that one call requests.
- * Read-ahead, prefetches and batches fetch an eighth of the ceiling at a time. If the file has more
- * cached when the ceiling is set, the call evicts the rest.
- *
- * May run at the same time as any other call. Method of the ceiling: CLOCK; F. J. Corbato, "A
- * paging experiment with the Multics system", 1968.
+ * The ceiling is for a file that must not push out others. A call that would exceed it by a page
+ * first evicts pages of the file, also while memory is free, and finds them with bounded effort.
+ * Pages that are pinned, dirty, just read ahead or used all the time may exceed it for a while, and
+ * so may those that one call requests. Read-ahead, prefetches and batches fetch an eighth of it at
+ * a time. Method: CLOCK; F. J. Corbato, "A paging experiment with the Multics system", 1968.
  *
  * Returns 0; or, with nothing changed, -EINVAL if @floor is above a @ceiling; -ENOSPC if the floors
  * of all files would be more than half of the budget; -ESTALE.
