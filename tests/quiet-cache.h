@@ -93,11 +93,25 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 	assert_int_equal(  \
 		folio_u64_load_relaxed(&evict->field), folio_u64_load_relaxed(&right->field))
 	EXPECT_SAME(ghost_pages);
+	EXPECT_SAME(once_pages);
 	EXPECT_SAME(low);
 	EXPECT_SAME(high);
 #undef EXPECT_SAME
 	assert_int_equal(folio_u32_load_relaxed(&evict->order_max),
 		folio_u32_load_relaxed(&right->order_max));
+}
+
+/* The floors of the open files, and what they may be. */
+static inline void expect_floors(struct folio_cache *cache)
+{
+	uint64_t at = 0, floors = 0;
+	struct inode *inode;
+
+	while ((inode = next_open(cache, &at)))
+		floors += folio_u64_load_relaxed(&inode->floor);
+	assert_int_equal(folio_u64_load_relaxed(&cache->evict.floors), floors);
+	assert_int_equal(folio_u64_load_relaxed(&cache->evict.floors_max),
+		folio_u64_load_relaxed(&cache->pages) / 2);
 }
 
 /* ---- locks ---- */
@@ -266,6 +280,7 @@ static inline void expect_quiet(struct folio_cache *cache, const struct cache_li
 	assert_int_equal(folio_u32_load_relaxed(&cache->progress.waiters), 0);
 	expect_limits(cache, limits);
 	expect_evict_limits(cache);
+	expect_floors(cache);
 	assert_int_equal(folio_cache_stats(cache, &stats), 0);
 	assert_int_equal(stats.pages, limits->pages);
 	assert_int_equal(stats.pages_private, 0);

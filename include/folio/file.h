@@ -76,6 +76,26 @@ ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t
  */
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset);
 
+/* For folio_file_read_flags and folio_file_read_batch. */
+#define FOLIO_READ_NOWAIT 1u /* as folio_file_read_nowait */
+#define FOLIO_READ_ONCE   2u /* leave the hot set unchanged (FOLIO_ADVICE_ONCE) */
+
+/**
+ * folio_file_read_flags - copy bytes out of a file, with flags
+ * @file: an open file.
+ * @buf: the destination.
+ * @len: bytes to read.
+ * @offset: bytes from the start of the file.
+ * @flags: 0, or FOLIO_READ_NOWAIT and FOLIO_READ_ONCE.
+ *
+ * Like folio_file_read, and with FOLIO_READ_NOWAIT like folio_file_read_nowait. FOLIO_READ_ONCE
+ * does for this call what FOLIO_ADVICE_ONCE does for a handle (folio_file_advise).
+ *
+ * Returns what those functions return. Errors: also -EINVAL for another flag.
+ */
+ssize_t folio_file_read_flags(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags);
+
 /** struct folio_read - one read of a batch, for folio_file_read_batch */
 struct folio_read {
 	void *buf;       /* the destination */
@@ -84,16 +104,13 @@ struct folio_read {
 	ssize_t result;  /* set by the call: what folio_file_read returns */
 };
 
-/* For folio_file_read_batch. */
-#define FOLIO_READ_NOWAIT 1u /* as folio_file_read_nowait */
-
 /**
  * folio_file_read_batch - copy bytes out of a file at many offsets
  * @file: an open file.
  * @reads: @count reads of any offsets and lengths; their buffers do not overlap.
  * @count: how many; a batch of 32 or more is worth it.
- * @flags: 0 or FOLIO_READ_NOWAIT, which may still wait for a free request slot (see
- *         folio_file_read_nowait).
+ * @flags: 0, or FOLIO_READ_NOWAIT, which may still wait for a free request slot (see
+ *         folio_file_read_nowait), and FOLIO_READ_ONCE (see folio_file_read_flags).
  *
  * Each read is like folio_file_read and has its own result; the reads have no common moment.
  * Cached reads of up to 128 bytes wait for memory together, in about half the time of single
@@ -171,24 +188,56 @@ struct folio_range {
 ssize_t folio_file_prefetch(
 	struct folio_file *file, const struct folio_range *range, unsigned count);
 
-/* How a file will be read through this handle. */
+/* How a file will be used through this handle. */
 enum folio_advice {
 	FOLIO_ADVICE_NORMAL,     /* detect sequential reading */
 	FOLIO_ADVICE_SEQUENTIAL, /* start with the largest window */
 	FOLIO_ADVICE_RANDOM,     /* never read ahead */
+	FOLIO_ADVICE_ONCE,       /* leave the hot set unchanged; detect sequential reading */
 };
 
 /**
- * folio_file_advise - set how this handle reads ahead
+ * folio_file_advise - set how this handle reads ahead, and whether its use of pages counts
  * @file: an open file.
  * @advice: FOLIO_ADVICE_NORMAL (detect sequential reading), FOLIO_ADVICE_SEQUENTIAL (start with
- *          the largest window) or FOLIO_ADVICE_RANDOM (never read ahead).
+ *          the largest window), FOLIO_ADVICE_RANDOM (never read ahead) or FOLIO_ADVICE_ONCE.
  *
  * folio_file_prefetch reads given ranges ahead, whatever the advice is.
+ *
+ * FOLIO_ADVICE_ONCE is for a backup, a copy, a scan. Calls through this handle that read, write,
+ * pin or prefetch pages then leave what others have cached: their use of a page that was cached
+ * before does not count. Pages that they fetch are evicted first, except for a thirty-second of the
+ * cache, which their read-ahead needs; the first use by another call makes such a page like others.
+ * Pages that they write are written back early: if a thirty-second of the cache is dirty in the
+ * file, the next write waits. FOLIO_READ_ONCE and FOLIO_WRITE_ONCE do this for one call.
  *
  * Returns 0; -EINVAL; -ESTALE.
  */
 int folio_file_advise(struct folio_file *file, enum folio_advice advice);
+
+/**
+ * folio_file_set_share - keep a part of a file cached, and keep it from having more than a part
+ * @file: an open file.
+ * @floor: bytes; as long as no more of the file is cached, none of it is evicted. 0: no floor.
+ * @ceiling: bytes; above them, the file's own pages are evicted first. 0: no ceiling.
+ *
+ * For all handles of the file, until the last one is closed. Bytes are rounded up to pages.
+ *
+ * The floor is for a server that must keep an index cached. It reads nothing; of more pages, those
+ * that are used least leave. The floors of all files are half of the budget at most, and if that
+ * becomes smaller, each is smaller in proportion. A floor is broken for a call that would otherwise
+ * return -ENOMEM, since the rest is pinned, or dirty and cannot be written.
+ *
+ * The ceiling is for a file that must not push out others. A call that would exceed it by a page
+ * first evicts pages of the file, also while memory is free, and finds them with bounded effort.
+ * Pages that are pinned, dirty, just read ahead or used all the time may exceed it for a while, and
+ * so may those that one call requests. Read-ahead, prefetches and batches fetch an eighth of it at
+ * a time. Method: CLOCK; F. J. Corbato, "A paging experiment with the Multics system", 1968.
+ *
+ * Returns 0; or, with nothing changed, -EINVAL if @floor is above a @ceiling; -ENOSPC if the floors
+ * of all files would be more than half of the budget; -ESTALE.
+ */
+int folio_file_set_share(struct folio_file *file, uint64_t floor, uint64_t ceiling);
 
 /**
  * folio_file_invalidate - drop clean cached pages of a range, for all handles of the file

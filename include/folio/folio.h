@@ -63,8 +63,11 @@ struct folio {
 	/* Written under the lock of the folio's container: an eviction queue or the pool. */
 	folio_u8 queue;
 	/* Written by the filler; refault also under the lock of the eviction queue. */
-	uint8_t refault;     /* whether it had been evicted recently */
-	uint16_t error;      /* of a read that failed; private */
+	uint8_t refault; /* whether it had been evicted recently */
+	union {
+		uint16_t error;  /* of a read that failed; private */
+		uint16_t former; /* of a page in the tree: the shadow that it replaced; private */
+	};
 	uint32_t next, prev; /* neighbours, as numbers of page frames; guarded as queue is */
 
 	/*

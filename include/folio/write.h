@@ -62,6 +62,26 @@ extern "C" {
  */
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset);
 
+/* For folio_file_write_flags. */
+#define FOLIO_WRITE_ONCE 1u /* leave the hot set unchanged (FOLIO_ADVICE_ONCE) */
+
+/**
+ * folio_file_write_flags - copy bytes into a file, with flags
+ * @file: a file opened with O_RDWR.
+ * @buf: the source.
+ * @len: bytes to write.
+ * @offset: bytes from the start of the file.
+ * @flags: 0 or FOLIO_WRITE_ONCE.
+ *
+ * Like folio_file_write. FOLIO_WRITE_ONCE does for this call what FOLIO_ADVICE_ONCE
+ * (folio_file_advise) does for a handle: pages that the call makes are written back early, and then
+ * evicted first.
+ *
+ * Returns what folio_file_write returns. Errors: also -EINVAL for another flag.
+ */
+ssize_t folio_file_write_flags(
+	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags);
+
 /* For folio_file_sync. */
 #define FOLIO_SYNC_DATA 1u /* as fdatasync(2): without metadata that reading does not need */
 

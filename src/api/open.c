@@ -320,7 +320,7 @@ uint64_t folio_file_size(const struct folio_file *file)
 int folio_file_advise(struct folio_file *file, enum folio_advice advice)
 {
 	if (!file || (advice != FOLIO_ADVICE_NORMAL && advice != FOLIO_ADVICE_SEQUENTIAL &&
-			     advice != FOLIO_ADVICE_RANDOM))
+			     advice != FOLIO_ADVICE_RANDOM && advice != FOLIO_ADVICE_ONCE))
 		return -EINVAL;
 	if (!thread_enter(file->cache, file->cache_id))
 		return -ESTALE;

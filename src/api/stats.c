@@ -94,7 +94,8 @@ int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat)
 		.direct_write = direct_use(cache, inode_write_handle(inode)),
 	};
 	tree_lock(&inode->tree);
-	all.pages = inode->pages_large + inode->pages_small;
+	all.pages = folio_u64_load_relaxed(&inode->pages_large) +
+		    folio_u64_load_relaxed(&inode->pages_small);
 	all.pages_dirty = share_has(&inode->share, SHARE_PAGES);
 	tree_unlock(&inode->tree);
 	memcpy(stat, &all, stat->size < sizeof(all) ? stat->size : sizeof(all));

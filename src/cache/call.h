@@ -27,6 +27,7 @@ struct call {
 	const struct timespec *until;
 	struct timespec deadline; /* of CLOCK_MONOTONIC */
 	bool nowait;              /* return -EAGAIN rather than wait for the device */
+	bool once;                /* leave the hot set unchanged */
 	int error;                /* with PAGE_FAILED (read/op.h): -errno */
 };
 

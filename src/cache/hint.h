@@ -52,14 +52,18 @@ static inline void inode_account_locked(
 	struct inode *inode, const struct folio *folio, int64_t pages)
 {
 	uint8_t shift = folio_u8_load_relaxed(&inode->hint_shift);
+	uint64_t large = folio_u64_load_relaxed(&inode->pages_large);
+	uint64_t small = folio_u64_load_relaxed(&inode->pages_small);
 
 	if (folio->order >= HINT_ORDER)
-		inode->pages_large += (uint64_t)pages;
+		large += (uint64_t)pages;
 	else
-		inode->pages_small += (uint64_t)pages;
-	if (inode->pages_large > 2 * inode->pages_small)
+		small += (uint64_t)pages;
+	folio_u64_store_relaxed(&inode->pages_large, large);
+	folio_u64_store_relaxed(&inode->pages_small, small);
+	if (large > 2 * small)
 		shift = FOLIO_PAGE_SHIFT + HINT_ORDER;
-	else if (inode->pages_large < inode->pages_small)
+	else if (large < small)
 		shift = FOLIO_PAGE_SHIFT;
 	if (folio_u8_load_relaxed(&inode->hint_shift) != shift)
 		folio_u8_store_relaxed(&inode->hint_shift, shift);

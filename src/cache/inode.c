@@ -366,6 +366,18 @@ int inode_get(struct folio_cache *cache, const struct file_source *source,
 	return r;
 }
 
+/* The file's part of the floors of all files (evict/bounds.h) is for others from here on. */
+static void drop_floor(struct inode *inode)
+{
+	struct folio_cache *cache = inode->cache;
+	folio_u64 *floors = &cache->evict.floors;
+
+	queues_lock(&cache->queues);
+	folio_u64_store_relaxed(
+		floors, folio_u64_load_relaxed(floors) - folio_u64_load_relaxed(&inode->floor));
+	queues_unlock(&cache->queues);
+}
+
 void inode_put(struct inode *inode, struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
@@ -380,6 +392,7 @@ void inode_put(struct inode *inode, struct stats_shard *shard)
 	inflight_drain(inode, NULL);
 	FOLIO_PAUSE(drop_drained, NULL);
 	inode_discard(inode, 0, UINT64_MAX, shard);
+	drop_floor(inode);
 	device_put(inode->backing);
 	cache->io->close(cache->io_context, inode->handle);
 	if (write_handle && write_handle != inode->handle)

@@ -80,7 +80,8 @@ static bool has_pages(struct inode *inode)
 	bool some;
 
 	tree_lock(&inode->tree);
-	some = inode->pages_large || inode->pages_small;
+	some = folio_u64_load_relaxed(&inode->pages_large) ||
+	       folio_u64_load_relaxed(&inode->pages_small);
 	tree_unlock(&inode->tree);
 	return some;
 }

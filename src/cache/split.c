@@ -50,6 +50,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	struct folio_cache *cache = inode->cache;
 	uint64_t first = folio->index, start = first, valid = folio_u32_load_relaxed(&folio->valid);
 	unsigned order = folio->order, whole_order = order, n = 0, i;
+	bool once;
 	struct {
 		uint64_t index;
 		unsigned order;
@@ -65,6 +66,8 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	}
 	version_write_begin(&folio->version);
 	queue_remove(&cache->queues, &cache->pool, folio);
+	once = folio->refault == REFAULT_ONCE &&
+	       heat_is_unused(folio_u32_load_relaxed(&folio->heat));
 	tree_erase_locked(&inode->tree, first, whole_order, NULL);
 	inode_account_locked(inode, folio, -(INT64_C(1) << whole_order));
 	/* The halves that do not contain the page, then the page itself. */
@@ -100,6 +103,8 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 		struct folio *part = folio + (piece[i].index - first);
 
 		if (piece[i].stored) {
+			part->refault = once ? REFAULT_ONCE : REFAULT_NONE;
+			part->former = 0;
 			queue_insert(&cache->queues, &cache->pool, &part, 1);
 			folio_put(part);
 		} else if (part != folio) {

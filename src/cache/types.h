@@ -70,7 +70,10 @@ struct evict {
 	 * that follow from them (evict/limits.c).
 	 */
 	folio_u64 pages;
+	folio_u64 floors;      /* pages: of all files together (evict/bounds.h) */
+	folio_u64 floors_max;  /* what they may be */
 	folio_u64 ghost_pages; /* a miss within so many evicted pages counts as a refault */
+	folio_u64 once_pages;  /* pages of accesses that leave the hot set, before they go first */
 	folio_u64 low;         /* free pages: below this the evictor starts */
 	folio_u64 high;        /* free pages: here it stops */
 	/*
@@ -82,6 +85,7 @@ struct evict {
 
 	/* Atomic. */
 	_Alignas(64) folio_u64 clock; /* pages evicted so far; a shadow holds this value */
+	folio_u64 once_clock;         /* clock when a page was last fetched that is to go first */
 	folio_u32 wakeup; /* futex word of the evictor: 0 it sleeps or is about to, 1 it has work */
 	folio_u32 stop;   /* 1: the evictor must end */
 	folio_u32 started; /* futex word of evict_create: 1 the evictor runs */
@@ -207,12 +211,17 @@ struct inode {
 	pthread_rwlock_t map_lock;
 	pthread_mutex_t size_lock;
 	struct syncs syncs; /* its own lock */
+	/* Atomic, stored under the tree's lock. */
+	folio_u64 pages_large; /* pages in folios of 64 pages and more */
+	folio_u64 pages_small; /* pages in smaller ones */
 	/* Guarded by the tree's lock. */
-	uint64_t pages_large;     /* pages in folios of 64 pages and more */
-	uint64_t pages_small;     /* pages in smaller ones */
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	bool unconfirmed;         /* written since confirm_written has begun last */
 	struct share share;       /* of dirty pages and of runs, in the device's; atomic */
+	/* Atomic: bounds of the file, in pages; 0: none (evict/bounds.h). */
+	folio_u64 floor; /* stored under queues.lock */
+	folio_u64 ceiling;
+	uint64_t hand; /* guarded by queues.lock: the page at which the ceiling's hand is */
 	/* Guarded by writeback.lock. */
 	struct inode *dirty_next;    /* in a list of its device */
 	struct inode **dirty_link;   /* the pointer that points to this inode */

@@ -45,6 +45,7 @@
 #define REFAULT_NEWCOMER   1u /* from the small queue: it enters the main queue */
 #define REFAULT_TRIAL      2u /* from the main queue: it enters it again, on trial */
 #define REFAULT_REFUSED    3u /* from the main queue: it enters the small queue */
+#define REFAULT_ONCE       4u /* unknown: its access leaves the hot set unchanged (evict/once.h) */
 
 /* folio->type; user-defined types begin at FOLIO_TYPE_PROGRAM. */
 #define FOLIO_TYPE_FREE    0u

@@ -11,9 +11,11 @@
 
 /*
  * A folio's heat word. The lowest bits hold one of the values below. The bits above them hold the
- * offset in the folio at which the last read ended, 0 before the first read. Only repeated reads
- * count: the folio was fetched for its first read, and a read that starts where the last one ended
- * continues it, in pieces of a page or across the pages of a large folio.
+ * offset in the folio at which the last read ended, 0 before the first read, and HEAT_PASSED. Only
+ * repeated reads count: the folio was fetched for its first read, and a read that starts where the
+ * last one ended continues it, in pieces of a page or across the pages of a large folio.
+ *
+ * In a word with HEAT_MARK, the bits above it hold the heat that follows once the mark was reached.
  *
  * Below HEAT_HOT a reader stores a new value. From there on it only loads the word, so that the
  * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
@@ -28,6 +30,8 @@ enum {
 
 #define HEAT_BITS       8
 #define HEAT_MASK       ((1u << HEAT_BITS) - 1)
+/* The hand of its file has passed the folio, and no read has been recorded since. */
+#define HEAT_PASSED     (1u << 31)
 
 /*
  * Bytes in the largest folio. Every folio is aligned to its size, in the file as well, so the low
@@ -41,10 +45,10 @@ static inline bool heat_wants_touch(uint32_t word)
 	return (word & HEAT_MASK) < HEAT_HOT;
 }
 
-/* The word after a read of @len bytes at @offset. The old one is below HEAT_HOT, not HEAT_MARK. */
+/* The word after a read of @len bytes at @offset. The old one is not HEAT_MARK, nor HEAT_HOT. */
 static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 {
-	uint32_t last = word >> HEAT_BITS, heat = word & HEAT_MASK;
+	uint32_t last = (word & ~HEAT_PASSED) >> HEAT_BITS, heat = word & HEAT_MASK;
 	uint32_t end = (uint32_t)((offset + len - 1) & (FOLIO_BYTES_MAX - 1)) + 1;
 
 	if (last != 0 && last != (offset & (FOLIO_BYTES_MAX - 1)))
@@ -54,27 +58,39 @@ static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 
 /*
  * Record a read of @len bytes at @offset for eviction. Returns true if the folio carries the mark
- * of a window: the caller starts the next window. Racing readers may lose an update.
+ * of a window: the caller starts the next window. Racing readers may lose an update. @once: the
+ * read leaves the heat as it is, and only takes the mark.
  */
-static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len)
+static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len, bool once)
 {
 	uint32_t word = folio_u32_load_relaxed(&folio->heat);
 
 	if (likely(!heat_wants_touch(word)))
 		return false;
-	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
-		return folio_u32_cas_relaxed(&folio->heat, &word, HEAT_STREAM);
-	folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+	if (unlikely((word & HEAT_MASK) == HEAT_MARK)) {
+		uint32_t next = (word & ~HEAT_PASSED) >> HEAT_BITS;
+
+		return folio_u32_cas_relaxed(
+			&folio->heat, &word, once ? next : heat_after(next, offset, len));
+	}
+	if (!once)
+		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
 	return false;
 }
 
 /* The same for a write, which starts no window: the mark stays for the reader that reaches it. */
-static inline void heat_record_write(struct folio *folio, uint64_t offset, size_t len)
+static inline void heat_record_write(struct folio *folio, uint64_t offset, size_t len, bool once)
 {
 	uint32_t word = folio_u32_load_relaxed(&folio->heat);
 
-	if (heat_wants_touch(word) && (word & HEAT_MASK) != HEAT_MARK)
+	if (!once && heat_wants_touch(word) && (word & HEAT_MASK) != HEAT_MARK)
 		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+}
+
+/* True if nothing was recorded in a word that was HEAT_COLD, or HEAT_MARK, when it was fetched. */
+static inline bool heat_is_unused(uint32_t word)
+{
+	return (word & ~HEAT_PASSED) == HEAT_COLD || (word & HEAT_MASK) == HEAT_MARK;
 }
 
 #endif

@@ -8,7 +8,7 @@ void queues_init(struct queues *queues)
 {
 	pthread_mutex_init(&queues->lock, NULL);
 	pthread_mutex_init(&queues->turn, NULL);
-	queues->small = queues->main = queues->parked = queues->unwritten =
+	queues->small = queues->main = queues->parked = queues->unwritten = queues->once =
 		(struct queue){.head = POOL_NONE, .tail = POOL_NONE};
 }
 
@@ -50,6 +50,8 @@ static struct queue *queue_of(struct queues *queues, uint8_t which)
 		return &queues->main;
 	case QUEUE_PARKED:
 		return &queues->parked;
+	case QUEUE_ONCE:
+		return &queues->once;
 	default:
 		return &queues->unwritten;
 	}
@@ -102,10 +104,17 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 		push(queues, pool, folio, which);
 }
 
-/* Did the page return so early that it counts as used again? */
-static bool is_used_again(const struct folio *folio)
+uint8_t queue_entered(const struct folio *folio)
 {
-	return folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
+	switch (folio->refault) {
+	case REFAULT_NEWCOMER:
+	case REFAULT_TRIAL:
+		return QUEUE_MAIN;
+	case REFAULT_ONCE:
+		return QUEUE_ONCE;
+	default:
+		return QUEUE_SMALL;
+	}
 }
 
 void queue_insert(
@@ -115,8 +124,7 @@ void queue_insert(
 
 	queues_lock(queues);
 	for (i = 0; i < count; i++)
-		queue_put_back(queues, pool, folios[i],
-			is_used_again(folios[i]) ? QUEUE_MAIN : QUEUE_SMALL);
+		queue_put_back(queues, pool, folios[i], queue_entered(folios[i]));
 	queues_unlock(queues);
 }
 

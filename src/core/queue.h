@@ -11,6 +11,8 @@
  * belongs to the main queue: its folios are parked, because they were pinned or dirty. The other
  * belongs to the small queue: its folios wait for write-back. They remain newcomers.
  *
+ * The queue once has folios of accesses that leave the others unchanged (evict/once.h).
+ *
  * The evictor decides which folio leaves (evict/evict.c); this file keeps the lists and their lock.
  */
 #ifndef FOLIO_SRC_CORE_QUEUE_H
@@ -26,6 +28,7 @@
 #define QUEUE_MAIN      (POOL_QUEUE_OUT + 2)
 #define QUEUE_PARKED    (POOL_QUEUE_OUT + 3)
 #define QUEUE_UNWRITTEN (POOL_QUEUE_OUT + 4)
+#define QUEUE_ONCE      (POOL_QUEUE_OUT + 5)
 
 struct queue {
 	uint32_t head, tail; /* page numbers; the newest is at the head, the oldest at the tail */
@@ -36,7 +39,7 @@ struct queue {
 struct queues {
 	_Alignas(64) pthread_mutex_t lock;
 	pthread_mutex_t turn; /* held while waiting for lock; later waiters wait for turn */
-	struct queue small, main, parked, unwritten; /* guarded by lock */
+	struct queue small, main, parked, unwritten, once; /* guarded by lock */
 };
 
 void queues_init(struct queues *queues);
@@ -66,10 +69,13 @@ void queue_move(struct queues *queues, struct pool *pool, struct folio *folio, u
  */
 void queue_put_back(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which);
 
+/* The queue that a new folio enters, by its folio->refault. */
+uint8_t queue_entered(const struct folio *folio);
+
 /*
- * Queue @count folios that were stored in a tree, in this order: in the small queue, or in the main
- * one if refault says so. The caller has a reference to each. Those that have left their file since
- * are not queued. The lock is taken once, for all of them.
+ * Queue @count folios that were stored in a tree, in this order. The caller has a reference to
+ * each. Those that have left their file since are not queued. The lock is taken once, for all of
+ * them.
  */
 void queue_insert(
 	struct queues *queues, struct pool *pool, struct folio *const *folios, unsigned count);

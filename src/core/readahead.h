@@ -30,6 +30,12 @@ struct streams {
 	folio_u32 advice;              /* enum folio_advice */
 };
 
+/* Do the accesses through the handle leave the hot set unchanged? */
+static inline bool streams_once(const struct streams *streams)
+{
+	return folio_u32_load_relaxed(&streams->advice) == FOLIO_ADVICE_ONCE;
+}
+
 /* What to read on a miss or at a mark. */
 struct window {
 	uint64_t demand_end; /* end of the pages requested */

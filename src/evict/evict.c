@@ -61,8 +61,11 @@
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/hint.h"
+#include "evict/bounds.h"
 #include "evict/limits.h"
+#include "evict/once.h"
 #include "evict/refault.h"
+#include "evict/scan.h"
 
 /*
  * Folios that a scan examines before it passes the queue lock to a thread that waits for it. This
@@ -73,13 +76,6 @@
 /* Folios of a side queue that a scan examines where there are no others. */
 #define SCAN_ASIDE  64
 
-/* What a caller may still do. */
-struct scan {
-	uint64_t looks;     /* folios that it may examine */
-	uint64_t parked;    /* of those, parked ones */
-	uint64_t unwritten; /* of those, newcomers that wait for write-back */
-};
-
 /* How many of the @aside folios of a side queue a scan examines. */
 static uint64_t scan_aside(uint64_t aside, uint64_t others, bool all)
 {
@@ -88,8 +84,8 @@ static uint64_t scan_aside(uint64_t aside, uint64_t others, bool all)
 
 /*
  * The bound on a caller's effort. Each folio is examined at most four times: as hot, as warm, as
- * cold, and again if it was read in the meantime or is to be parked. Without @all, no more folios
- * of a side queue are examined than there are others, and SCAN_ASIDE.
+ * cold, and again if it was read in the meantime, or is to be parked or adopted (once_adopt).
+ * Without @all, no more folios of a side queue are examined than there are others, and SCAN_ASIDE.
  */
 static struct scan scan_begin(struct folio_cache *cache, bool all)
 {
@@ -98,10 +94,11 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
 	struct scan scan;
 
 	queues_lock(queues);
-	others = queues->small.folios + queues->main.folios;
+	others = queues->small.folios + queues->main.folios + queues->once.folios;
 	scan = (struct scan){
 		.parked = scan_aside(queues->parked.folios, others, all),
 		.unwritten = scan_aside(queues->unwritten.folios, others, all),
+		.floors = !all && bounds_any_floor(cache),
 	};
 	queues_unlock(queues);
 	scan.looks = 4 * (others + scan.parked + scan.unwritten) + EVICT_BATCH;
@@ -112,14 +109,18 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
  * The queue whose tail a scan examines next, or NULL. The side queues take turns with the others.
  * Newcomers that wait for write-back do so while they and the small queue have more than its part.
  * They take none of that part from the small queue: pages that were read ahead would be evicted
- * before they are read (evict_headroom).
+ * before they are read (evict_headroom). Pages of accesses that leave the hot set unchanged come
+ * first, except for @once of them.
  */
-static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64_t small_most)
+static struct queue *next_queue(
+	struct queues *queues, struct scan *scan, uint64_t small_most, uint64_t once)
 {
 	struct queue *small = &queues->small, *main = &queues->main;
 	bool newcomers = small->pages + queues->unwritten.pages > small_most || !main->folios;
 	struct queue *queue = small->pages > small_most || !main->folios ? small : main;
 
+	if (queues->once.pages > once)
+		return &queues->once;
 	if (scan->parked && queues->parked.folios && (scan->looks % 2 == 0 || !queue->folios)) {
 		scan->parked--;
 		return &queues->parked;
@@ -129,7 +130,21 @@ static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64
 		scan->unwritten--;
 		return &queues->unwritten;
 	}
-	return queue->folios ? queue : NULL;
+	if (queue->folios)
+		return queue;
+	return queues->once.folios ? &queues->once : NULL;
+}
+
+/* The folio that a scan examines next, or NULL. */
+static struct folio *next_folio(struct folio_cache *cache, struct scan *scan)
+{
+	struct queue *queue;
+
+	if (scan->own)
+		return bounds_next(cache, scan);
+	queue = next_queue(&cache->queues, scan, refault_small_target(&cache->evict),
+		once_part(&cache->evict));
+	return queue ? pool_folio(&cache->pool, queue->tail) : NULL;
 }
 
 /*
@@ -155,11 +170,19 @@ static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small
 	return true;
 }
 
-/* An isolated folio: unlinked, with a reference of the evictor. queue: where it came from. */
+/* An isolated folio: unlinked, with a reference of the evictor. queue: where it belongs. */
 struct victim {
 	struct folio *folio;
 	uint8_t queue;
 };
+
+/* The queue that a folio returns to if it is not taken. @small: it is one of the newcomers. */
+static uint8_t queue_kept(const struct folio *folio, bool small)
+{
+	if (folio->refault == REFAULT_ONCE)
+		return QUEUE_ONCE;
+	return small ? QUEUE_SMALL : QUEUE_MAIN;
+}
 
 /*
  * A folio that would be evicted if it were not dirty waits in a side queue until it has been
@@ -174,10 +197,10 @@ static void set_aside(struct queues *queues, struct pool *pool, struct folio *fo
 	/* acquire: as the first load of evict_one. */
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
 
-	if ((queue == QUEUE_SMALL || queue == QUEUE_MAIN) && inode)
+	if (queue != QUEUE_UNWRITTEN && queue != QUEUE_PARKED && inode)
 		dirty_request_visit(inode);
 	queue_move(queues, pool, folio,
-		queue == QUEUE_SMALL || queue == QUEUE_UNWRITTEN ? QUEUE_UNWRITTEN : QUEUE_PARKED);
+		queue == QUEUE_MAIN || queue == QUEUE_PARKED ? QUEUE_PARKED : QUEUE_UNWRITTEN);
 }
 
 /*
@@ -189,25 +212,24 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 {
 	struct queues *queues = &cache->queues;
 	struct pool *pool = &cache->pool;
-	uint64_t small_most = refault_small_target(&cache->evict);
 	uint64_t found = 0;
 	unsigned n = 0, looked = 0;
 
 	queues_lock(queues);
 	while (scan->looks > 0 && found < pages && n < EVICT_BATCH) {
-		struct queue *queue;
 		struct folio *folio;
+		uint8_t queue;
 		bool small;
 		uint32_t dirty;
 
 		if (++looked % SCAN_LOCKED == 0)
 			queues_pass(queues);
-		queue = next_queue(queues, scan, small_most);
-		if (!queue)
+		folio = next_folio(cache, scan);
+		if (!folio)
 			break;
 		scan->looks--;
-		small = queue == &queues->small || queue == &queues->unwritten;
-		folio = pool_folio(pool, queue->tail);
+		queue = folio_u8_load_relaxed(&folio->queue);
+		small = queue != QUEUE_MAIN && queue != QUEUE_PARKED;
 		dirty = folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK);
 		/*
 		 * A queued folio is in a tree, which has one reference, and the dirty state has
@@ -220,18 +242,24 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			 * short: it is parked only if it is also pinned when it comes to the tail
 			 * there.
 			 */
-			queue_move(queues, pool, folio, small ? QUEUE_MAIN : QUEUE_PARKED);
+			queue_move(queues, pool, folio,
+				queue_kept(folio, small) == QUEUE_SMALL ? QUEUE_MAIN
+									: QUEUE_PARKED);
 			continue;
 		}
-		if (keep_used(cache, folio, small))
+		if (once_adopt(cache, folio) || keep_used(cache, folio, small))
 			continue;
+		if (scan->floors && bounds_keep(folio)) {
+			queue_move(queues, pool, folio, QUEUE_PARKED);
+			continue;
+		}
 		if (dirty) {
 			set_aside(queues, pool, folio);
 			continue;
 		}
 		/* Fails if another thread has the folio frozen. */
 		if (!folio_ref_try_get(&folio->ref)) {
-			queue_move(queues, pool, folio, small ? QUEUE_SMALL : QUEUE_MAIN);
+			queue_move(queues, pool, folio, queue_kept(folio, small));
 			continue;
 		}
 		if (folio->refault == REFAULT_TRIAL) {
@@ -240,8 +268,9 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			folio->refault = REFAULT_NONE;
 		}
 		victim[n].folio = folio;
-		victim[n].queue = small ? QUEUE_SMALL : QUEUE_MAIN;
-		refault_count(&cache->evict, !small, UINT64_C(1) << folio->order);
+		victim[n].queue = queue_kept(folio, small);
+		if (folio->refault != REFAULT_ONCE)
+			refault_count(&cache->evict, !small, UINT64_C(1) << folio->order);
 		/*
 		 * Under the queue lock: a thread that finds the queues without these folios also
 		 * finds this thread busy, and knows that they may come back.
@@ -256,11 +285,25 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 	return n;
 }
 
+/* The shadow that a folio leaves, which is about to be evicted. */
+static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
+{
+	const struct folio *folio = victim->folio;
+	bool main = victim->queue == QUEUE_MAIN || folio->refault == REFAULT_REFUSED;
+	uint64_t now;
+
+	if (folio->refault == REFAULT_ONCE)
+		return once_former(cache, folio);
+	now = folio_u64_fetch_add_relaxed(&cache->evict.clock, UINT64_C(1) << folio->order);
+	return refault_shadow(now, main);
+}
+
 /*
  * Steps B to E for one folio. Returns true if the folio was taken. The inode may be closed in the
  * meantime: its memory remains an inode (cache/types.h), and the folio has another owner then.
+ * @floors: not if its file needs it for its floor; other folios of it have been taken since.
  */
-static bool evict_one(struct folio_cache *cache, const struct victim *victim)
+static bool evict_one(struct folio_cache *cache, const struct victim *victim, bool floors)
 {
 	struct folio *folio = victim->folio;
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
@@ -270,16 +313,13 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 	if (!inode)
 		return false;
 	tree_lock(&inode->tree);
-	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
+	if (folio_ptr_load_relaxed(&folio->owner) == inode && !(floors && bounds_keep(folio)) &&
 		folio_ref_try_freeze(&folio->ref, 2)) {
-		uint64_t now = folio_u64_fetch_add_relaxed(&cache->evict.clock, pages);
-		bool main = victim->queue == QUEUE_MAIN || folio->refault == REFAULT_REFUSED;
-
 		FOLIO_PAUSE(evict_frozen, folio);
 		version_write_begin(&folio->version);
 		FOLIO_PAUSE(evict_broken, folio);
 		tree_erase_locked(
-			&inode->tree, folio->index, folio->order, refault_shadow(now, main));
+			&inode->tree, folio->index, folio->order, shadow_of(cache, victim));
 		inode_account_locked(inode, folio, -(int64_t)pages);
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;
@@ -288,12 +328,8 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim)
 	return taken;
 }
 
-/*
- * Evict one batch. Returns the number of pages freed. *ends is incremented if the only folios that
- * the caller has released are those: they are not what another thread has released.
- */
-static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *scan,
-	bool direct, uint32_t *ends, struct stats_shard *shard)
+uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *scan, bool direct,
+	uint32_t *ends, struct stats_shard *shard)
 {
 	struct victim victim[EVICT_BATCH];
 	uint64_t freed = 0;
@@ -318,7 +354,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct sc
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;
 
-		if (evict_one(cache, &victim[i])) {
+		if (evict_one(cache, &victim[i], scan->floors)) {
 			FOLIO_PAUSE(evict_erased, folio);
 			freed += UINT64_C(1) << folio->order;
 			pool_free(&cache->pool, folio);
@@ -480,15 +516,19 @@ bool reclaim_nodes(
 	struct folio_cache *cache, bool direct, uint32_t *ends, struct stats_shard *shard)
 {
 	struct scan scan = scan_begin(cache, true);
-	uint64_t wanted, freed = 0;
+	uint64_t wanted, freed = 0, half = scan.looks / 2;
 
 	queues_lock(&cache->queues);
-	wanted = (cache->queues.small.pages + cache->queues.main.pages) / 8 + 1;
+	wanted = (cache->queues.small.pages + cache->queues.main.pages + cache->queues.once.pages) /
+			 8 +
+		 1;
 	queues_unlock(&cache->queues);
 	while (tree_nodes_are_short(&cache->tree_budget) && freed < wanted && scan.looks > 0) {
-		uint64_t before = scan.looks;
-		uint64_t n = evict_batch(cache, wanted - freed, &scan, direct, ends, shard);
+		uint64_t before = scan.looks, n;
 
+		/* First pages that no file keeps for its floor. */
+		scan.floors = before > half && bounds_any_floor(cache);
+		n = evict_batch(cache, wanted - freed, &scan, direct, ends, shard);
 		if (n == 0 && scan.looks == before)
 			break;
 		freed += n;

@@ -57,6 +57,8 @@ int evict_create(struct folio_cache *cache)
 	queues_init(&cache->queues);
 	progress_init(&cache->progress);
 	folio_u64_store_relaxed(&evict->clock, 0);
+	folio_u64_store_relaxed(&evict->once_clock, 0);
+	folio_u64_store_relaxed(&evict->floors, 0);
 	folio_u32_store_relaxed(&evict->wakeup, 0);
 	folio_u32_store_relaxed(&evict->stop, 0);
 	folio_u32_store_relaxed(&evict->stuck, 0);

@@ -3,6 +3,7 @@
 #include "evict/limits.h"
 
 #include "evict/evict.h"
+#include "evict/once.h"
 
 /* The queues' lock is held, here and below. */
 static void set_limits(struct evict *evict, uint64_t pages)
@@ -12,6 +13,7 @@ static void set_limits(struct evict *evict, uint64_t pages)
 
 	folio_u64_store_relaxed(&evict->pages, pages);
 	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 5);
+	folio_u64_store_relaxed(&evict->once_pages, pages / 32);
 	/*
 	 * The evictor starts below 1/128 of the pages, but at least a batch (at most 1/8 of the
 	 * pages), and at most 4096 pages (16 MiB). It stops at twice that. A free page cannot hit,
@@ -62,14 +64,16 @@ void evict_set_budget(struct folio_cache *cache, uint64_t pages)
 {
 	queues_lock(&cache->queues);
 	cache->evict.budget = pages;
+	folio_u64_store_relaxed(&cache->evict.floors_max, pages / 2);
 	set_limits(&cache->evict, pages_not_parked(cache));
 	queues_unlock(&cache->queues);
 }
 
-uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked)
+uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked, bool once)
 {
 	const struct evict *evict = &cache->evict;
-	uint64_t queue = folio_u64_load_relaxed(&evict->pages) / 10, room = asked ? 0 : 1;
+	uint64_t queue = once ? once_window(evict) : folio_u64_load_relaxed(&evict->pages) / 10;
+	uint64_t room = asked ? 0 : 1;
 	uint64_t low = folio_u64_load_relaxed(&evict->low), free = pool_free_pages(&cache->pool);
 
 	if (queue > asked && queue - asked > room)

@@ -6,6 +6,7 @@
 #ifndef FOLIO_SRC_EVICT_LIMITS_H
 #define FOLIO_SRC_EVICT_LIMITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cache/types.h"
@@ -28,9 +29,10 @@ void limits_refresh(struct folio_cache *cache);
 /*
  * How many more pages a caller may request that has requested @asked pages which have not been read
  * yet. The bound keeps the last of them from evicting the first. They enter the small queue, from
- * which pages are evicted first if it has more than its part; or there are free pages, and none is
- * evicted. The first page may always be requested.
+ * which pages are evicted first if it has more than its part, or with @once the queue of
+ * evict/once.h; or there are free pages, and none is evicted. The first page may always be
+ * requested.
  */
-uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked);
+uint64_t evict_headroom(const struct folio_cache *cache, uint64_t asked, bool once);
 
 #endif

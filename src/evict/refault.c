@@ -4,14 +4,7 @@
 
 #include "core/tree.h"
 
-/*
- * A shadow holds the clock, and in its lowest bit whether the page had been in the main queue. The
- * bit stays set when such a page was refused and left the small queue, so it cannot return to the
- * main queue as a newcomer.
- */
-#define SHADOW_MAIN       1u
-#define SHADOW_CLOCK_BIT  1
-/* The bits of the clock in it. Where pointers have 32, it wraps after 2 TiB of pages. */
+/* The bits of the clock in a shadow. Where pointers have 32, it wraps after 2 TiB of pages. */
 #define SHADOW_CLOCK_MASK (UINTPTR_MAX >> (2 + SHADOW_CLOCK_BIT))
 
 /* So many of REFAULT_TRUST are always tried, so that a change of the workload is noticed. */

@@ -11,6 +11,14 @@
 
 #include "cache/types.h"
 
+/*
+ * A shadow holds the clock, and in its lowest bit whether the page had been in the main queue. The
+ * bit stays set when such a page was refused and left the small queue, so it cannot return to the
+ * main queue as a newcomer.
+ */
+#define SHADOW_MAIN       1u
+#define SHADOW_CLOCK_BIT  1
+
 /* evict->trust, at most. */
 #define REFAULT_TRUST     1024
 

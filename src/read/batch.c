@@ -7,6 +7,7 @@
 
 #include "core/heat.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
 #include "evict/limits.h"
 #include "read/fill.h"
@@ -29,16 +30,21 @@ struct start {
 	bool all;         /* all pages of the last range that are not cached were started */
 };
 
-static struct start start_begin(struct fill_batch *batch)
+static struct start start_begin(struct fill_batch *batch, const struct inode *inode)
 {
 	/* The last pages must not evict the first before these are read. */
-	return (struct start){.batch = batch, .most = evict_headroom(batch->call->cache, 0)};
+	uint64_t most = evict_headroom(batch->call->cache, 0, batch->call->once);
+	uint64_t own = bounds_window(inode);
+
+	return (struct start){.batch = batch, .most = most < own ? most : own};
 }
 
 static bool start_has_space(const struct start *start)
 {
+	const struct call *call = start->batch->call;
+
 	return start->started < start->most &&
-	       evict_headroom(start->batch->call->cache, start->started) > 0;
+	       evict_headroom(call->cache, start->started, call->once) > 0;
 }
 
 /* The pages of @range that are in the file. */
@@ -77,7 +83,7 @@ static void start_range(struct start *start, struct inode *inode, const struct f
 		 * Queried each time, since other threads take memory as well. But evicted pages are
 		 * no new space: they may be the pages of this call.
 		 */
-		space = evict_headroom(call->cache, start->started);
+		space = evict_headroom(call->cache, start->started, call->once);
 		if (space > start->most - start->started)
 			space = start->most - start->started;
 		if (!space) {
@@ -132,7 +138,8 @@ ssize_t folio_file_prefetch(
 	r = call_begin(&call, file->cache, file->cache_id, false);
 	if (r)
 		return r;
-	start = start_begin(&batch);
+	call.once = streams_once(&file->streams);
+	start = start_begin(&batch, file->inode);
 	for (i = 0; i < count && start_has_space(&start); i++) {
 		if (i % START_GROUP == 0)
 			start_next(&start, group, &range[i], sizeof(*range), count - i);
@@ -172,7 +179,8 @@ static inline __attribute__((always_inline)) void prefetch_lines(
 }
 
 /* Do the hits among the reads; the others get READ_PENDING. Returns the number of the others. */
-static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, unsigned count)
+static unsigned batch_hits(
+	struct folio_file *file, struct folio_read *reads, unsigned count, unsigned flags)
 {
 	unsigned i, pending = 0;
 
@@ -189,7 +197,9 @@ static unsigned batch_hits(struct folio_file *file, struct folio_read *reads, un
 		if (thread_hit(file->cache_id) &&
 			read_hit(file, read->buf, read->len, read->offset, &cold)) {
 			read->result = (ssize_t)read->len;
-			if (unlikely(cold))
+			if (unlikely(cold) && flags & FOLIO_READ_ONCE)
+				read_touch_once(file, cold, read->len, read->offset);
+			else if (unlikely(cold))
 				read_touch(file, cold, read->len, read->offset);
 		} else {
 			read->result = READ_PENDING;
@@ -223,7 +233,7 @@ static unsigned batch_start(struct read_op *op, const struct folio_read *reads, 
 {
 	struct folio_read group[START_GROUP];
 	struct fill_batch batch = {.call = op->call};
-	struct start start = start_begin(&batch);
+	struct start start = start_begin(&batch, op->file->inode);
 	unsigned n = 0;
 
 	start.all = true;
@@ -268,16 +278,17 @@ int folio_file_read_batch(
 	unsigned i, n, pending = 0;
 	int r = 0;
 
-	if (!file || (!reads && count) || flags & ~FOLIO_READ_NOWAIT)
+	if (!file || (!reads && count) || flags & ~READ_FLAGS)
 		return -EINVAL;
 	if (!thread_enter(file->cache, file->cache_id))
 		return -ESTALE;
 	for (i = 0; i < count; i += n) {
 		n = count - i < BATCH_GROUP ? count - i : BATCH_GROUP;
-		pending += batch_hits(file, &reads[i], n);
+		pending += batch_hits(file, &reads[i], n, flags);
 	}
 	if (pending) {
 		r = call_begin(&call, file->cache, file->cache_id, flags & FOLIO_READ_NOWAIT);
+		call.once = flags & FOLIO_READ_ONCE || streams_once(&file->streams);
 		if (!r)
 			batch_misses(&op, reads, count, pending);
 	}

@@ -8,22 +8,34 @@
 #include "base/deadline.h"
 #include "core/heat.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
+#include "evict/once.h"
 #include "read/fill.h"
 #include "read/lookup.h"
 
+/* The largest window, in pages. @once: of an access that leaves the hot set unchanged. */
+static uint64_t window_max(const struct folio_file *file, bool once)
+{
+	uint64_t max = folio_u32_load_relaxed(&file->cache->readahead_pages);
+	uint64_t own = bounds_window(file->inode);
+
+	/* It remains a power of two. */
+	while (max > own || (once && max > once_window(&file->cache->evict)))
+		max /= 2;
+	return max;
+}
+
 __attribute__((noinline)) void read_ahead(
-	struct folio_file *file, uint64_t index, struct stats_shard *shard)
+	struct folio_file *file, uint64_t index, bool once, struct stats_shard *shard)
 {
 	struct inode *inode = file->inode;
-	struct call call = {.cache = file->cache, .shard = shard};
+	struct call call = {.cache = file->cache, .shard = shard, .once = once};
 	struct fill_batch batch = {.call = &call};
 	struct page_range range;
 	uint64_t eof;
 
-	if (!streams_mark(&file->streams, index,
-		    folio_u32_load_relaxed(&file->cache->readahead_pages), &range.first,
-		    &range.end))
+	if (!streams_mark(&file->streams, index, window_max(file, once), &range.first, &range.end))
 		return;
 	eof = size_pages(folio_u64_load_acquire(&inode->size));
 	if (range.end > eof)
@@ -32,7 +44,7 @@ __attribute__((noinline)) void read_ahead(
 		return;
 	evict_reserve(file->cache, range.end - range.first, shard);
 	stats_add(shard, STAT_READAHEAD_PAGES,
-		fill_add(&batch, inode, range, range.first, HEAT_STREAM));
+		fill_add(&batch, inode, range, range.first, once ? HEAT_COLD : HEAT_STREAM));
 	fill_submit(&batch);
 }
 
@@ -61,8 +73,8 @@ static struct window miss_window(struct read_op *op, uint64_t index, uint64_t pa
 	struct window window = {.demand_end = index + 1, .end = index + 1};
 
 	if (index >= op->single_before)
-		window = streams_miss(&file->streams, index, pages,
-			folio_u32_load_relaxed(&file->cache->readahead_pages));
+		window = streams_miss(
+			&file->streams, index, pages, window_max(file, op->call->once));
 	if (window.end > eof)
 		window.end = eof;
 	if (window.demand_end > eof)
@@ -110,7 +122,7 @@ static enum page_verdict handle_miss(
 			stats_add(call->shard, STAT_READAHEAD_PAGES,
 				fill_add(&batch, inode,
 					(struct page_range){window.demand_end, window.end},
-					window.demand_end, HEAT_STREAM));
+					window.demand_end, call->once ? HEAT_COLD : HEAT_STREAM));
 	}
 	fill_submit(&batch);
 	if (call->nowait)

@@ -3,6 +3,7 @@
 #ifndef FOLIO_SRC_READ_DEMAND_H
 #define FOLIO_SRC_READ_DEMAND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "read/op.h"
@@ -16,7 +17,10 @@
 enum page_verdict get_page(
 	struct read_op *op, uint64_t index, uint64_t pages, struct folio **result);
 
-/* Read the next window ahead: a reader has reached the mark at page @index. */
-void read_ahead(struct folio_file *file, uint64_t index, struct stats_shard *shard);
+/*
+ * Read the next window ahead: a reader has reached the mark at page @index. @once: the reader
+ * leaves the hot set unchanged.
+ */
+void read_ahead(struct folio_file *file, uint64_t index, bool once, struct stats_shard *shard);
 
 #endif

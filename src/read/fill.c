@@ -32,7 +32,9 @@
 #include "cache/inflight.h"
 #include "cache/revalidate.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/evict.h"
+#include "evict/once.h"
 #include "evict/refault.h"
 #include "read/gap.h"
 
@@ -68,14 +70,16 @@ static void fill_init(struct fill *fill, struct inode *inode, uint64_t index)
 }
 
 /*
- * The largest order whose alignment allows it to begin at @index, and that ends at @end or before.
+ * The largest order whose alignment allows it to begin at @index, that ends at @end or before, and
+ * is no more than half a window if the file has a ceiling.
  */
-static unsigned order_for(uint64_t index, uint64_t end)
+static unsigned order_for(const struct inode *inode, uint64_t index, uint64_t end)
 {
+	uint64_t window = bounds_window(inode);
 	unsigned order = 0;
 
 	while (order < FOLIO_ORDER_MAX && !(index & ((UINT64_C(2) << order) - 1)) &&
-		end - index >= UINT64_C(2) << order)
+		end - index >= UINT64_C(2) << order && UINT64_C(4) << order <= window)
 		order++;
 	return order;
 }
@@ -108,11 +112,12 @@ static enum page_verdict fill_extend(
 	struct inode *inode = fill->inode;
 	struct folio_cache *cache = inode->cache;
 	uint64_t index = (fill->request.offset >> FOLIO_PAGE_SHIFT) + fill->pages;
-	const struct page_request request = {order_for(index, end), true, effort};
+	const struct page_request request = {order_for(inode, index, end), true, effort};
 	struct folio *folio;
 	void *old;
 	int r;
 
+	bounds_make_space(call, inode, request.order);
 	r = evict_alloc(call, request, &folio);
 	if (r)
 		return page_failed(call, r);
@@ -139,9 +144,11 @@ static enum page_verdict fill_extend(
 		progress_end(&cache->progress, true);
 		return r == -ENOMEM ? PAGE_NO_NODE : PAGE_LOST_RACE;
 	}
-	if (tree_is_shadow(old))
+	if (call->once)
+		once_begin(cache, folio, old);
+	else if (tree_is_shadow(old))
 		folio->refault = refault_of(cache, old, UINT64_C(1) << folio->order);
-	if (folio->refault != REFAULT_NONE)
+	if (folio->refault != REFAULT_NONE && folio->refault != REFAULT_ONCE)
 		stats_add(call->shard, STAT_REFAULTS, UINT64_C(1) << folio->order);
 	fill->iov[fill->count].iov_base = folio->data;
 	fill->iov[fill->count].iov_len = folio_size(folio);
@@ -164,8 +171,8 @@ static enum page_verdict fill_extend_all(
 		end = first + FILL_PAGES_MAX;
 	while (fill->count < FILL_FOLIOS && first + fill->pages < end) {
 		uint64_t index = first + fill->pages;
-		enum page_verdict verdict = fill_extend(
-			call, fill, end, index == mark ? HEAT_MARK : heat, EVICT_NOTHING);
+		enum page_verdict verdict = fill_extend(call, fill, end,
+			index == mark ? HEAT_MARK | heat << HEAT_BITS : heat, EVICT_NOTHING);
 
 		if (verdict == PAGE_NO_NODE)
 			evict_nodes_later(fill->inode->cache);

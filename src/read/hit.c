@@ -10,40 +10,61 @@
 #include "read/demand.h"
 #include "read/read.h"
 
-__attribute__((noinline)) ssize_t read_touch(
-	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+static ssize_t record(
+	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset, bool once)
 {
 	/*
 	 * The descriptor may be in use for another page by now. Then the heat of that page is
 	 * updated, which is only a useless hint.
 	 */
-	if (heat_record(folio, offset, len))
-		read_ahead(file, offset >> FOLIO_PAGE_SHIFT,
+	if (heat_record(folio, offset, len, once))
+		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, once,
 			thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
 }
 
+__attribute__((noinline)) ssize_t read_touch(
+	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+{
+	return record(file, folio, len, offset, streams_once(&file->streams));
+}
+
+__attribute__((noinline)) ssize_t read_touch_once(
+	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+{
+	return record(file, folio, len, offset, true);
+}
+
 static inline __attribute__((always_inline)) ssize_t read_any(
-	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool nowait)
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags)
 {
 	struct folio *cold;
 
 	if (unlikely(!file || !thread_hit(file->cache_id)) ||
 		unlikely(!read_hit(file, buf, len, offset, &cold)))
-		return read_slow(file, buf, len, offset, nowait);
+		return read_slow(file, buf, len, offset, flags);
 	if (unlikely(cold))
-		return read_touch(file, cold, len, offset);
+		return flags & FOLIO_READ_ONCE ? read_touch_once(file, cold, len, offset)
+					       : read_touch(file, cold, len, offset);
 	return (ssize_t)len;
 }
 
 ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset)
 {
-	return read_any(file, buf, len, offset, false);
+	return read_any(file, buf, len, offset, 0);
 }
 
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset)
 {
-	return read_any(file, buf, len, offset, true);
+	return read_any(file, buf, len, offset, FOLIO_READ_NOWAIT);
+}
+
+ssize_t folio_file_read_flags(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags)
+{
+	if (unlikely(flags & ~READ_FLAGS))
+		return -EINVAL;
+	return read_any(file, buf, len, offset, flags);
 }
 
 /* The rare ends of a pinned hit: the folio was another one, or its heat is to be recorded. */
@@ -57,8 +78,10 @@ static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t 
 static __attribute__((noinline)) int get_touch(
 	struct folio_file *file, struct folio *folio, uint64_t index)
 {
-	if (heat_record(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE))
-		read_ahead(file, index, thread_enter(file->cache, file->cache_id));
+	bool once = streams_once(&file->streams);
+
+	if (heat_record(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE, once))
+		read_ahead(file, index, once, thread_enter(file->cache, file->cache_id));
 	return 0;
 }
 

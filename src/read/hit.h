@@ -22,6 +22,9 @@
  */
 ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset);
 
+/* The same for a read with FOLIO_READ_ONCE, which records no heat. */
+ssize_t read_touch_once(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset);
+
 /*
  * A complete hit of a short read, as a leaf function. It uses the hint instead of the tree. All
  * memory that it accesses is type-stable. The descriptor shows whether

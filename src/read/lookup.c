@@ -106,7 +106,8 @@ static inline __attribute__((always_inline)) bool snapshot_take(
 	return true;
 }
 
-ssize_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked)
+ssize_t copy_cached(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool once, bool *marked)
 {
 	struct snapshot seen;
 
@@ -117,7 +118,7 @@ ssize_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t off
 	copy_out(buf, seen.data, len);
 	if (unlikely(!version_read_valid(&seen.folio->version, seen.version)))
 		return -1;
-	*marked = heat_record(seen.folio, offset, len);
+	*marked = heat_record(seen.folio, offset, len, once);
 	hint_update(file, offset, seen.folio, seen.order);
 	return (ssize_t)len;
 }

@@ -45,12 +45,13 @@ static inline __attribute__((always_inline)) bool pin_matches(
 /*
  * Copy up to @len bytes from @offset, as far as the folio there and the file reach. Returns the
  * number of bytes copied; 0 if the page is not cached, or being changed; -1 if it was changed
- * during the copy. *marked: the caller must read the next window ahead.
+ * during the copy. *marked: the caller must read the next window ahead. @once: as for heat_record.
  *
  * During the copy the caller holds nothing, neither a lock nor a reference: @buf may be memory
  * whose page faults another call on the cache must serve.
  */
-ssize_t copy_cached(struct folio_file *file, void *buf, size_t len, uint64_t offset, bool *marked);
+ssize_t copy_cached(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, bool once, bool *marked);
 
 /*
  * Steps 1 to 4 of lookup.c. Returns the folio that has page @index, up to date or not, with a

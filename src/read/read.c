@@ -160,7 +160,7 @@ static __attribute__((noinline)) enum page_verdict read_pinned(struct read_op *o
 		len = FOLIO_PAGE_SIZE - in_page;
 	verdict = copy_pinned(op, folio, bounce, len, offset, copied);
 	if (verdict == PAGE_READY) {
-		marked = heat_record(folio, offset, *copied);
+		marked = heat_record(folio, offset, *copied, call->once);
 		hint_update(file, offset, folio, folio_order(folio));
 	}
 	if (verdict == PAGE_CHANGED)
@@ -169,7 +169,7 @@ static __attribute__((noinline)) enum page_verdict read_pinned(struct read_op *o
 	if (verdict == PAGE_READY)
 		memcpy(buf, bounce, *copied);
 	if (marked)
-		read_ahead(file, index, call->shard);
+		read_ahead(file, index, call->once, call->shard);
 	return verdict;
 }
 
@@ -200,7 +200,7 @@ static enum page_verdict read_step(
 	ssize_t n;
 
 	n = copy_cached(op->file, buf, unlikely(op->disturbed) && len > page_left ? page_left : len,
-		offset, &marked);
+		offset, call->once, &marked);
 	if (n <= 0) {
 		op->disturbed = op->disturbed || n < 0;
 		return read_missing(op, buf, len, offset, copied);
@@ -210,7 +210,7 @@ static enum page_verdict read_step(
 		offset >> FOLIO_PAGE_SHIFT < op->filled_before ? STAT_MISSES : STAT_HITS,
 		pages_touched(offset, *copied));
 	if (unlikely(marked))
-		read_ahead(op->file, offset >> FOLIO_PAGE_SHIFT, call->shard);
+		read_ahead(op->file, offset >> FOLIO_PAGE_SHIFT, call->once, call->shard);
 	return PAGE_READY;
 }
 
@@ -275,7 +275,7 @@ bool read_is_valid(const void *buf, size_t len, uint64_t offset)
 }
 
 __attribute__((noinline)) ssize_t read_slow(
-	struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait)
+	struct folio_file *file, char *buf, size_t len, uint64_t offset, unsigned flags)
 {
 	struct call call;
 	struct read_op op = {.call = &call, .file = file};
@@ -285,9 +285,10 @@ __attribute__((noinline)) ssize_t read_slow(
 
 	if (!file || !read_is_valid(buf, len, offset))
 		return -EINVAL;
-	r = call_begin(&call, file->cache, file->cache_id, nowait);
+	r = call_begin(&call, file->cache, file->cache_id, flags & FOLIO_READ_NOWAIT);
 	if (r)
 		return r;
+	call.once = flags & FOLIO_READ_ONCE || streams_once(&file->streams);
 	verdict = read_by_tree(&op, buf, len, offset, &done);
 	return done ? (ssize_t)done : verdict_errno(verdict, &call, 0);
 }
@@ -319,8 +320,8 @@ static enum page_verdict get_step(struct read_op *op, uint64_t index, struct fol
 	}
 	/* From here on the program holds the folio. */
 	progress_unhold(&call->cache->progress, false);
-	if (heat_record(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE))
-		read_ahead(file, index, call->shard);
+	if (heat_record(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE, call->once))
+		read_ahead(file, index, call->once, call->shard);
 	hint_update(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
 	return PAGE_READY;
@@ -354,6 +355,7 @@ __attribute__((noinline)) int get_slow(
 	r = call_begin(&call, file->cache, file->cache_id, flags & FOLIO_GET_NOWAIT);
 	if (r)
 		return r;
+	call.once = streams_once(&file->streams);
 	do {
 		verdict = page_in_file(&call, file->inode, index);
 		if (verdict == PAGE_READY)

@@ -19,8 +19,11 @@ bool read_is_valid(const void *buf, size_t len, uint64_t offset);
 enum page_verdict read_by_tree(
 	struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done);
 
-/* folio_file_read, if it is not a plain hit. */
-ssize_t read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, bool nowait);
+/* The flags of reads. */
+#define READ_FLAGS (FOLIO_READ_NOWAIT | FOLIO_READ_ONCE)
+
+/* folio_file_read_flags, if it is not a plain hit. */
+ssize_t read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, unsigned flags);
 
 /* folio_file_get_page, if it is not a plain hit. */
 int get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result,

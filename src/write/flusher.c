@@ -32,6 +32,9 @@
 
 #define AGE_MS_DEFAULT 5000
 
+/* Pages that a write which leaves the hot set unchanged may make dirty, however small the cache. */
+#define ONCE_PAGES_MIN 8
+
 /* ---- the flusher ---- */
 
 /* writeback->lock is held, here and in the functions below. */
@@ -203,17 +206,34 @@ struct allowance {
 	bool device_full; /* the device has all of it */
 };
 
-static struct allowance allowance(const struct inode *inode)
+/*
+ * Dirty pages that a file may have for a write that leaves the hot set unchanged: as many as such
+ * pages are not evicted first (evict/once.h). Further ones would take the place of others, since
+ * they cannot be evicted before they are written.
+ */
+static uint64_t most_for(const struct call *call)
+{
+	uint64_t pages;
+
+	if (likely(!call->once))
+		return UINT64_MAX;
+	pages = folio_u64_load_relaxed(&call->cache->evict.once_pages);
+	return pages > ONCE_PAGES_MIN ? pages : ONCE_PAGES_MIN;
+}
+
+static struct allowance allowance(const struct call *call, const struct inode *inode)
 {
 	const struct writeback *writeback = &inode->cache->writeback;
 	const struct share *share = &inode->share, *parent = share->parent;
 	uint64_t all = folio_u64_load_relaxed(&writeback->pages_max);
 	uint64_t period = folio_u64_load_relaxed(&writeback->period);
 	uint64_t has = share_has(share, SHARE_PAGES), limit;
-	uint64_t device_has = share_has(parent, SHARE_PAGES);
+	uint64_t device_has = share_has(parent, SHARE_PAGES), most = most_for(call);
 
 	all = share_limit(parent, SHARE_PAGES, all, period);
 	limit = share_limit(share, SHARE_PAGES, all, period);
+	if (limit > most)
+		limit = most;
 	return (struct allowance){
 		.pages = limit > has ? limit - has : 0,
 		.file_half = has > limit / 2,
@@ -275,7 +295,7 @@ static int64_t wait_for_pages(const struct call *call, struct inode *inode)
 		visits++;
 	pass = inode->backing->begun + 1;
 	while (!r) {
-		struct allowance allowed = allowance(inode);
+		struct allowance allowed = allowance(call, inode);
 
 		if (allowed.pages)
 			r = (int64_t)allowed.pages;
@@ -305,9 +325,10 @@ int flusher_throttle(const struct call *call, struct inode *inode, uint64_t *pag
 	*pages = UINT64_MAX;
 	/* A device has three quarters at rest, and a file three quarters of that (core/share.h). */
 	if (likely(share_has(&writeback->share, SHARE_PAGES) <
-		    folio_u64_load_relaxed(&writeback->pages_max) / 2))
+		    folio_u64_load_relaxed(&writeback->pages_max) / 2) &&
+		share_has(&inode->share, SHARE_PAGES) < most_for(call) / 2)
 		return 0;
-	allowed = allowance(inode);
+	allowed = allowance(call, inode);
 	if (allowed.file_half)
 		dirty_request_visit(inode);
 	if (allowed.device_most)

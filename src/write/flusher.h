@@ -20,7 +20,8 @@ int flusher_start(struct folio_cache *cache);
  * Called before a write to a file, with no lock held. While less than half of dirty_bytes is dirty,
  * does nothing. Above that, has the file written if it has more than half of its share
  * (core/share.h); and if it has all of it, waits until it has less, or until the flusher has
- * written the file, and its device if that has used up its share, too; or until the deadline.
+ * written the file, and its device if that has used up its share, too; or until the deadline. A
+ * call that leaves the hot set unchanged (call->once) has a smaller share of its own.
  *
  * Returns 0, and in *@pages how many pages the caller may make dirty. That is 1 if the file's own
  * pages were written, but others keep what is missing. -ETIMEDOUT; or, if the file's own pages

@@ -117,7 +117,7 @@ enum page_verdict write_folio(struct write_op *op, struct folio *folio)
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
 	version_write_end(&folio->version);
-	heat_record_write(folio, offset, len);
+	heat_record_write(folio, offset, len, op->call->once);
 	if (!finish_write(inode, folio, offset + len))
 		return PAGE_CHANGED;
 	advance(op, len);
@@ -145,7 +145,7 @@ enum page_verdict write_new(struct write_op *op, size_t len)
 	memset(folio->data, 0, in_folio);
 	memcpy((char *)folio->data + in_folio, op->part, len);
 	memset((char *)folio->data + in_folio + len, 0, bytes - in_folio - len);
-	heat_record_write(folio, op->offset, len);
+	heat_record_write(folio, op->offset, len, op->call->once);
 	if (fill_publish(inode, folio, in_folio + len, op->offset + len))
 		advance(op, len);
 	else

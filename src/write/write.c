@@ -205,7 +205,8 @@ enum page_verdict write_bytes(struct write_op *op)
 
 _Static_assert(INT64_MAX >> FOLIO_PAGE_SHIFT <= TREE_INDEX_MAX, "no file has more pages");
 
-ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+static ssize_t write_any(
+	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags)
 {
 	struct call call;
 	struct write_op op = {
@@ -213,7 +214,7 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 	enum page_verdict verdict;
 	int r;
 
-	if (!file || (!buf && len) || len > INT64_MAX)
+	if (!file || (!buf && len) || len > INT64_MAX || flags & ~FOLIO_WRITE_ONCE)
 		return -EINVAL;
 	if (!file->writable)
 		return -EBADF;
@@ -222,8 +223,20 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 	r = call_begin_locking(&call, file->cache, file->cache_id);
 	if (r)
 		return r;
+	call.once = flags & FOLIO_WRITE_ONCE || streams_once(&file->streams);
 	verdict = write_bytes(&op);
 	if (op.offset > offset)
 		return (ssize_t)(op.offset - offset);
 	return verdict_errno(verdict, &call, 0);
+}
+
+ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+{
+	return write_any(file, buf, len, offset, 0);
+}
+
+ssize_t folio_file_write_flags(
+	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags)
+{
+	return write_any(file, buf, len, offset, flags);
 }

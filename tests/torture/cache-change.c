@@ -200,5 +200,8 @@ void op_reopen(struct worker *worker)
 
 	close_file(handle);
 	open_file(worker, handle, backend_file((unsigned)rng_below(&worker->rng, FILES)));
-	folio_file_advise(handle->file, (enum folio_advice)rng_below(&worker->rng, 3));
+	folio_file_advise(handle->file, (enum folio_advice)rng_below(&worker->rng, 4));
+	/* They may be refused. */
+	folio_file_set_share(handle->file, rng_below(&worker->rng, 64) * FOLIO_PAGE_SIZE,
+		rng_below(&worker->rng, 2) * rng_below(&worker->rng, 256) * FOLIO_PAGE_SIZE);
 }

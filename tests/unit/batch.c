@@ -224,7 +224,7 @@ static void test_batch(void **state)
 	batch_pages(read, 2, 0, 1);
 	assert_int_equal(folio_file_read_batch(NULL, read, 2, 0), -EINVAL);
 	assert_int_equal(folio_file_read_batch(world.file, NULL, 1, 0), -EINVAL);
-	assert_int_equal(folio_file_read_batch(world.file, read, 2, 2), -EINVAL);
+	assert_int_equal(folio_file_read_batch(world.file, read, 2, 4), -EINVAL);
 	assert_int_equal(read[0].result, 12345);
 	assert_int_equal(folio_file_read_batch(world.file, NULL, 0, 0), 0);
 	assert_int_equal(reads(&world), 0);

@@ -25,6 +25,12 @@ static void test_heat_word(void **state)
 	word = heat_after(word, far + 100, 1);
 	assert_int_equal(word & HEAT_MASK, HEAT_HOT);
 	assert_false(heat_wants_touch(word));
+	/* The mark of a file's hand is no offset, and the next read removes it. */
+	word = heat_after(HEAT_COLD | HEAT_PASSED, 100, 8);
+	assert_int_equal(word, heat_after(HEAT_COLD, 100, 8));
+	assert_int_equal(heat_after(word | HEAT_PASSED, 108, 8) & HEAT_MASK, HEAT_COLD);
+	assert_true(heat_is_unused(HEAT_COLD | HEAT_PASSED));
+	assert_false(heat_is_unused(word));
 	assert_true(heat_wants_touch(HEAT_MARK));
 	assert_false(heat_wants_touch(HEAT_STREAM));
 }

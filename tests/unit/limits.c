@@ -220,15 +220,15 @@ static void test_headroom(void **state)
 
 	(void)state;
 	evict_world_begin(&world, PAGES);
-	assert_int_equal(evict_headroom(world.cache, 0), PAGES - LOW);
-	assert_int_equal(evict_headroom(world.cache, 5000), PAGES - LOW);
+	assert_int_equal(evict_headroom(world.cache, 0, false), PAGES - LOW);
+	assert_int_equal(evict_headroom(world.cache, 5000, false), PAGES - LOW);
 	assert_int_equal(folio_alloc(world.cache, 9, FOLIO_TYPE_PRIVATE, NULL, &taken[0]), 0);
-	assert_int_equal(evict_headroom(world.cache, 5000), PAGES / 2 - LOW);
+	assert_int_equal(evict_headroom(world.cache, 5000, false), PAGES / 2 - LOW);
 	assert_int_equal(folio_alloc(world.cache, 9, FOLIO_TYPE_PRIVATE, NULL, &taken[1]), 0);
-	assert_int_equal(evict_headroom(world.cache, 0), SMALL);
-	assert_int_equal(evict_headroom(world.cache, 2), SMALL - 2);
-	assert_int_equal(evict_headroom(world.cache, SMALL), 0);
-	assert_int_equal(evict_headroom(world.cache, SMALL + 1), 0);
+	assert_int_equal(evict_headroom(world.cache, 0, false), SMALL);
+	assert_int_equal(evict_headroom(world.cache, 2, false), SMALL - 2);
+	assert_int_equal(evict_headroom(world.cache, SMALL, false), 0);
+	assert_int_equal(evict_headroom(world.cache, SMALL + 1, false), 0);
 	folio_put(taken[0]);
 	folio_put(taken[1]);
 	world_end(&world);

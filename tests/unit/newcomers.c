@@ -205,6 +205,129 @@ static void test_read_while_others_wait(void **state)
 	world_end(&world);
 }
 
+#define PART (PAGES / 32) /* pages that leave the hot set unchanged, before they go first */
+
+static void write_once(struct world *world, uint64_t index, size_t len)
+{
+	static char page[FOLIO_PAGE_SIZE];
+
+	assert_int_equal(
+		folio_file_write_flags(world->file, page, len, index * PAGE, FOLIO_WRITE_ONCE),
+		len);
+}
+
+/* Writes of four times the cache that leave the hot set unchanged: they wait for write-back. */
+static void test_hot_set_unchanged(void **state)
+{
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	begin(&world, false, 0);
+	for (i = 0; i < 4 * PAGES; i++) {
+		write_once(&world, WRITE_AT + i, i % 5 ? PAGE : 100);
+		assert_true(dirty(&world) <= PART);
+	}
+	assert_int_equal(cached(&world, 0, HOT), HOT);
+	/* Those that the last ones make space for are written. */
+	assert_true(cached(&world, WRITE_AT, 4 * PAGES) <= 3 * PART);
+	wait_until(flusher_rests(&world));
+	world_end(&world);
+}
+
+/* Such pages are written early, and leave first once they are written. */
+static void test_written_early(void **state)
+{
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	begin(&world, true, 0);
+	/* The last of these writes is the first that finds more than half of the part dirty. */
+	for (i = 0; i < PART / 2 + 2; i++)
+		write_once(&world, WRITE_AT + i, PAGE);
+	wait_until(any_held());
+	for (; i < PART; i++)
+		write_once(&world, WRITE_AT + i, PAGE);
+	release();
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	touch_all(&world, 5000, 9 * PART + 2, 1);
+	assert_int_equal(cached(&world, WRITE_AT, PART), 0);
+	assert_int_equal(cached(&world, 0, HOT), HOT);
+	world_end(&world);
+}
+
+/* Such a write of a page that was cached leaves its heat; one that counts makes the page stay. */
+static void test_written_where_cached(void **state)
+{
+	const uint64_t cold = 1000 + 2 * PAGES - 1;
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	begin(&world, false, 0);
+	for (i = 0; i < 4; i++) {
+		write_once(&world, cold, PAGE);
+		assert_int_equal(page_heat(world.file, cold), HEAT_COLD);
+	}
+	write_once(&world, WRITE_AT, PAGE);
+	for (i = 0; i < 3; i++)
+		write_some(&world, 1, 1);
+	assert_int_equal(page_heat(world.file, WRITE_AT), HEAT_HOT);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	for (i = 1; i < 4 * PAGES; i++)
+		write_once(&world, WRITE_AT + i, PAGE);
+	assert_true(page_cached(world.file, WRITE_AT));
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	world_end(&world);
+}
+
+/* Written pages of a file with a ceiling leave when they are written. */
+static void test_written_with_ceiling(void **state)
+{
+	const uint64_t ceiling = 20;
+	struct folio_file_stat stat = {.size = sizeof(stat)};
+	struct world world;
+
+	(void)state;
+	begin(&world, false, 0);
+	assert_int_equal(folio_file_set_share(world.file, 0, ceiling * PAGE), 0);
+	write_some(&world, 4 * PAGES, 1);
+	/* The hand passes each of them twice, and finds those that are dirty again. */
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	touch(&world, 5000);
+	touch(&world, 5001);
+	assert_int_equal(folio_file_stat(world.file, &stat), 0);
+	assert_true(stat.pages <= ceiling);
+	world_end(&world);
+}
+
+/* If a part of a large folio is written so, its pieces leave first, as the folio would have. */
+static void test_written_in_part(void **state)
+{
+	static char buf[16 * FOLIO_PAGE_SIZE];
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	begin(&world, false, 0);
+	assert_int_equal(folio_file_invalidate(world.file, 60 * PAGE, UINT64_MAX), 0);
+	assert_int_equal(
+		folio_file_read_flags(world.file, buf, sizeof(buf), 4096 * PAGE, FOLIO_READ_ONCE),
+		sizeof(buf));
+	assert_true(folio_order(entry_folio(tree_load(&world.file->inode->tree, 4096))) > 0);
+	write_once(&world, 4097, 100);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	for (i = 0; i < 16; i++) {
+		struct folio *folio = entry_folio(tree_load(&world.file->inode->tree, 4096 + i));
+
+		assert_int_equal(folio_u8_load_relaxed(&folio->queue), QUEUE_ONCE);
+	}
+	touch_all(&world, 5000, 2 * PAGES, 1);
+	assert_int_equal(cached(&world, 4096, 16), 0);
+	world_end(&world);
+}
+
 /* Pages that are written again and again are hot, without a read, also after write-back. */
 static void test_written_often(void **state)
 {
@@ -250,6 +373,11 @@ int main(void)
 		cmocka_unit_test(test_read_while_others_wait),
 		cmocka_unit_test(test_written_often),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_hot_set_unchanged),
+		cmocka_unit_test(test_written_early),
+		cmocka_unit_test(test_written_where_cached),
+		cmocka_unit_test(test_written_in_part),
+		cmocka_unit_test(test_written_with_ceiling),
 	};
 
 	test_begin("newcomers");

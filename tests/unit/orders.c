@@ -154,8 +154,8 @@ static void expect_file(struct world *world, uint64_t pages, uint64_t large, uin
 	assert_int_equal(stat.bytes, FILE_PAGES * PAGE);
 	assert_int_equal(stat.pages, pages);
 	assert_int_equal(stat.pages_dirty, dirty);
-	assert_int_equal(inode->pages_large, large);
-	assert_int_equal(inode->pages_small, pages - large);
+	assert_int_equal(folio_u64_load_relaxed(&inode->pages_large), large);
+	assert_int_equal(folio_u64_load_relaxed(&inode->pages_small), pages - large);
 	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages, pages);
 }
 

@@ -340,7 +340,7 @@ static void model_step(struct model *model)
 		break;
 	case 21:
 		assert_int_equal(
-			folio_file_advise(handle->file, (enum folio_advice)random_below(random, 3)),
+			folio_file_advise(handle->file, (enum folio_advice)random_below(random, 4)),
 			0);
 		break;
 	case 22 ... 23:

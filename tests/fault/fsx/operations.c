@@ -594,8 +594,12 @@ void do_prefetch(struct world *w)
 void do_advise(struct world *w)
 {
 	struct handle *handle = any_handle(w, false);
-	enum folio_advice advice = (enum folio_advice)below(w, 3);
+	enum folio_advice advice = (enum folio_advice)below(w, 4);
 
-	if (handle)
-		w->now->result = folio_file_advise(handle->file, advice);
+	if (!handle)
+		return;
+	w->now->result = folio_file_advise(handle->file, advice);
+	/* Bounds decide what stays cached, and nothing else. They may be too large. */
+	folio_file_set_share(handle->file, below(w, 64) * FOLIO_PAGE_SIZE,
+		below(w, 2) * below(w, 256) * FOLIO_PAGE_SIZE);
 }
