@@ -66,6 +66,7 @@ struct folio_cache_stats {
 	/* Files: */
 
 	uint64_t files_buffered; /* open handles of the backend that use buffered I/O, now */
+	uint64_t files_closed;   /* files with cached pages that no handle has open, now */
 };
 
 /**

@@ -44,7 +44,8 @@ static int open_cache(const struct run *run, uint64_t pages, struct folio_cache 
 		.readahead = 16 * PAGE,
 		.timeout_ms = run->timeout_ms,
 		.io = run->ops,
-		.io_context = run->io_context};
+		.io_context = run->io_context,
+		.closed_files_max = 1};
 
 	return folio_cache_open(&params, cache);
 }
