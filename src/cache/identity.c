@@ -35,7 +35,7 @@ static bool handles_equal(const struct folio_io_attr *first, const struct folio_
 	       memcmp(first->handle, second->handle, first->handle_bytes) == 0;
 }
 
-static int compare(const struct folio_io_attr *first, const struct folio_io_attr *second)
+int identity_compare_attr(const struct folio_io_attr *first, const struct folio_io_attr *second)
 {
 	uint32_t both = first->fields & second->fields;
 
@@ -57,7 +57,7 @@ int identity_compare_closed(
 	struct folio_io_attr attr;
 	int r = identity_attr(cache, handle, IDENTITY_WANTED, &attr);
 
-	return r < 0 ? r : compare(closed, &attr);
+	return r < 0 ? r : identity_compare_attr(closed, &attr);
 }
 
 int identity_compare(
@@ -77,7 +77,7 @@ int identity_compare(
 			return r;
 		if (identity_attr(cache, first, IDENTITY_WANTED, &one) < 0)
 			return IDENTITY_DOUBT;
-		r = compare(&one, &two);
+		r = identity_compare_attr(&one, &two);
 		if (r != IDENTITY_DOUBT || one.size == two.size ||
 			(one.size == size_one && two.size == size_two))
 			return r;

@@ -24,6 +24,12 @@ enum {
 };
 
 /*
+ * Compare what identity_attr reported, with IDENTITY_WANTED, of two files with one inode number.
+ * Returns IDENTITY_*.
+ */
+int identity_compare_attr(const struct folio_io_attr *first, const struct folio_io_attr *second);
+
+/*
  * Compare the files of two handles whose device and inode are equal. @attr has the attributes of
  * @second. Returns IDENTITY_*; or an error of the backend for @second. A file that is open as
  * @first and whose attributes are unavailable is in doubt.

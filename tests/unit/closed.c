@@ -550,7 +550,7 @@ static void test_lost(void **state)
 	assert_int_equal(folio_file_close(file), 0);
 	assert_int_equal(files_closed(), 0);
 	sync_error = 0;
-	/* The next one who has the file open gets no error of before. */
+	/* The next handle of the file gets no error of before. */
 	file = open_it(0, O_RDWR);
 	write_at(file, 0, 'y', 0);
 	assert_int_equal(folio_file_sync(file, NULL, FOLIO_SYNC_DATA), 0);
