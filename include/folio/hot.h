@@ -33,9 +33,9 @@ struct folio_cache;
  * @path, and syncs the folder. So after an error, or a crash, an earlier list is still there, and
  * complete. The new file belongs to the caller alone (mode 0600).
  *
- * Other calls continue meanwhile. A file that is opened or closed during the call may be left out.
- * The call does not wait for the cache's device, has no deadline (folio_cache_params.timeout_ms),
- * and needs 24 bytes of memory for each file of the cache.
+ * Other calls may run concurrently. A file that is opened or closed during the call may be left
+ * out. The call does not wait for the cache's device, has no deadline
+ * (folio_cache_params.timeout_ms), and needs 24 bytes of memory for each file of the cache.
  *
  * Returns the number of pages in the list; -EINVAL; -ENOMEM; -ESTALE; or the errno of open(2),
  * write(2), fsync(2) or rename(2).
@@ -71,9 +71,9 @@ struct folio_hot_load {
  * files and call again.
  *
  * Returns the number of pages whose reading was started; -EBADMSG if the list is damaged, or is
- * none, and -EOPNOTSUPP if it is of another version or page size: then nothing was started; -EINVAL;
- * -ESTALE; the errno of open(2) or read(2); or -ETIMEDOUT (folio_cache_params.timeout_ms): what was
- * started continues.
+ * none, and -EOPNOTSUPP if it is of another version or page size (then nothing was started);
+ * -EINVAL; -ESTALE; the errno of open(2) or read(2); or -ETIMEDOUT (folio_cache_params.timeout_ms):
+ * what was started continues.
  */
 ssize_t folio_cache_load_hot(
 	struct folio_cache *cache, const char *path, struct folio_hot_load *load);

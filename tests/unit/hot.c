@@ -365,7 +365,7 @@ static void test_slots(void **state)
 	end(&world);
 }
 
-/* Other threads open, read and close the files meanwhile. */
+/* Other threads open, read and close the files at the same time. */
 static folio_u32 stop;
 
 static void *open_and_close(void *arg)

@@ -276,7 +276,7 @@ static void test_failures(void **state)
 	snprintf(path, sizeof(path), "%s/list", folder);
 }
 
-/* Each allocation fails, and each descriptor. The last of them is for the folder: see the header. */
+/* Each allocation fails. The last one is for the folder: then the new list is there already. */
 static void test_out_of_memory(void **state)
 {
 	uint64_t n;
