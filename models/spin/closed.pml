@@ -266,7 +266,8 @@ proctype evictor()
 				:: closed[o] && !pages[o] ->
 					lock(closed_locked);
 					d_step {
-						assert(list[o] == KEPT);	/* claim: list-right */
+						/* claim: list-right */
+						assert(list[o] == KEPT);
 						list[o] = EMPTIED;
 						kept--
 					};
@@ -312,7 +313,8 @@ init
 		do
 		:: i < INODES ->
 			/* claim: none-forgotten */
-			assert(file[i] == NONE || (closed[i] && list[i] == (pages[i] -> KEPT : EMPTIED)));
+			assert(file[i] == NONE ||
+				(closed[i] && list[i] == (pages[i] -> KEPT : EMPTIED)));
 			i++
 		:: else -> break
 		od
