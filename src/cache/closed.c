@@ -85,7 +85,8 @@ static bool can_prove(struct inode *inode, struct folio_io_attr *identity)
 	/* No other thread has the inode, so the lock of the attributes is not needed. */
 	if (!inode_write_handle(inode))
 		return !inode->attr_recent && !revalidate_differs(inode, identity);
-	if (identity->size != folio_u64_load_relaxed(&inode->size))
+	if (identity->size != folio_u64_load_relaxed(&inode->size) ||
+		(!inode->changed && revalidate_differs(inode, identity)))
 		return false;
 	revalidate_record(inode, identity, recent);
 	return !recent;
@@ -98,7 +99,7 @@ static void rest_locked(struct inode *inode)
 	folio_ptr_store_relaxed(&inode->write_handle, NULL);
 	folio_u64_store_relaxed(&inode->disk_size, UINT64_MAX);
 	folio_u64_store_relaxed(&inode->writable_to, 0);
-	inode->unconfirmed = false;
+	inode->unconfirmed = inode->changed = false;
 	inode->spares = NULL;
 	inode->dirty_index = 0;
 	folio_u32_store_relaxed(&inode->dirty_wanted, 0);

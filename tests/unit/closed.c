@@ -433,6 +433,14 @@ static void test_written(void **state)
 	assert_int_equal(folio_file_close(file), 0);
 	expect_on_disk(0);
 	assert_int_equal(use(0), PAGES);
+	/* Another program writes to it, which it must not while the cache may. */
+	file = open_it(0, O_RDWR);
+	assert_int_equal(read_all(file, 0), PAGES);
+	write_outside(0);
+	report.changed++;
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(files_closed(), 0);
+	assert_int_equal(use(0), 0);
 	/* Another program has written to it since, and changed the size alone. */
 	file = open_it(0, O_RDWR);
 	write_at(file, 0, 'd', 1);
@@ -463,6 +471,14 @@ static void test_grown(void **state)
 	assert_int_equal(folio_file_read(file, &byte, 1, 0), 1);
 	assert_int_equal(byte, 'a');
 	assert_int_equal(folio_file_close(file), 0);
+	/* By the cache, which writes no page for it. */
+	file = open_it(1, O_RDWR);
+	assert_int_equal(read_all(file, 1), 0);
+	assert_int_equal(folio_file_truncate(file, BIG * PAGE), 0);
+	assert_int_equal(folio_file_sync(file, NULL, FOLIO_SYNC_DATA), 0);
+	report.changed++;
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(files_closed(), 2);
 	end();
 }
 
