@@ -112,8 +112,11 @@ bool closed_keep(struct inode *inode, struct stats_shard *shard)
 	struct closed_files *closed = &inode->cache->closed;
 	struct folio_io_attr *identity;
 
-	/* After a failed sync, the file may have lost what the pages have. */
-	if (!closed->max || inode->lost)
+	/*
+	 * The file may have lost what the pages have: after a failed sync, and if a page was
+	 * written, evicted and read again before the file system lost it.
+	 */
+	if (!closed->max || inode->lost || inode->flush_failed)
 		return false;
 	identity = malloc(sizeof(*identity));
 	if (!identity || !can_prove(inode, identity)) {

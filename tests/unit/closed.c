@@ -31,7 +31,7 @@ static struct {
 
 static folio_u64 opened, closed; /* handles of the backend */
 static folio_ptr last_opened;    /* the last one that is not a probe */
-static int sync_error;
+static int sync_error, flush_error;
 
 /* Evict with this file when the next file has been opened, and is not yet found in the cache. */
 static struct folio_file *evict_in_open;
@@ -95,6 +95,13 @@ static void report_close(void *context, void *handle)
 {
 	folio_u64_fetch_add_relaxed(&closed, 1);
 	folio_io_threads.close(context, handle);
+}
+
+static int report_flush(void *context, void *handle)
+{
+	(void)context;
+	(void)handle;
+	return flush_error;
 }
 
 static int report_sync(void *context, void *handle, unsigned sync_flags)
@@ -161,12 +168,13 @@ static void begin(uint64_t pages, uint64_t closed_files_max)
 
 	memset(&report, 0, sizeof(report));
 	report.fields = FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_HANDLE;
-	sync_error = writeback_error = 0;
+	sync_error = flush_error = writeback_error = 0;
 	world.ops = folio_io_threads;
 	world.ops.getattr = report_getattr;
 	world.ops.open = report_open;
 	world.ops.close = report_close;
 	world.ops.sync = report_sync;
+	world.ops.flush = report_flush;
 	strcpy(world.folder, "folio-closed-XXXXXX");
 	assert_non_null(mkdtemp(world.folder));
 	for (i = 0; i < FILES; i++)
@@ -566,6 +574,15 @@ static void test_lost(void **state)
 	assert_int_equal(folio_file_close(file), 0);
 	assert_int_equal(files_closed(), 0);
 	sync_error = 0;
+	/* A file system that loses data, and reports it at the close only. */
+	file = open_it(1, O_RDWR);
+	assert_int_equal(read_all(file, 1), 0);
+	write_at(file, 1, 'x', 0);
+	flush_error = -EDQUOT;
+	assert_int_equal(folio_file_close(file), -EDQUOT);
+	flush_error = 0;
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(files_closed(), 0);
 	/* The next handle of the file gets no error of before. */
 	file = open_it(0, O_RDWR);
 	write_at(file, 0, 'y', 0);
