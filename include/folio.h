@@ -14,6 +14,7 @@
 #include <folio/file.h>  /* read them */
 #include <folio/write.h> /* write, sync, truncate; change pages in place */
 #include <folio/type.h>  /* folios for the program's own data */
+#include <folio/hot.h>   /* which pages are hot: save them, and load them again */
 #include <folio/pins.h>  /* which folios are pinned, and their holders */
 #include <folio/folio.h> /* the folio: pins, memory, index */
 #include <folio/io.h>    /* the interface of a backend */

@@ -6,6 +6,8 @@
 #ifndef FOLIO_TESTS_FAKE_FILE_H
 #define FOLIO_TESTS_FAKE_FILE_H
 
+#include <string.h>
+
 #include <folio/io.h>
 
 struct fake_file {
@@ -27,8 +29,9 @@ static inline uint32_t fake_nsec(uint64_t changes)
 /*
  * Sets what getattr reports, and of that no more than a caller with this struct_size may get. On
  * devices with an odd number the time of the last change of the inode is reported as well; two of
- * three changes there show in that time alone, as if a program had restored the other one. @probe:
- * the handle is one of a file that was not opened; any caller may open it.
+ * three changes there show in that time alone, as if a program had restored the other one. These
+ * devices have file handles, too, so a file there may stay cached when it is closed. @probe: the
+ * handle is one of a file that was not opened; any caller may open it.
  */
 static inline void fake_attr(
 	const struct fake_file *file, uint64_t size, bool probe, struct folio_io_attr *attr)
@@ -46,9 +49,13 @@ static inline void fake_attr(
 	attr->fields = probe ? attr->wanted & FOLIO_IO_ATTR_ACCESS : 0;
 	if (!has_ctime)
 		return;
-	attr->fields |= FOLIO_IO_ATTR_CTIME;
+	attr->fields |= FOLIO_IO_ATTR_CTIME | (attr->wanted & FOLIO_IO_ATTR_HANDLE);
 	attr->ctime_sec = fake_sec(file->changes);
 	attr->ctime_nsec = fake_nsec(file->changes);
+	if (attr->wanted & FOLIO_IO_ATTR_HANDLE) {
+		attr->handle_bytes = sizeof(file->inode);
+		memcpy(attr->handle, &file->inode, sizeof(file->inode));
+	}
 }
 
 #endif

@@ -191,7 +191,7 @@ static inline uint64_t expect_tree(struct inode *inode, struct node_count *count
 static inline void expect_files(struct folio_cache *cache, uint64_t pages)
 {
 	const struct tree_budget *budget = &cache->tree_budget;
-	uint64_t at = 0, files = 0, opens = 0, free_nodes = 0;
+	uint64_t at = 0, files = 0, opens = 0, closed = 0, free_nodes = 0;
 	struct node_count count = {0, 0};
 	const struct tree_node *node;
 	struct inode *inode;
@@ -199,7 +199,9 @@ static inline void expect_files(struct folio_cache *cache, uint64_t pages)
 	while ((inode = next_open(cache, &at))) {
 		files++;
 		opens += inode->opens;
-		assert_true(inode->opens > 0);
+		assert_true(inode->opens > 0 || inode->closed);
+		if (inode->closed)
+			closed += inode->pages_large || inode->pages_small;
 		assert_int_equal(inode->opening, 0);
 		assert_false(inode->confirming);
 		assert_true(inode->writeback_fence == UINT64_MAX);
@@ -208,6 +210,8 @@ static inline void expect_files(struct folio_cache *cache, uint64_t pages)
 	assert_int_equal(pages, 0);
 	assert_int_equal(cache->inodes.values, files);
 	assert_int_equal(cache->files_open, opens);
+	assert_int_equal(cache->closed.files, closed);
+	assert_true(closed <= cache->closed.max);
 	for (inode = cache->inodes_free; inode; inode = inode->next_free)
 		assert_null(folio_ptr_load_relaxed(&inode->tree.root));
 	for (node = budget->free; node; node = node->parent)

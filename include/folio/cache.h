@@ -125,6 +125,13 @@ struct folio_cache_params {
 	 * locks none of them.
 	 */
 	uint64_t bytes_max;
+	/*
+	 * How many files may keep their pages after the last close, for the next open; 0: none.
+	 * Beyond that, the one that has been closed for the longest time loses its pages. Closed
+	 * files have no descriptor, and about 1.5 KiB of memory each, next to the budget.
+	 * folio_file_close states which files stay.
+	 */
+	uint64_t closed_files_max;
 };
 
 /**
@@ -150,7 +157,8 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
  * @cache: must not be used after 0 is returned. No other call on it may be running.
  *
  * Returns 0; -EBUSY while a file is open, or a folio is pinned or allocated: the cache is
- * unchanged, and folio_cache_pins lists the folios; -ESTALE in a child of the process that opened
+ * unchanged, except that files without a handle may have lost their pages, and folio_cache_pins
+ * lists the folios; -ESTALE in a child of the process that opened
  * the cache.
  */
 int folio_cache_close(struct folio_cache *cache);

@@ -42,7 +42,8 @@ extern "C" {
  *
  * If FOLIO_IO_ATTR_AMBIGUOUS is in fields, two files with the same device and inode are the same
  * if their handles are equal, or, where no handle is available, their birth times, sizes and
- * generations. folio-io(7) has the rules.
+ * generations. The pages of a file may stay in the cache without an open handle only if ctime and a
+ * handle or a birth time are available. folio-io(7) has the rules.
  */
 struct folio_io_attr {
 	uint64_t device;       /* device and inode identify the file: its handles share pages */

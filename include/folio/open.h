@@ -69,18 +69,30 @@ int folio_file_open_fd(struct folio_cache *cache, int fd, int flags, struct foli
  * folio_file_close - close a handle
  * @file: must not be used after 0 is returned. No other call on this handle may be running.
  *
- * The last close of a file drops its pages; pinned ones stay in memory until they are put. If the
- * file was written, the last close also writes its dirty pages back and waits for that; this is
- * not a sync. If a page cannot be written, the error is returned and the handle stays open, so
- * that nothing is lost: close it again later, or call folio_file_abandon. While another handle is
- * open, a close writes nothing: dirty pages stay with the file. A handle that folio_file_open has
- * not returned yet because of O_TRUNC does not count: the close waits for that truncation.
+ * The last close of a file drops its pages, unless they stay for the next open (see below); pinned
+ * ones leave the file in any case, and stay in memory until they are put. If the file was written,
+ * the last close also writes its dirty pages back and waits for that; this is not a sync. If a page
+ * cannot be written, the error is returned and the handle stays open, so that nothing is lost:
+ * close it again later, or call folio_file_abandon. While another handle is open, a close writes
+ * nothing: dirty pages stay with the file. A handle that folio_file_open has not returned yet
+ * because of O_TRUNC does not count: the close waits for that truncation.
  *
  * NFS and FUSE may take data and lose it, and report that at close(2) only (EDQUOT). So the last
  * close of a file that was written asks the file system for such an error first. If there is one,
  * it is returned, the handle stays open, and the pages that were written and are still cached
  * become dirty again: the next close or sync writes them again. Only a sync finds such an error
  * before pages have been evicted.
+ *
+ * With folio_cache_params.closed_files_max, pages stay until they are evicted, the file has changed
+ * when it is opened again, or more files are closed than may stay. The file must be one of which
+ * the next open can prove that it is the same and unchanged. So its file system must have a time of
+ * change (ctime), and file handles (name_to_handle_at(2)) or times of creation; block devices have
+ * neither. Its last change must have come so long before its pages were read, or, if the cache has
+ * written it, before the close, that a later change has another time: one tick of the kernel's
+ * clock, 1 to 10 ms, where the file system stores nanoseconds. A file does not stay if a sync of it
+ * has failed, its file system has lost data, or dirty pages were given up. What others change while
+ * it is open for writing, which they must not, is noticed only if the cache itself has changed
+ * nothing. To drop the pages at once, call folio_file_invalidate before the close.
  *
  * Returns 0; or, with the handle still open, an error of write-back or of close(2) (-EIO for
  * ENOMEM), -EBUSY if other threads kept dirtying the file during the call, -EDEADLK (folio_lock),

@@ -46,7 +46,7 @@ struct folio_cache_stats {
 	uint64_t fill_bytes;       /* bytes that these reads requested */
 	uint64_t fill_errors;      /* reads that failed */
 	uint64_t readahead_pages;  /* pages filled because sequential reading was detected */
-	uint64_t prefetch_pages;   /* pages that folio_file_prefetch or a batch started to read */
+	uint64_t prefetch_pages;   /* pages that a prefetch, a batch or a list started to read */
 	uint64_t evictions;        /* pages evicted */
 	uint64_t evictions_direct; /* of those, by a caller that found no free page */
 	uint64_t evict_busy;       /* folios that eviction skipped because they were pinned */
@@ -66,6 +66,7 @@ struct folio_cache_stats {
 	/* Files: */
 
 	uint64_t files_buffered; /* open handles of the backend that use buffered I/O, now */
+	uint64_t files_closed;   /* files with cached pages that no handle has open, now */
 };
 
 /**

@@ -10,6 +10,7 @@
 
 #include "base/params.h"
 #include "io/file.h"
+#include "cache/closed.h"
 #include "cache/inode.h"
 #include "cache/release.h"
 #include "cache/size.h"
@@ -93,6 +94,7 @@ static struct folio_cache *cache_new(const struct folio_cache_params *params)
 	cache->tree_budget.huge_pages = !(params->flags & FOLIO_CACHE_NO_HUGE_PAGES);
 	cache->readahead_wanted = size_pages(params->readahead);
 	cache->timeout_ms = params->timeout_ms;
+	closed_init(&cache->closed, params->closed_files_max);
 	folio_u32_store_relaxed(&cache->request_slots, params->io_depth);
 	cache->out = POOL_NONE;
 	pthread_mutex_init(&cache->files_lock, NULL);
@@ -108,6 +110,7 @@ static void cache_free(struct folio_cache *cache)
 	pthread_cond_destroy(&cache->files_change);
 	pthread_mutex_destroy(&cache->files_lock);
 	inodes_destroy(cache);
+	closed_destroy(&cache->closed);
 	tree_budget_destroy(&cache->tree_budget);
 	free(cache);
 }
@@ -206,10 +209,15 @@ free_cache:
 
 int folio_cache_close(struct folio_cache *cache)
 {
+	struct stats_shard *shard;
+
 	if (!cache)
 		return -EINVAL;
-	if (!thread_enter(cache, cache->id))
+	shard = thread_enter(cache, cache->id);
+	if (!shard)
 		return -ESTALE;
+	if (!cache->files_open)
+		inodes_forget_closed(cache, shard);
 	/* No other call is running, so nothing is in flight except the work of the reaper. */
 	folio_reaper_drain(cache);
 	/* The evictor may also hold a page that has left its file. */

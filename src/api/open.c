@@ -75,7 +75,7 @@ static int open_truncated(struct call *call, struct folio_file *file)
 	file->inode->opening--;
 	if (r) {
 		/* No close has left dirty pages to this handle (next_close_step). */
-		inode_put(file->inode, call->shard);
+		inode_put(file->inode, false, call->shard);
 		cache->files_open--;
 	}
 	pthread_mutex_unlock(&cache->files_lock);
@@ -245,7 +245,7 @@ static int close_file(struct call *call, struct folio_file *file, enum close_mod
 		enum close_step step = next_close_step(file, r && mode == CLOSE_DROP_DIRTY, &lost);
 
 		if (step == CLOSE_NOW) {
-			inode_put(inode, call->shard);
+			inode_put(inode, !lost, call->shard);
 			cache->files_open--;
 		}
 		pthread_mutex_unlock(&cache->files_lock);

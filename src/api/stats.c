@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "cache/closed.h"
 #include "cache/inode.h"
 #include "cache/thread.h"
 
@@ -62,6 +63,7 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.write_errors = count[STAT_WRITE_ERRORS],
 		.throttled = count[STAT_THROTTLED],
 		.files_buffered = io.files_buffered,
+		.files_closed = closed_count(&cache->closed),
 	};
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return 0;

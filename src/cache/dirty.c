@@ -133,6 +133,7 @@ void dirty_mark_locked(struct inode *inode, struct folio *folio)
 	 */
 	if (folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)
 		return;
+	inode->changed = true;
 	folio_ref_get(&folio->ref);
 	folio_u32_fetch_or_relaxed(&folio->flags, FOLIO_DIRTY);
 	tree_mark_set_locked(&inode->tree, folio->index, TREE_DIRTY);

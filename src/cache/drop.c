@@ -19,42 +19,49 @@ void inode_erase_locked(struct inode *inode, struct folio *folio)
 	queue_remove(&inode->cache->queues, &inode->cache->pool, folio);
 }
 
-#define DROP_BATCH 64 /* folios that are dropped under one hold of the tree's lock */
+#define DROP_BATCH 64  /* folios that are dropped under one hold of the tree's lock */
+#define DROP_LOOKS 512 /* folios that are examined under one hold */
 
 /* Why a folio was left: it is being written back; it is dirty. */
 enum { DROP_BUSY = 1, DROP_DIRTY = 2 };
 
 /*
  * Drop the pages first .. last: clean folios, and with @discard also dirty folios that are entirely
- * in the range. Returns the reasons for which folios were left, or 0.
+ * in the range. With @held_only, only folios that have a reference besides the tree's. Returns the
+ * reasons for which folios were left, or 0.
  */
-static unsigned drop(
-	struct inode *inode, uint64_t first, uint64_t last, bool discard, struct stats_shard *shard)
+static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool discard,
+	bool held_only, struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
 	uint64_t index = first, pages = 0;
 	bool was_dirty[DROP_BATCH];
-	unsigned n, i, left = 0;
-	bool freed;
+	unsigned n, i, looks, left = 0;
+	bool freed, more;
 	void *entry;
 
 	do {
 		n = 0;
-		freed = false;
+		freed = more = false;
 		tree_lock(&inode->tree);
-		while (n < DROP_BATCH && (entry = tree_next_locked(&inode->tree, &index, last))) {
+		for (looks = 0; (entry = tree_next_locked(&inode->tree, &index, last)); looks++) {
 			struct folio *folio = entry_folio(entry);
 			uint64_t size = UINT64_C(1) << folio->order;
 			/* relaxed: both flags change only under the tree's lock, held here. */
 			uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
+			more = n == DROP_BATCH || looks == DROP_LOOKS;
+			if (more)
+				break;
+			if (held_only && folio_ref_count(&folio->ref) == 1) {
+				index = folio->index + size;
+				continue;
+			}
 			if (flags & FOLIO_WRITEBACK ||
 				(flags & FOLIO_DIRTY && !(discard && folio->index >= first &&
 								last - folio->index >= size - 1))) {
 				left |= flags & FOLIO_WRITEBACK ? DROP_BUSY : DROP_DIRTY;
 				index = folio->index + size;
-				if (index > last)
-					break;
 				continue;
 			}
 			/*
@@ -69,7 +76,7 @@ static unsigned drop(
 			pages += size;
 			dropped[n++] = folio;
 		}
-		if (n < DROP_BATCH)
+		if (!more && !held_only)
 			tree_erase_shadows_locked(&inode->tree, first, last);
 		tree_unlock(&inode->tree);
 		/*
@@ -85,14 +92,14 @@ static unsigned drop(
 		}
 		if (n)
 			progress_end(&inode->cache->progress, freed);
-	} while (n == DROP_BATCH);
+	} while (more);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
 	return left;
 }
 
 void inode_invalidate(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
-	drop(inode, first, last, false, shard);
+	drop(inode, first, last, false, false, shard);
 }
 
 bool inode_discard(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
@@ -101,7 +108,12 @@ bool inode_discard(struct inode *inode, uint64_t first, uint64_t last, struct st
 
 	do {
 		dirty_wait_written(inode, first, last);
-		left = drop(inode, first, last, true, shard);
+		left = drop(inode, first, last, true, false, shard);
 	} while (left & DROP_BUSY);
 	return !left;
+}
+
+void inode_drop_held(struct inode *inode, struct stats_shard *shard)
+{
+	drop(inode, 0, UINT64_MAX, true, true, shard);
 }

@@ -28,4 +28,10 @@ void inode_invalidate(
  */
 bool inode_discard(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
+/*
+ * Drop the pages that the program has pinned, and those that another thread holds for a moment,
+ * dirty ones included. No handle has the file open, and none of its pages is being written back.
+ */
+void inode_drop_held(struct inode *inode, struct stats_shard *shard);
+
 #endif

@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+#include "base/compiler.h"
+#include "cache/closed.h"
 #include "cache/types.h"
 
 /*
@@ -41,7 +43,7 @@ static inline unsigned hint_order(uint32_t hint)
  * Account for @folio, which enters the tree with @pages pages, or leaves it (@pages is negative).
  * The caller holds the tree's lock. Chooses how many pages share a hint: if most pages of the file
  * are in large folios, one hint for each 64 pages is as good, and the hints in use fit into the
- * CPU's first caches.
+ * CPU's first caches. If the file is closed, and this was its last page, it may be freed.
  *
  * A change makes all earlier hints of the file useless; each is written again by the first reader
  * that misses it. So the choice has hysteresis and stays while the numbers of large and small pages
@@ -67,6 +69,8 @@ static inline void inode_account_locked(
 		shift = FOLIO_PAGE_SHIFT;
 	if (folio_u8_load_relaxed(&inode->hint_shift) != shift)
 		folio_u8_store_relaxed(&inode->hint_shift, shift);
+	if (unlikely(inode->closed) && !inode->pages_large && !inode->pages_small)
+		closed_emptied_locked(inode);
 }
 
 /* Index, before hint_mask is applied, of the hint for byte @offset. @start: inode->hint_start. */

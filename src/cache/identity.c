@@ -35,7 +35,7 @@ static bool handles_equal(const struct folio_io_attr *first, const struct folio_
 	       memcmp(first->handle, second->handle, first->handle_bytes) == 0;
 }
 
-static int compare(const struct folio_io_attr *first, const struct folio_io_attr *second)
+int identity_compare_attr(const struct folio_io_attr *first, const struct folio_io_attr *second)
 {
 	uint32_t both = first->fields & second->fields;
 
@@ -51,11 +51,18 @@ static int compare(const struct folio_io_attr *first, const struct folio_io_attr
 	return first->size == second->size ? IDENTITY_SAME : IDENTITY_DOUBT;
 }
 
+int identity_compare_closed(
+	struct folio_cache *cache, const struct folio_io_attr *closed, void *handle)
+{
+	struct folio_io_attr attr;
+	int r = identity_attr(cache, handle, IDENTITY_WANTED, &attr);
+
+	return r < 0 ? r : identity_compare_attr(closed, &attr);
+}
+
 int identity_compare(
 	struct folio_cache *cache, void *first, void *second, const struct folio_io_attr *attr)
 {
-	const uint32_t wanted =
-		FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION;
 	struct folio_io_attr one = {.size = 0}, two = {.size = 0};
 	unsigned tries;
 	int r;
@@ -65,12 +72,12 @@ int identity_compare(
 	for (tries = 0; tries < COMPARISONS; tries++) {
 		uint64_t size_one = one.size, size_two = two.size;
 
-		r = identity_attr(cache, second, wanted, &two);
+		r = identity_attr(cache, second, IDENTITY_WANTED, &two);
 		if (r < 0)
 			return r;
-		if (identity_attr(cache, first, wanted, &one) < 0)
+		if (identity_attr(cache, first, IDENTITY_WANTED, &one) < 0)
 			return IDENTITY_DOUBT;
-		r = compare(&one, &two);
+		r = identity_compare_attr(&one, &two);
 		if (r != IDENTITY_DOUBT || one.size == two.size ||
 			(one.size == size_one && two.size == size_two))
 			return r;

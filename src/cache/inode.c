@@ -13,6 +13,7 @@
 
 #include "base/deadline.h"
 #include "base/pause.h"
+#include "cache/closed.h"
 #include "cache/device.h"
 #include "cache/dirty.h"
 #include "cache/drop.h"
@@ -42,10 +43,12 @@ static int find(struct folio_cache *cache, void *handle, const struct folio_io_a
 	while ((inode = hash_next(&cache->inodes, key, &at))) {
 		if (inode->device != attr->device || inode->number != attr->inode)
 			continue;
-		r = identity_compare(cache, inode->handle, handle, attr);
+		r = inode->closed ? identity_compare_closed(cache, inode->identity, handle)
+				  : identity_compare(cache, inode->handle, handle, attr);
 		if (r < 0)
 			return r;
-		if (r == IDENTITY_SAME)
+		/* An open one comes first: it may have pages that the file does not have yet. */
+		if (r == IDENTITY_SAME && (!*result || !inode->closed))
 			*result = inode;
 		if (r == IDENTITY_DOUBT && inode_write_handle(inode))
 			other_writer = true;
@@ -148,6 +151,31 @@ static void inode_give(struct inode *inode)
 	tree_clear(&inode->tree);
 	inode->next_free = cache->inodes_free;
 	cache->inodes_free = inode;
+}
+
+/* No handle has the file open, and nothing of it is in flight. files_lock is held. */
+static void inode_forget(struct inode *inode, struct stats_shard *shard)
+{
+	hash_remove(&inode->cache->inodes, inode_key(inode->device, inode->number), inode);
+	inode_discard(inode, 0, UINT64_MAX, shard);
+	device_put(inode->backing);
+	inode_give(inode);
+}
+
+/* Free the inodes of closed files that are not to stay, of which @max may. files_lock is held. */
+static void forget_excess(struct folio_cache *cache, uint64_t max, struct stats_shard *shard)
+{
+	struct inode *inode;
+
+	while ((inode = closed_excess(cache, max)))
+		inode_forget(inode, shard);
+}
+
+void inodes_forget_closed(struct folio_cache *cache, struct stats_shard *shard)
+{
+	pthread_mutex_lock(&cache->files_lock);
+	forget_excess(cache, 0, shard);
+	pthread_mutex_unlock(&cache->files_lock);
 }
 
 void inodes_destroy(struct folio_cache *cache)
@@ -276,7 +304,7 @@ static int get_open(struct folio_cache *cache, const struct file_source *source,
 			r = find(cache, probe, &attr, writable, &inode);
 	} while (inode && inode_await_confirm(inode));
 	if (r != -EBUSY) {
-		if (!r && inode && (!writable || inode_write_handle(inode)) &&
+		if (!r && inode && !inode->closed && (!writable || inode_write_handle(inode)) &&
 			!identity_attr(cache, probe, FOLIO_IO_ATTR_ACCESS, &attr) &&
 			attr.fields & FOLIO_IO_ATTR_ACCESS)
 			r = add_open(inode, source, true, shard);
@@ -286,6 +314,23 @@ static int get_open(struct folio_cache *cache, const struct file_source *source,
 	*result = inode;
 	pthread_mutex_unlock(&cache->files_lock);
 	cache->io->close(cache->io_context, probe);
+	return r;
+}
+
+/*
+ * The backend has opened a closed file again: its pages stay unless it has changed. Returns 0 or an
+ * error of the backend; then the inode is freed. files_lock is held.
+ */
+static int reopen(struct inode *inode, const struct file_source *source, void *handle,
+	struct stats_shard *shard)
+{
+	int r;
+
+	closed_leave(inode);
+	inode->handle = handle;
+	r = add_open(inode, source, true, shard);
+	if (r)
+		inode_forget(inode, shard);
 	return r;
 }
 
@@ -301,12 +346,13 @@ static int get_opened(struct folio_cache *cache, const struct file_source *sourc
 	struct inode *inode;
 	int r;
 
+	forget_excess(cache, cache->closed.max, shard);
 	/*
 	 * Under the lock: between this and the use of its result, no other thread opens the file,
 	 * writes to it and closes it.
 	 */
 	do {
-		r = revalidate_attr(cache, handle, &attr, &recent);
+		r = revalidate_attr(cache, handle, 0, &attr, &recent);
 		if (r < 0)
 			return r;
 		r = find_or_create(cache, handle, &attr, recent, writable, &inode);
@@ -314,9 +360,12 @@ static int get_opened(struct folio_cache *cache, const struct file_source *sourc
 			return r;
 	} while (inode_await_confirm(inode));
 	*used = !inode->opens;
-	r = add_open(inode, source, !*used, shard);
-	if (r)
+	r = inode->closed ? reopen(inode, source, handle, shard)
+			  : add_open(inode, source, !*used, shard);
+	if (r) {
+		*used = false;
 		return r;
+	}
 	if (writable && !inode_write_handle(inode)) {
 		become_writable(inode, handle);
 		*used = true;
@@ -366,8 +415,11 @@ int inode_get(struct folio_cache *cache, const struct file_source *source,
 	return r;
 }
 
-/* The file's part of the floors of all files (evict/bounds.h) is for others from here on. */
-static void drop_floor(struct inode *inode)
+/*
+ * The file's part of the floors of all files (evict/bounds.h) is for others from here on. A closed
+ * file has no bounds.
+ */
+static void drop_bounds(struct inode *inode)
 {
 	struct folio_cache *cache = inode->cache;
 	folio_u64 *floors = &cache->evict.floors;
@@ -375,32 +427,33 @@ static void drop_floor(struct inode *inode)
 	queues_lock(&cache->queues);
 	folio_u64_store_relaxed(
 		floors, folio_u64_load_relaxed(floors) - folio_u64_load_relaxed(&inode->floor));
+	folio_u64_store_relaxed(&inode->floor, 0);
+	folio_u64_store_relaxed(&inode->ceiling, 0);
 	queues_unlock(&cache->queues);
 }
 
-void inode_put(struct inode *inode, struct stats_shard *shard)
+void inode_put(struct inode *inode, bool keep, struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
-	void *write_handle = inode_write_handle(inode);
-	struct spare *spare;
+	void *handle = inode->handle, *write_handle = inode_write_handle(inode);
+	struct spare *spares = inode->spares, *spare;
 
 	if (--inode->opens > 0)
 		return;
-	hash_remove(&cache->inodes, inode_key(inode->device, inode->number), inode);
 	if (write_handle)
 		dirty_detach(inode, true);
 	inflight_drain(inode, NULL);
 	FOLIO_PAUSE(drop_drained, NULL);
-	inode_discard(inode, 0, UINT64_MAX, shard);
-	drop_floor(inode);
-	device_put(inode->backing);
-	cache->io->close(cache->io_context, inode->handle);
-	if (write_handle && write_handle != inode->handle)
+	drop_bounds(inode);
+	if (!keep || !closed_keep(inode, shard))
+		inode_forget(inode, shard);
+	forget_excess(cache, cache->closed.max, shard);
+	cache->io->close(cache->io_context, handle);
+	if (write_handle && write_handle != handle)
 		cache->io->close(cache->io_context, write_handle);
-	while ((spare = inode->spares)) {
-		inode->spares = spare->next;
+	while ((spare = spares)) {
+		spares = spare->next;
 		cache->io->close(cache->io_context, spare->handle);
 		free(spare);
 	}
-	inode_give(inode);
 }

@@ -48,10 +48,14 @@ static inline void *inode_write_handle(struct inode *inode)
 bool inode_await_confirm(struct inode *inode);
 
 /*
- * A handle is closed; files_lock is held. The last one waits for requests in flight, drops all
+ * A handle is closed; files_lock is held. The last one waits for requests in flight. With @keep, if
+ * nothing of the file is lost, its pages may stay (cache/closed.h). Else the last one drops all
  * pages, dirty ones included, and keeps the memory of the inode for the next file.
  */
-void inode_put(struct inode *inode, struct stats_shard *shard);
+void inode_put(struct inode *inode, bool keep, struct stats_shard *shard);
+
+/* Drop the pages of all files that no handle has open. Takes files_lock. */
+void inodes_forget_closed(struct folio_cache *cache, struct stats_shard *shard);
 
 /* Free the memory of all inodes of a cache. No file is open, and no other thread uses the cache. */
 void inodes_destroy(struct folio_cache *cache);

@@ -44,15 +44,15 @@ bool revalidate_is_recent(
 	return age * NSEC_PER_SEC + now->tv_nsec - attr->ctime_nsec <= unit;
 }
 
-int revalidate_attr(
-	struct folio_cache *cache, void *handle, struct folio_io_attr *attr, bool *recent)
+int revalidate_attr(struct folio_cache *cache, void *handle, uint32_t wanted,
+	struct folio_io_attr *attr, bool *recent)
 {
 	struct timespec now, tick;
 	int r;
 
 	clock_getres(CLOCK_REALTIME_COARSE, &tick);
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	r = identity_attr(cache, handle, 0, attr);
+	r = identity_attr(cache, handle, wanted, attr);
 	*recent = !r && revalidate_is_recent(attr, &now, &tick);
 	return r;
 }
@@ -67,9 +67,9 @@ void revalidate_record(struct inode *inode, const struct folio_io_attr *attr, bo
 	inode->attr_recent = recent;
 }
 
-static bool times_differ(const struct inode *inode, const struct folio_io_attr *attr)
+bool revalidate_differs(const struct inode *inode, const struct folio_io_attr *attr)
 {
-	return attr->mtime_sec != inode->attr_mtime_sec ||
+	return attr->size != inode->attr_size || attr->mtime_sec != inode->attr_mtime_sec ||
 	       attr->mtime_nsec != inode->attr_mtime_nsec ||
 	       attr->ctime_sec != inode->attr_ctime_sec ||
 	       attr->ctime_nsec != inode->attr_ctime_nsec;
@@ -115,7 +115,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		pthread_mutex_unlock(&inode->attr_lock);
 		return 0;
 	}
-	r = revalidate_attr(cache, inode->handle, &attr, &recent);
+	r = revalidate_attr(cache, inode->handle, 0, &attr, &recent);
 	if (r < 0) {
 		pthread_mutex_unlock(&inode->attr_lock);
 		return r;
@@ -134,7 +134,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		drop_old_tail(inode, shard);
 		inode->attr_size = attr.size;
 	} else if (!growth_only || attr.size < inode->attr_size) {
-		changed = changed || times_differ(inode, &attr) ||
+		changed = revalidate_differs(inode, &attr) ||
 			  (inode->attr_recent && has_pages(inode));
 		if (changed) {
 			/*

@@ -21,11 +21,14 @@ bool revalidate_is_recent(
 	const struct folio_io_attr *attr, const struct timespec *now, const struct timespec *tick);
 
 /*
- * Get the attributes of an open file, with the time of change if the backend has it. *recent is
- * revalidate_is_recent. Returns 0, or the backend's error.
+ * Get the attributes of an open file, with the time of change if the backend has it, and @wanted of
+ * FOLIO_IO_ATTR_*. *recent is revalidate_is_recent. Returns 0, or the backend's error.
  */
-int revalidate_attr(
-	struct folio_cache *cache, void *handle, struct folio_io_attr *attr, bool *recent);
+int revalidate_attr(struct folio_cache *cache, void *handle, uint32_t wanted,
+	struct folio_io_attr *attr, bool *recent);
+
+/* Is @attr another size or time of change than what is recorded? The caller as below. */
+bool revalidate_differs(const struct inode *inode, const struct folio_io_attr *attr);
 
 /* Record the attributes for the next inode_revalidate. The caller has attr_lock, or a new inode. */
 void revalidate_record(struct inode *inode, const struct folio_io_attr *attr, bool recent);

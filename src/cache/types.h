@@ -29,6 +29,7 @@
  *   inode->attr_lock        what the operating system last reported of the file; taken inside a
  *                           fill that read fewer bytes than it expected
  *   inode->tree.lock        which folios are in the tree of one file
+ *   cache->closed.lock      the lists of files that no handle has open
  *   cache->tree_budget.lock free nodes of trees
  *   cache->queues.turn      waiting for queues.lock behind another waiting thread
  *   cache->queues.lock      the eviction queues
@@ -110,6 +111,16 @@ struct type {
 	void *context;
 };
 
+/* Files that no handle has open, and whose pages stay (cache/closed.c). */
+struct closed_files {
+	uint64_t max; /* set at creation: folio_cache_params.closed_files_max */
+	pthread_mutex_t lock;
+	/* Guarded by lock. */
+	struct inode_list kept;    /* they have pages; the one closed first comes first */
+	struct inode_list emptied; /* their last page has left */
+	uint64_t files;            /* in kept */
+};
+
 struct folio_cache {
 	/* Set at creation. */
 	uint64_t id;      /* unique in the process, never reused */
@@ -139,6 +150,7 @@ struct folio_cache {
 	struct inode *inodes_free;   /* of files that are closed: see struct inode */
 	uint64_t files_open;         /* handles */
 	pthread_cond_t files_change; /* broadcast when confirming of an inode becomes false */
+	struct closed_files closed;  /* its own lock */
 
 	folio_u64 pages; /* atomic, stored under resize_lock: the budget, in frames of the pool */
 	pthread_mutex_t resize_lock;
@@ -166,10 +178,11 @@ struct folio_cache {
 };
 
 /*
- * A file, shared by all handles that have it open. Its memory remains an inode until the cache is
- * closed: an evictor that has found it as the owner of a folio may still lock its tree, and learns
- * under the lock that the folio has another owner by now. So the tree stays initialized. The rest
- * is set up again for the next file.
+ * A file, shared by all handles that have it open, or closed, with pages that stay for the next
+ * open (cache/closed.h). Its memory remains an inode until the cache is closed: an evictor that has
+ * found it as the owner of a folio may still lock its tree, and learns under the lock that the
+ * folio has another owner by now. So the tree stays initialized. The rest is set up again for the
+ * next file.
  */
 struct inode {
 	struct tree tree; /* its own lock */
@@ -191,7 +204,7 @@ struct inode {
 	folio_u8 hint_shift;
 	/* Set at creation. */
 	struct folio_cache *cache;
-	void *handle; /* of the backend */
+	void *handle; /* of the backend; NULL while the file is closed */
 	uint64_t device;
 	uint64_t number;
 	struct writeback_device *backing; /* what write-back knows of the device */
@@ -217,6 +230,9 @@ struct inode {
 	/* Guarded by the tree's lock. */
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	bool unconfirmed;         /* written since confirm_written has begun last */
+	bool flush_failed;        /* confirm_written has found that data was lost */
+	bool changed;             /* the cache has changed the file, or may have, since the open */
+	bool closed;              /* no handle has it open; in a list of cache->closed */
 	struct share share;       /* of dirty pages and of runs, in the device's; atomic */
 	/* Atomic: bounds of the file, in pages; 0: none (evict/bounds.h). */
 	folio_u64 floor; /* stored under queues.lock */
@@ -247,7 +263,12 @@ struct inode {
 	uint32_t attr_ctime_nsec;
 	int64_t attr_ctime_sec;
 	bool attr_recent; /* another change may leave the same times (revalidate_is_recent) */
-	struct inode *next_free; /* guarded by the cache's files_lock, after the last close */
+	/* Guarded by the cache's files_lock. */
+	struct inode *next_free;        /* after the last close */
+	struct folio_io_attr *identity; /* of a closed file: what identity_attr reported */
+	/* Guarded by the lock of cache->closed, while the file is in one of its lists. */
+	struct inode *closed_next;
+	struct inode **closed_link; /* the pointer that points to this inode */
 	/*
 	 * Atomic. Requests in flight for which no caller waits; INODE_CLOSING while a thread waits
 	 * for zero. See cache/inflight.h.

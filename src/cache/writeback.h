@@ -39,7 +39,7 @@ struct writeback_run {
 	struct folio *folio[WRITEBACK_FOLIOS];
 };
 
-/* Inodes with dirty folios, in the order in which they were listed. */
+/* A list of inodes, in the order in which they were listed. */
 struct inode_list {
 	struct inode *first;
 	struct inode **last; /* the pointer at which the next one is stored */

@@ -109,6 +109,17 @@ void *hash_next(const struct hash *hash, uint64_t key, uint64_t *at)
 	}
 }
 
+void *hash_each(const struct hash *hash, uint64_t *at)
+{
+	while (*at < hash->slots) {
+		void *value = hash->slot[(*at)++].value;
+
+		if (value)
+			return value;
+	}
+	return NULL;
+}
+
 void hash_destroy(struct hash *hash)
 {
 	free(hash->slot);

@@ -39,4 +39,7 @@ void hash_remove(struct hash *hash, uint64_t key, const void *value);
  */
 void *hash_next(const struct hash *hash, uint64_t key, uint64_t *at);
 
+/* The same for all values, in any order. */
+void *hash_each(const struct hash *hash, uint64_t *at);
+
 #endif

@@ -188,8 +188,9 @@ static uint8_t queue_kept(const struct folio *folio, bool small)
  * A folio that would be evicted if it were not dirty waits in a side queue until it has been
  * written. Requests that, but only once: if the write fails, scans must not repeat it all the time.
  *
- * The file stays open while the queues are locked: a close has each folio unlinked after it has
- * cleared the owner. After that the inode may be set up again, for another file, at any time.
+ * The inode remains that of the file while the queues are locked: a close that frees it has each
+ * folio unlinked after it has cleared the owner. After that it may be set up again, for another
+ * file, at any time. If the file is closed and its pages stay, it has nothing to write.
  */
 static void set_aside(struct queues *queues, struct pool *pool, struct folio *folio)
 {

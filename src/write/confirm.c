@@ -18,13 +18,14 @@
 #include "cache/inode.h"
 #include "cache/size.h"
 
-static bool set_unconfirmed(struct inode *inode, bool unconfirmed)
+/* Has data been written since this was called last? */
+static bool take_unconfirmed(struct inode *inode)
 {
 	bool had;
 
 	tree_lock(&inode->tree);
 	had = inode->unconfirmed;
-	inode->unconfirmed = unconfirmed;
+	inode->unconfirmed = false;
 	tree_unlock(&inode->tree);
 	return had;
 }
@@ -121,11 +122,13 @@ int confirm_written(struct inode *inode)
 	if (!begin(inode))
 		return 0;
 	/* Before the query: what is written in its course is not confirmed by it. */
-	if (set_unconfirmed(inode, false))
+	if (take_unconfirmed(inode))
 		r = cache->io->flush(cache->io_context, inode_write_handle(inode));
 	end(inode);
 	if (r) {
-		set_unconfirmed(inode, true);
+		tree_lock(&inode->tree);
+		inode->unconfirmed = inode->flush_failed = true;
+		tree_unlock(&inode->tree);
 		dirty_written(inode);
 	}
 	return r;

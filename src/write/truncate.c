@@ -18,6 +18,7 @@ void set_fence(struct inode *inode, uint64_t index)
 {
 	tree_lock(&inode->tree);
 	inode->writeback_fence = index;
+	inode->changed = true;
 	tree_unlock(&inode->tree);
 }
 

@@ -79,6 +79,7 @@ static int open_cache(const struct run *run, struct folio_cache **cache)
 		.before_writeback = run->sim ? NULL : allow_writeback,
 		.io = run->ops,
 		.io_context = run->io_context,
+		.closed_files_max = 1,
 	};
 
 	return folio_cache_open(&params, cache);

@@ -604,6 +604,7 @@ static void run_seed(uint64_t seed)
 		.dirty_age_ms = below(&random, 2) ? 1 : UINT32_MAX,
 		.io = &sim_ops,
 		.io_context = workers.sim,
+		.closed_files_max = below(&random, 2),
 	};
 	open_all();
 	for (workers.phase = 0; workers.phase < phases; workers.phase++) {

@@ -188,13 +188,20 @@ static void backend_close(void *context, void *handle)
 static int backend_getattr(void *context, void *handle, struct folio_io_attr *attr)
 {
 	struct file *file = ((struct handle *)handle)->file;
+	uint32_t wanted = attr->wanted;
 
 	/*
 	 * The time is loaded first. With an old time the size may be old or new, and the next call
 	 * detects the change.
 	 */
-	*attr = (struct folio_io_attr){.device = 1, .inode = file->number + 1};
-	attr->mtime_sec = (int64_t)folio_u64_load_acquire(&file->mtime);
+	*attr = (struct folio_io_attr){.device = 1,
+		.inode = file->number + 1,
+		.struct_size = sizeof(*attr),
+		.wanted = wanted,
+		.fields = FOLIO_IO_ATTR_CTIME | (wanted & FOLIO_IO_ATTR_HANDLE),
+		.handle_bytes = 1,
+		.handle = {(unsigned char)file->number}};
+	attr->mtime_sec = attr->ctime_sec = (int64_t)folio_u64_load_acquire(&file->mtime);
 	attr->size = folio_u64_load_acquire(&file->size);
 	return 0;
 }

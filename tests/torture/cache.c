@@ -93,7 +93,8 @@ static int cache_open(void)
 	struct folio_cache_params params = {.size = sizeof(params),
 		.bytes = options.budget * FOLIO_PAGE_SIZE,
 		.io = &backend_ops,
-		.readahead = options.budget * FOLIO_PAGE_SIZE / 8};
+		.readahead = options.budget * FOLIO_PAGE_SIZE / 8,
+		.closed_files_max = FILES / 2};
 	const uint64_t bytes[FILES] = {
 		137,
 		3 * FOLIO_PAGE_SIZE,

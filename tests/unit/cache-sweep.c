@@ -9,6 +9,8 @@
  */
 #include "alloc-fault.h"
 
+#include <folio/hot.h>
+
 #include "cache/table.h"
 #include "quiet-cache.h"
 
@@ -44,7 +46,8 @@ static int open_cache(const struct run *run, uint64_t pages, struct folio_cache 
 		.readahead = 16 * PAGE,
 		.timeout_ms = run->timeout_ms,
 		.io = run->ops,
-		.io_context = run->io_context};
+		.io_context = run->io_context,
+		.closed_files_max = 1};
 
 	return folio_cache_open(&params, cache);
 }
@@ -117,6 +120,19 @@ static void release_nothing(struct folio *folio, void *context)
 {
 	(void)folio;
 	(void)context;
+}
+
+#define HOT_LIST "folio-cache-sweep.hot"
+
+/* Saves which pages are hot, drops them, and requests them again. */
+static void use_hot_list(struct run *run, struct folio_cache *cache, struct folio_file *file)
+{
+	ssize_t saved = folio_cache_save_hot(cache, HOT_LIST);
+
+	judge(run, "save_hot", saved);
+	judge(run, "invalidate", folio_file_invalidate(file, 0, UINT64_MAX));
+	if (saved >= 0)
+		judge(run, "load_hot", folio_cache_load_hot(cache, HOT_LIST, NULL));
 }
 
 /* All that a program does with a file. With @io_errors reads may fail, else allocations. */
@@ -210,7 +226,7 @@ static void use_file(struct run *run, struct folio_cache *cache, struct folio_fi
 			run->wrong_error = second.own.wrong_error;
 		}
 	}
-	judge(run, "invalidate", folio_file_invalidate(file, 0, UINT64_MAX));
+	use_hot_list(run, cache, file);
 	judge(run, "revalidate", folio_file_revalidate(file));
 	for (i = 0; i < 30; i++) {
 		n = folio_file_read(file, buf, 3 * PAGE, i * 10 * PAGE);
@@ -492,9 +508,12 @@ int main(void)
 		cmocka_unit_test(test_reads_short),
 		cmocka_unit_test(test_other_calls_fail),
 	};
+	int r;
 
 	if (alloc_begin())
 		return 1;
 	test_begin("cache-sweep");
-	return cmocka_run_group_tests_name("cache-sweep", tests, NULL, NULL);
+	r = cmocka_run_group_tests_name("cache-sweep", tests, NULL, NULL);
+	unlink(HOT_LIST);
+	return r;
 }

@@ -475,12 +475,14 @@ static void test_recent(void **state)
 	world_begin_timed(&world, 128, 16, 0, UINT32_MAX);
 	for (i = 0; i < COUNT(rows); i++) {
 		assert_int_equal(
-			revalidate_attr(world.cache, world.file->inode->handle, &attr, &recent), 0);
+			revalidate_attr(world.cache, world.file->inode->handle, 0, &attr, &recent),
+			0);
 		assert_int_equal(clock_gettime(CLOCK_REALTIME, &day), 0);
 		clock_set_day((attr.ctime_sec + rows[i].age - day.tv_sec) * SECOND +
 			      attr.ctime_nsec - day.tv_nsec);
 		assert_int_equal(
-			revalidate_attr(world.cache, world.file->inode->handle, &attr, &recent), 0);
+			revalidate_attr(world.cache, world.file->inode->handle, 0, &attr, &recent),
+			0);
 		assert_int_equal(recent, rows[i].recent);
 	}
 	world_end(&world);

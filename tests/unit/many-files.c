@@ -60,8 +60,10 @@ static void step(struct folio_cache *cache, struct entry *entry, unsigned number
 
 static void test_any_order(void **state)
 {
-	struct folio_cache_params params = {
-		.size = sizeof(params), .bytes = 4 * FILES * PAGE, .dirty_age_ms = 5};
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 4 * FILES * PAGE,
+		.dirty_age_ms = 5,
+		.closed_files_max = FILES / 3};
 	static struct entry entries[FILES];
 	uint64_t random = test_seed;
 	struct folio_cache *cache;

@@ -93,7 +93,7 @@ static const struct {
 	COUNTER(prefetch_pages), COUNTER(evictions), COUNTER(evictions_direct), COUNTER(evict_busy),
 	COUNTER(refaults), COUNTER(invalidations), COUNTER(out_of_memory), COUNTER(pages_dirty),
 	COUNTER(pages_writeback), COUNTER(writes), COUNTER(write_bytes), COUNTER(write_errors),
-	COUNTER(throttled), COUNTER(files_buffered)};
+	COUNTER(throttled), COUNTER(files_buffered), COUNTER(files_closed)};
 
 /* All of them but bytes_metadata, in which the nodes of the trees count. */
 _Static_assert(

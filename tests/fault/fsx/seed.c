@@ -94,6 +94,7 @@ static void draw_world(struct world *w, uint64_t seed)
 		.flags = FOLIO_CACHE_NO_HUGE_PAGES | (DRAW(2) ? FOLIO_CACHE_NO_READAHEAD : 0),
 		.readahead = DRAW(2) ? 16 * PAGE : 0,
 		.dirty_age_ms = DRAW(3) ? UINT32_MAX : 1 + (uint32_t)DRAW(4),
+		.closed_files_max = DRAW(2),
 	};
 	switch (DRAW(3)) {
 	case 0:

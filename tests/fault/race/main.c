@@ -54,6 +54,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_filled_while_growth_is_found),
 		cmocka_unit_test(test_hole_during_flush),
 		cmocka_unit_test(test_close_after_detached_punch),
+		cmocka_unit_test(test_close_of_evicted_page),
+		cmocka_unit_test(test_open_of_evicted_file),
 		cmocka_unit_test(test_sync_of_locked_page),
 		cmocka_unit_test(test_two_syncs_of_a_failing_device),
 		cmocka_unit_test(test_error_reported_before_folios_are_dirty_again),

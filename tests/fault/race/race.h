@@ -180,6 +180,8 @@ void test_hole_during_flush(void **state);
 
 /* close.c */
 void test_close_after_detached_punch(void **state);
+void test_close_of_evicted_page(void **state);
+void test_open_of_evicted_file(void **state);
 
 /* writeback.c */
 void test_append_during_collection(void **state);

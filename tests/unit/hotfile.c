@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The list of hot pages on disk: what was written is read; damage is found; nothing old is lost. */
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "alloc-fault.h"
+
+#include "core/hotfile.h"
+
+static char folder[] = "folio-hotfile-XXXXXX";
+static char path[64];
+
+/* What a list has: drawn from a seed, so that it need not be stored. */
+struct drawn {
+	uint64_t random, files, ranges, end;
+};
+
+static struct folio_io_attr draw_file(struct drawn *drawn)
+{
+	struct folio_io_attr attr = {.struct_size = sizeof(attr),
+		.device = random_next(&drawn->random),
+		.inode = random_next(&drawn->random),
+		.fields = (uint32_t)random_below(&drawn->random, 128),
+		.generation = random_next(&drawn->random),
+		.btime_sec = (int64_t)random_next(&drawn->random),
+		.btime_nsec = (uint32_t)random_next(&drawn->random),
+		.handle_type = (int32_t)random_next(&drawn->random)};
+	uint32_t i;
+
+	if (attr.fields & FOLIO_IO_ATTR_HANDLE)
+		attr.handle_bytes = (uint32_t)random_below(&drawn->random, FOLIO_IO_HANDLE_MAX + 1);
+	for (i = 0; i < attr.handle_bytes; i++)
+		attr.handle[i] = (unsigned char)random_next(&drawn->random);
+	drawn->ranges = random_below(&drawn->random, 300);
+	drawn->end = 0;
+	return attr;
+}
+
+static void draw_range(struct drawn *drawn, uint64_t *first, uint64_t *pages)
+{
+	*first = drawn->end + random_below(&drawn->random, 1000);
+	*pages = 1 + random_below(&drawn->random, 1000);
+	drawn->end = *first + *pages;
+}
+
+static int write_list(uint64_t seed, uint64_t files)
+{
+	struct drawn drawn = {.random = seed};
+	static struct hotfile_writer writer;
+	uint64_t first, pages;
+	int r = hotfile_create(&writer, path);
+
+	if (r)
+		return r;
+	while (files-- > 0) {
+		struct folio_io_attr attr = draw_file(&drawn);
+
+		hotfile_put_file(&writer, &attr);
+		while (drawn.ranges-- > 0) {
+			draw_range(&drawn, &first, &pages);
+			hotfile_put_range(&writer, first, pages);
+		}
+		hotfile_put_file_end(&writer);
+	}
+	return hotfile_commit(&writer);
+}
+
+static void expect_list(uint64_t seed, uint64_t files)
+{
+	struct drawn drawn = {.random = seed};
+	uint64_t first, pages, found_first, found_pages;
+	struct folio_io_attr found;
+	static struct hotfile file;
+
+	assert_int_equal(hotfile_open(&file, path), 0);
+	while (files-- > 0) {
+		struct folio_io_attr attr = draw_file(&drawn);
+
+		assert_int_equal(hotfile_next_file(&file, &found), 1);
+		assert_memory_equal(&found, &attr, sizeof(attr));
+		while (drawn.ranges-- > 0) {
+			draw_range(&drawn, &first, &pages);
+			assert_int_equal(hotfile_next_range(&file, &found_first, &found_pages), 1);
+			assert_int_equal(found_first, first);
+			assert_int_equal(found_pages, pages);
+		}
+		assert_int_equal(hotfile_next_range(&file, &found_first, &found_pages), 0);
+	}
+	assert_int_equal(hotfile_next_file(&file, &found), 0);
+	hotfile_close(&file);
+}
+
+static int open_result(void)
+{
+	static struct hotfile file;
+	int r = hotfile_open(&file, path);
+
+	if (!r)
+		hotfile_close(&file);
+	return r;
+}
+
+static unsigned names(void)
+{
+	DIR *dir = opendir(folder);
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+/* ---- tests ---- */
+
+static void test_round_trip(void **state)
+{
+	uint64_t files;
+	struct stat st;
+
+	(void)state;
+	for (files = 0; files < 20; files++) {
+		assert_int_equal(write_list(test_seed + files, files), 0);
+		expect_list(test_seed + files, files);
+	}
+	assert_int_equal(names(), 1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void put_bytes(const void *bytes, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CREAT, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, len), len);
+	close(fd);
+}
+
+/* Each byte that is changed, each length that is cut off, and what is appended. */
+static void test_damage(void **state)
+{
+	static char bytes[1 << 16];
+	ssize_t len, i;
+	int fd;
+
+	(void)state;
+	assert_int_equal(write_list(3, 3), 0);
+	fd = open(path, O_RDONLY);
+	len = read(fd, bytes, sizeof(bytes) - 8);
+	close(fd);
+	assert_true(len > 0 && len < (ssize_t)sizeof(bytes) - 8);
+	for (i = 0; i < len; i += i < 400 || i > len - 100 ? 1 : 97) {
+		bytes[i] ^= (char)(1 << i % 8);
+		put_bytes(bytes, (size_t)len);
+		/* The version and the page size. */
+		assert_int_equal(open_result(), i >= 8 && i < 24 ? -EOPNOTSUPP : -EBADMSG);
+		bytes[i] ^= (char)(1 << i % 8);
+		put_bytes(bytes, (size_t)i);
+		assert_int_equal(open_result(), -EBADMSG);
+	}
+	put_bytes(bytes, (size_t)len + 1);
+	assert_int_equal(open_result(), -EBADMSG);
+	put_bytes(bytes, (size_t)len + 8);
+	assert_int_equal(open_result(), -EBADMSG);
+	put_bytes(bytes, (size_t)len);
+	assert_int_equal(open_result(), 0);
+}
+
+/* As test_damage, with a list that is as long as the buffer. */
+static void test_tail(void **state)
+{
+	const struct folio_io_attr attr = {.inode = 1};
+	static struct hotfile_writer writer;
+	struct stat st;
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(hotfile_create(&writer, path), 0);
+	hotfile_put_file(&writer, &attr);
+	for (i = 0; i < (HOTFILE_WORDS - 16) / 2; i++)
+		hotfile_put_range(&writer, 2 * i, 1);
+	hotfile_put_file_end(&writer);
+	assert_int_equal(hotfile_commit(&writer), 0);
+	assert_int_equal(open_result(), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, sizeof(writer.file.word));
+	assert_int_equal(truncate(path, st.st_size + 1), 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	assert_int_equal(truncate(path, st.st_size + 8), 0);
+	assert_int_equal(open_result(), -EBADMSG);
+}
+
+static void write_ranges(uint64_t first, uint64_t pages, uint64_t second)
+{
+	const struct folio_io_attr attr = {.inode = 1};
+	static struct hotfile_writer writer;
+
+	assert_int_equal(hotfile_create(&writer, path), 0);
+	hotfile_put_file(&writer, &attr);
+	hotfile_put_range(&writer, first, pages);
+	if (second)
+		hotfile_put_range(&writer, second, 1);
+	hotfile_put_file_end(&writer);
+	assert_int_equal(hotfile_commit(&writer), 0);
+}
+
+/* Files with a right checksum and other faults, and what is no list at all. */
+static void test_foreign(void **state)
+{
+	static struct hotfile_writer writer;
+	struct folio_io_attr attr = {
+		.fields = FOLIO_IO_ATTR_HANDLE, .handle_bytes = FOLIO_IO_HANDLE_MAX + 1};
+
+	(void)state;
+	write_ranges(5, 10, 15);
+	assert_int_equal(open_result(), 0);
+	write_ranges(5, 10, 14);
+	assert_int_equal(open_result(), -EBADMSG);
+	write_ranges((UINT64_C(1) << 52) - 1, 1, 0);
+	assert_int_equal(open_result(), 0);
+	write_ranges((UINT64_C(1) << 52) - 1, 2, 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	write_ranges(5, UINT64_MAX, 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	write_ranges(UINT64_MAX, 1, 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	write_ranges(5, 0, 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	/* A handle that is longer than any is left out. */
+	assert_int_equal(hotfile_create(&writer, path), 0);
+	hotfile_put_file(&writer, &attr);
+	hotfile_put_file_end(&writer);
+	assert_int_equal(hotfile_commit(&writer), 0);
+	assert_int_equal(open_result(), 0);
+
+	put_bytes("", 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	put_bytes("a text of a user, in a file of the same name", 40);
+	assert_int_equal(open_result(), -EBADMSG);
+	unlink(path);
+	assert_int_equal(open_result(), -ENOENT);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_true(open_result() < 0);
+	unlink(path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(open_result(), -EISDIR);
+	assert_int_equal(write_list(1, 1), -EISDIR);
+	rmdir(path);
+	assert_int_equal(names(), 0);
+}
+
+/* A list that cannot be written leaves the one of before, and no other file. */
+static void test_failures(void **state)
+{
+	const struct rlimit none = {1000, RLIM_INFINITY};
+	struct rlimit before;
+	char missing[100];
+
+	(void)state;
+	assert_int_equal(write_list(7, 5), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_int_equal(write_list(8, 10), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	expect_list(7, 5);
+	assert_int_equal(names(), 1);
+
+	snprintf(missing, sizeof(missing), "%s/missing/list", folder);
+	strcpy(path, missing);
+	assert_int_equal(write_list(8, 1), -ENOENT);
+	snprintf(path, sizeof(path), "%s/list", folder);
+}
+
+/* Each allocation fails. The last one is for the folder: then the new list is there already. */
+static void test_out_of_memory(void **state)
+{
+	uint64_t n;
+	int r;
+
+	(void)state;
+	if (!SWEEPS_ALLOCATIONS)
+		skip();
+	assert_int_equal(write_list(7, 5), 0);
+	for (n = 1;; n++) {
+		arm(n, false);
+		r = write_list(9, 5);
+		disarm();
+		if (!folio_u64_load_relaxed(&injected))
+			break;
+		assert_int_equal(r, -ENOMEM);
+		assert_int_equal(names(), 1);
+		assert_int_equal(open_result(), 0);
+	}
+	assert_int_equal(r, 0);
+	assert_true(n > 1);
+	expect_list(9, 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_tail),
+		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_out_of_memory),
+	};
+	int r;
+
+	if (alloc_begin())
+		return 2;
+	test_begin("hotfile");
+	if (!mkdtemp(folder))
+		return 2;
+	snprintf(path, sizeof(path), "%s/list", folder);
+	r = cmocka_run_group_tests_name("hotfile", tests, NULL, NULL);
+	unlink(path);
+	rmdir(folder);
+	return r;
+}
