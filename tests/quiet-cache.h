@@ -96,6 +96,7 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 	EXPECT_SAME(ghost_pages);
 	EXPECT_SAME(low);
 	EXPECT_SAME(high);
+	EXPECT_SAME(readahead);
 #undef EXPECT_SAME
 	assert_int_equal(folio_u32_load_relaxed(&evict->order_max),
 		folio_u32_load_relaxed(&right->order_max));

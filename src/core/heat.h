@@ -19,15 +19,21 @@
  * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
  */
 enum {
-	HEAT_MARK,   /* first folio of a read-ahead window; its first read starts the next one */
-	HEAT_COLD,   /* not read again since it was fetched, or since the last scan of its queue */
-	HEAT_WARM,   /* read again once */
-	HEAT_HOT,    /* read again more than once */
-	HEAT_STREAM, /* fetched by read-ahead: a sequential read does not predict another read */
+	HEAT_MARK,  /* first folio of a read-ahead window; its first read starts the next one */
+	HEAT_AHEAD, /* fetched by read-ahead, and not read yet */
+	HEAT_COLD,  /* not read again since it was fetched, or since the last scan of its queue */
+	HEAT_WARM,  /* read again once */
+	HEAT_HOT,   /* read again more than once */
 };
 
 #define HEAT_BITS       8
 #define HEAT_MASK       ((1u << HEAT_BITS) - 1)
+
+/*
+ * The word of a folio that was fetched by read-ahead. Its first read is one again, which makes it
+ * cold: no read ended at the largest offset.
+ */
+#define HEAT_WORD_AHEAD (~HEAT_MASK | HEAT_AHEAD)
 
 /*
  * Bytes in the largest folio. Every folio is aligned to its size, in the file as well, so the low
@@ -52,6 +58,12 @@ static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 	return end << HEAT_BITS | heat;
 }
 
+/* Was the folio fetched by read-ahead, and not read since? */
+static inline bool heat_is_unused(uint32_t word)
+{
+	return (word & HEAT_MASK) < HEAT_COLD;
+}
+
 /*
  * Record a read of @len bytes at @offset for eviction. Returns true if the folio carries the mark
  * of a window: the caller starts the next window. Racing readers may lose an update.
@@ -63,7 +75,8 @@ static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len)
 	if (likely(!heat_wants_touch(word)))
 		return false;
 	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
-		return folio_u32_cas_relaxed(&folio->heat, &word, HEAT_STREAM);
+		return folio_u32_cas_relaxed(
+			&folio->heat, &word, heat_after(HEAT_WORD_AHEAD, offset, len));
 	folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
 	return false;
 }

@@ -24,6 +24,11 @@ static void set_limits(struct evict *evict, uint64_t pages)
 		low = 4096;
 	folio_u64_store_relaxed(&evict->low, low);
 	folio_u64_store_relaxed(&evict->high, 2 * low);
+	/*
+	 * Each stream has two windows in memory, the one being read and the one ahead. Together
+	 * they stay well inside the small queue.
+	 */
+	folio_u64_store_relaxed(&evict->readahead, pages / 32);
 	/* At most 1/32 of the pages. */
 	order = FOLIO_ORDER_MAX;
 	while (order > 0 && UINT64_C(32) << order > pages)

@@ -115,6 +115,7 @@ static void start_end(struct start *start)
 {
 	fill_submit(start->batch);
 	stats_add(start->batch->call->shard, STAT_PREFETCH_PAGES, start->started);
+	folio_u64_fetch_add_relaxed(&start->batch->call->cache->readahead_clock, start->started);
 }
 
 ssize_t folio_file_prefetch(

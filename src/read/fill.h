@@ -37,7 +37,7 @@ struct fill_batch {
 
 /*
  * Add reads of the pages of @range that are not cached, one request for each run without a gap. The
- * folios get @heat; the one that begins at page @mark gets HEAT_MARK. Uses free memory only, and
+ * folios get @heat; the one that has page @mark gets HEAT_MARK. Uses free memory only, and
  * stops when there is none. The reads complete on threads of the backend. Returns the number of
  * pages added.
  */

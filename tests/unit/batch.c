@@ -410,7 +410,7 @@ static void test_batch_reads_ahead(void **state)
 	assert_int_equal(folio_file_read_batch(world.file, read, 3, 0), 0);
 	expect_batch(&world, read, 3);
 	io_fault_wait_idle(world.io);
-	assert_int_equal(page_heat(world.file, page), HEAT_STREAM);
+	assert_int_equal(page_heat(world.file, page), HEAT_COLD);
 	assert_true(cache_stats(world.cache).readahead_pages > before.readahead_pages);
 	assert_int_equal(cache_stats(world.cache).hits, before.hits + 3);
 	assert_int_equal(cache_stats(world.cache).misses, before.misses);

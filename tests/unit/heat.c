@@ -26,7 +26,12 @@ static void test_heat_word(void **state)
 	assert_int_equal(word & HEAT_MASK, HEAT_HOT);
 	assert_false(heat_wants_touch(word));
 	assert_true(heat_wants_touch(HEAT_MARK));
-	assert_false(heat_wants_touch(HEAT_STREAM));
+	/* The first read of a folio that was read ahead, wherever it ends, and the second. */
+	assert_true(heat_wants_touch(HEAT_WORD_AHEAD) && heat_is_unused(HEAT_WORD_AHEAD));
+	word = heat_after(HEAT_WORD_AHEAD, end - 8, 8);
+	assert_int_equal(word & HEAT_MASK, HEAT_COLD);
+	assert_false(heat_is_unused(word));
+	assert_int_equal(heat_after(word, end - 8, 8) & HEAT_MASK, HEAT_WARM);
 }
 
 struct waiter {
