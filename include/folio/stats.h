@@ -66,6 +66,10 @@ struct folio_cache_stats {
 	/* Files: */
 
 	uint64_t files_buffered; /* open handles of the backend that use buffered I/O, now */
+
+	/* Read-ahead: */
+
+	uint64_t readahead_unused; /* of readahead_pages, those that left before they were read */
 };
 
 /**

@@ -62,6 +62,7 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.write_errors = count[STAT_WRITE_ERRORS],
 		.throttled = count[STAT_THROTTLED],
 		.files_buffered = io.files_buffered,
+		.readahead_unused = count[STAT_READAHEAD_UNUSED],
 	};
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return 0;

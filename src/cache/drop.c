@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/pause.h"
+#include "core/heat.h"
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/hint.h"
@@ -32,7 +33,7 @@ static unsigned drop(
 	struct inode *inode, uint64_t first, uint64_t last, bool discard, struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
-	uint64_t index = first, pages = 0;
+	uint64_t index = first, pages = 0, unused = 0;
 	bool was_dirty[DROP_BATCH];
 	unsigned n, i, left = 0;
 	bool freed;
@@ -67,6 +68,7 @@ static unsigned drop(
 			was_dirty[n] = dirty_forget_locked(inode, folio);
 			inode_erase_locked(inode, folio);
 			pages += size;
+			unused += heat_unused_pages(folio);
 			dropped[n++] = folio;
 		}
 		if (n < DROP_BATCH)
@@ -87,6 +89,7 @@ static unsigned drop(
 			progress_end(&inode->cache->progress, freed);
 	} while (n == DROP_BATCH);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
+	stats_add(shard, STAT_READAHEAD_UNUSED, unused);
 	return left;
 }
 

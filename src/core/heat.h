@@ -64,6 +64,13 @@ static inline bool heat_is_unused(uint32_t word)
 	return (word & HEAT_MASK) < HEAT_COLD;
 }
 
+/* The pages of a folio that leaves, if it was fetched by read-ahead and not read; else 0. */
+static inline uint64_t heat_unused_pages(const struct folio *folio)
+{
+	return heat_is_unused(folio_u32_load_relaxed(&folio->heat)) ? UINT64_C(1) << folio->order
+								    : 0;
+}
+
 /*
  * Record a read of @len bytes at @offset for eviction. Returns true if the folio carries the mark
  * of a window: the caller starts the next window. Racing readers may lose an update.

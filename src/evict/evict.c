@@ -333,7 +333,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct sc
 	bool direct, uint32_t *ends, struct stats_shard *shard)
 {
 	struct victim victim[EVICT_BATCH];
-	uint64_t freed = 0;
+	uint64_t freed = 0, unused = 0;
 	unsigned i, n, kept = 0;
 	bool again = false;
 
@@ -358,6 +358,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct sc
 		if (evict_one(cache, &victim[i])) {
 			FOLIO_PAUSE(evict_erased, folio);
 			freed += UINT64_C(1) << folio->order;
+			unused += heat_unused_pages(folio);
 			pool_free(&cache->pool, folio);
 		} else {
 			victim[kept++] = victim[i];
@@ -380,6 +381,7 @@ static uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct sc
 	}
 	/* Before progress_end: a thread that waited for it finds the evictions counted. */
 	stats_add(shard, STAT_EVICTIONS, freed);
+	stats_add(shard, STAT_READAHEAD_UNUSED, unused);
 	if (direct)
 		stats_add(shard, STAT_EVICTIONS_DIRECT, freed);
 	progress_end(&cache->progress, freed || again);
