@@ -87,6 +87,8 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 
 	right = &fresh.evict;
 	queues_init(&fresh.queues);
+	folio_u32_store_relaxed(
+		&fresh.readahead_pages, folio_u32_load_relaxed(&cache->readahead_pages));
 	evict_set_budget(&fresh, pages);
 	queues_destroy(&fresh.queues);
 #define EXPECT_SAME(field) \

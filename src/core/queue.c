@@ -3,13 +3,21 @@
 #include "core/queue.h"
 
 #include "base/compiler.h"
+#include "core/heat.h"
+
+/*
+ * Folios that leave the queue of those that were read ahead, for each one that enters it. There are
+ * as many pages in the largest folio, so the queue is too large only after the budget has shrunk.
+ */
+#define AHEAD_LEAVE (1u << FOLIO_ORDER_MAX)
 
 void queues_init(struct queues *queues)
 {
 	pthread_mutex_init(&queues->lock, NULL);
 	pthread_mutex_init(&queues->turn, NULL);
-	queues->small = queues->main = queues->parked = queues->unwritten =
+	queues->small = queues->main = queues->parked = queues->unwritten = queues->ahead =
 		(struct queue){.head = POOL_NONE, .tail = POOL_NONE};
+	queues->ahead_max = 0;
 }
 
 void queues_destroy(struct queues *queues)
@@ -50,6 +58,8 @@ static struct queue *queue_of(struct queues *queues, uint8_t which)
 		return &queues->main;
 	case QUEUE_PARKED:
 		return &queues->parked;
+	case QUEUE_AHEAD:
+		return &queues->ahead;
 	default:
 		return &queues->unwritten;
 	}
@@ -67,6 +77,24 @@ static void push(struct queues *queues, struct pool *pool, struct folio *folio, 
 	else
 		queue->tail = page;
 	queue->head = page;
+	queue->pages += UINT64_C(1) << folio->order;
+	queue->folios++;
+	folio_u8_store_relaxed(&folio->queue, which);
+}
+
+/* Put a folio where it is evicted next. */
+static void push_tail(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which)
+{
+	struct queue *queue = queue_of(queues, which);
+	uint32_t page = pool_page(pool, folio);
+
+	folio->next = POOL_NONE;
+	folio->prev = queue->tail;
+	if (queue->tail != POOL_NONE)
+		pool_folio(pool, queue->tail)->next = page;
+	else
+		queue->head = page;
+	queue->tail = page;
 	queue->pages += UINT64_C(1) << folio->order;
 	queue->folios++;
 	folio_u8_store_relaxed(&folio->queue, which);
@@ -102,10 +130,38 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 		push(queues, pool, folio, which);
 }
 
+/* The oldest folios that were read ahead go, if there are too many. The lock is held. */
+static void fit_ahead(struct queues *queues, struct pool *pool)
+{
+	unsigned left = AHEAD_LEAVE;
+
+	while (queues->ahead.pages > queues->ahead_max && left-- > 0) {
+		struct folio *folio = pool_folio(pool, queues->ahead.tail);
+		bool again = folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
+
+		queue_unlink(queues, pool, folio);
+		if (!heat_is_unused(folio_u32_load_relaxed(&folio->heat))) {
+			push(queues, pool, folio, again ? QUEUE_MAIN : QUEUE_SMALL);
+			continue;
+		}
+		/* That no reader came says nothing about trials. */
+		if (folio->refault == REFAULT_TRIAL)
+			folio->refault = REFAULT_REFUSED;
+		push_tail(queues, pool, folio, QUEUE_SMALL);
+	}
+}
+
 void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault)
 {
+	bool ahead = heat_is_unused(folio_u32_load_relaxed(&folio->heat));
+
 	queues_lock(queues);
-	queue_put_back(queues, pool, folio, refault ? QUEUE_MAIN : QUEUE_SMALL);
+	queue_put_back(queues, pool, folio,
+		ahead     ? QUEUE_AHEAD
+		: refault ? QUEUE_MAIN
+			  : QUEUE_SMALL);
+	if (ahead)
+		fit_ahead(queues, pool);
 	queues_unlock(queues);
 }
 

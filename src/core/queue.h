@@ -11,6 +11,11 @@
  * belongs to the main queue: its folios are parked, because they were pinned or dirty. The other
  * belongs to the small queue: its folios wait for write-back. They remain newcomers.
  *
+ * Folios that were read ahead wait in a queue for their reader. It holds what the windows of all
+ * streams may have. If it has more, the oldest go: to the queue that they would have entered if
+ * they were read on demand, or, if no reader came, to the tail of the small queue. So windows do
+ * not lose their pages to others, and a window whose reader has left is evicted first.
+ *
  * The evictor decides which folio leaves (evict/evict.c); this file keeps the lists and their lock.
  */
 #ifndef FOLIO_SRC_CORE_QUEUE_H
@@ -26,6 +31,7 @@
 #define QUEUE_MAIN      (POOL_QUEUE_OUT + 2)
 #define QUEUE_PARKED    (POOL_QUEUE_OUT + 3)
 #define QUEUE_UNWRITTEN (POOL_QUEUE_OUT + 4)
+#define QUEUE_AHEAD     (POOL_QUEUE_OUT + 5)
 
 struct queue {
 	uint32_t head, tail; /* page numbers; the newest is at the head, the oldest at the tail */
@@ -36,7 +42,9 @@ struct queue {
 struct queues {
 	_Alignas(64) pthread_mutex_t lock;
 	pthread_mutex_t turn; /* held while waiting for lock; later waiters wait for turn */
-	struct queue small, main, parked, unwritten; /* guarded by lock */
+	/* Guarded by lock. */
+	struct queue small, main, parked, unwritten, ahead;
+	uint64_t ahead_max; /* pages of ahead; follows from the budget (evict/limits.c) */
 };
 
 void queues_init(struct queues *queues);
@@ -66,7 +74,10 @@ void queue_move(struct queues *queues, struct pool *pool, struct folio *folio, u
  */
 void queue_put_back(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which);
 
-/* Queue a folio that was stored in a tree. @refault: in the main queue, not in the small one. */
+/*
+ * Queue a folio that was stored in a tree. @refault: in the main queue, not in the small one. One
+ * that was read ahead, and was not read yet, waits for its reader first.
+ */
 void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault);
 
 /*

@@ -141,7 +141,7 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
 	struct scan scan;
 
 	queues_lock(queues);
-	others = queues->small.folios + queues->main.folios;
+	others = queues->small.folios + queues->main.folios + queues->ahead.folios;
 	scan = (struct scan){
 		.parked = scan_aside(queues->parked.folios, others, all),
 		.unwritten = scan_aside(queues->unwritten.folios, others, all),
@@ -162,6 +162,10 @@ static struct queue *next_queue(struct queues *queues, struct scan *scan, uint64
 	struct queue *small = &queues->small, *main = &queues->main;
 	bool newcomers = small->pages + queues->unwritten.pages > small_target || !main->folios;
 	struct queue *queue = small->pages > small_target || !main->folios ? small : main;
+
+	/* Only if there is nothing else: what windows have is bounded when it is queued. */
+	if (!queue->folios)
+		queue = &queues->ahead;
 
 	if (scan->parked && queues->parked.folios && (scan->looks % 2 == 0 || !queue->folios)) {
 		scan->parked--;
@@ -212,10 +216,10 @@ static void set_aside(struct queues *queues, struct pool *pool, struct folio *fo
 	/* acquire: as the first load of evict_one. */
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
 
-	if ((queue == QUEUE_SMALL || queue == QUEUE_MAIN) && inode)
+	if (queue != QUEUE_UNWRITTEN && queue != QUEUE_PARKED && inode)
 		dirty_request_visit(inode);
 	queue_move(queues, pool, folio,
-		queue == QUEUE_SMALL || queue == QUEUE_UNWRITTEN ? QUEUE_UNWRITTEN : QUEUE_PARKED);
+		queue == QUEUE_MAIN || queue == QUEUE_PARKED ? QUEUE_PARKED : QUEUE_UNWRITTEN);
 }
 
 /*
@@ -244,7 +248,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		if (!queue)
 			break;
 		scan->looks--;
-		small = queue == &queues->small || queue == &queues->unwritten;
+		small = queue != &queues->main && queue != &queues->parked;
 		folio = pool_folio(pool, queue->tail);
 		dirty = folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK);
 		/*
@@ -522,7 +526,10 @@ bool reclaim_nodes(
 	uint64_t wanted, freed = 0;
 
 	queues_lock(&cache->queues);
-	wanted = (cache->queues.small.pages + cache->queues.main.pages) / 8 + 1;
+	wanted =
+		(cache->queues.small.pages + cache->queues.main.pages + cache->queues.ahead.pages) /
+			8 +
+		1;
 	queues_unlock(&cache->queues);
 	while (tree_nodes_are_short(&cache->tree_budget) && freed < wanted && scan.looks > 0) {
 		uint64_t before = scan.looks;

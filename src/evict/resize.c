@@ -63,9 +63,9 @@ static uint64_t pages_in(const struct folio_cache *cache)
 /* Set all limits that depend on the budget. */
 static void set_limits(struct folio_cache *cache, uint64_t pages)
 {
+	set_readahead(cache, pages);
 	evict_set_budget(cache, pages);
 	dirty_set_limit(cache, pages);
-	set_readahead(cache, pages);
 }
 
 static bool is_out(const struct folio *folio)

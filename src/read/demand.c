@@ -9,22 +9,18 @@
 #include "core/heat.h"
 #include "cache/size.h"
 #include "evict/evict.h"
+#include "evict/limits.h"
 #include "read/fill.h"
 #include "read/lookup.h"
 
 /* What read-ahead may use, and how fast pages of the cache are used. */
 static struct pace pace_of(struct folio_cache *cache)
 {
-	struct pace pace = {
+	return (struct pace){
 		.max = folio_u32_load_relaxed(&cache->readahead_pages),
-		.share = folio_u64_load_relaxed(&cache->evict.readahead),
+		.share = limits_readahead(cache),
 		.clock = &cache->readahead_clock,
 	};
-
-	/* One stream alone may always have the largest window. */
-	if (pace.share < pace.max)
-		pace.share = pace.max;
-	return pace;
 }
 
 /* Add reads of the pages of @ahead that are in the file, and not cached. */

@@ -156,7 +156,9 @@ static void expect_file(struct world *world, uint64_t pages, uint64_t large, uin
 	assert_int_equal(stat.pages_dirty, dirty);
 	assert_int_equal(inode->pages_large, large);
 	assert_int_equal(inode->pages_small, pages - large);
-	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages, pages);
+	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages +
+				 queues->ahead.pages,
+		pages);
 }
 
 /* ---- steps: on the folio of pages 2^order .. 2^(order + 1) - 1 ---- */

@@ -368,6 +368,30 @@ static void test_runs_among_random_reads(void **state)
 	io_fault_free(io);
 }
 
+/*
+ * A loop over nearly as many pages as the cache can have. Read-ahead goes past its end once. The
+ * pages read there leave before those of the loop, which stay although they came by read-ahead.
+ */
+static void test_loop(void **state)
+{
+	enum { LOOP = 4096 * 98 / 100, LAPS = 20 };
+	struct io_fault *io = io_fault_new(test_seed, 0);
+	struct io_fault_file *contents = io_fault_add(io, "a", 65536 * PAGE);
+	struct folio_cache *cache = cache_open(4096, FOLIO_CACHE_NO_HUGE_PAGES, io);
+	struct world world = {io, contents, cache, file_open(cache, "a")};
+	uint64_t i;
+
+	(void)state;
+	for (i = 0; i < LOOP * LAPS; i++)
+		read_right(&world, i % LOOP * PAGE, PAGE);
+	assert_true(cache_stats(cache).readahead_pages >= LOOP / 2);
+	assert_true(io_fault_bytes(io) / PAGE < 2 * LOOP);
+	assert_true(cache_stats(cache).readahead_unused <= 256);
+	assert_int_equal(folio_file_close(world.file), 0);
+	assert_int_equal(folio_cache_close(cache), 0);
+	io_fault_free(io);
+}
+
 #define in_world(test) cmocka_unit_test_setup_teardown(test, world_begin, world_end)
 
 int main(void)
@@ -387,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_streams_without_space),
 		cmocka_unit_test(test_streams_with_gaps),
 		cmocka_unit_test(test_runs_among_random_reads),
+		cmocka_unit_test(test_loop),
 	};
 
 	test_begin("streams");
