@@ -17,7 +17,7 @@ void queues_init(struct queues *queues)
 	pthread_mutex_init(&queues->turn, NULL);
 	queues->small = queues->main = queues->parked = queues->unwritten = queues->ahead =
 		(struct queue){.head = POOL_NONE, .tail = POOL_NONE};
-	queues->ahead_max = 0;
+	queues->ahead_max = queues->ahead_age = 0;
 }
 
 void queues_destroy(struct queues *queues)
@@ -130,38 +130,54 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 		push(queues, pool, folio, which);
 }
 
-/* The oldest folios that were read ahead go, if there are too many. The lock is held. */
-static void fit_ahead(struct queues *queues, struct pool *pool)
+/*
+ * The oldest folio that was read ahead goes where it would be if it had been read on demand; or, if
+ * no reader has come, it is evicted next. The lock is held.
+ */
+static void end_wait(struct queues *queues, struct pool *pool)
 {
-	unsigned left = AHEAD_LEAVE;
+	struct folio *folio = pool_folio(pool, queues->ahead.tail);
+	bool again = folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
 
-	while (queues->ahead.pages > queues->ahead_max && left-- > 0) {
-		struct folio *folio = pool_folio(pool, queues->ahead.tail);
-		bool again = folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL;
-
-		queue_unlink(queues, pool, folio);
-		if (!heat_is_unused(folio_u32_load_relaxed(&folio->heat))) {
-			push(queues, pool, folio, again ? QUEUE_MAIN : QUEUE_SMALL);
-			continue;
-		}
-		/* That no reader came says nothing about trials. */
-		if (folio->refault == REFAULT_TRIAL)
-			folio->refault = REFAULT_REFUSED;
-		push_tail(queues, pool, folio, QUEUE_SMALL);
+	queue_unlink(queues, pool, folio);
+	if (!heat_is_unused(folio_u32_load_relaxed(&folio->heat))) {
+		push(queues, pool, folio, again ? QUEUE_MAIN : QUEUE_SMALL);
+		return;
 	}
+	/* That no reader came says nothing about trials. */
+	if (folio->refault == REFAULT_TRIAL)
+		folio->refault = REFAULT_REFUSED;
+	push_tail(queues, pool, folio, QUEUE_SMALL);
+}
+
+void queues_age(struct queues *queues, struct pool *pool, uint64_t evicted)
+{
+	struct queue *ahead = &queues->ahead;
+
+	queues->ahead_age += evicted * ahead->pages;
+	while (ahead->folios) {
+		uint64_t pages = UINT64_C(1) << pool_folio(pool, ahead->tail)->order;
+
+		if (queues->ahead_age < 2 * queues->ahead_max * pages)
+			return;
+		queues->ahead_age -= 2 * queues->ahead_max * pages;
+		end_wait(queues, pool);
+	}
+	queues->ahead_age = 0;
 }
 
 void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault)
 {
 	bool ahead = heat_is_unused(folio_u32_load_relaxed(&folio->heat));
+	unsigned left;
 
 	queues_lock(queues);
 	queue_put_back(queues, pool, folio,
 		ahead     ? QUEUE_AHEAD
 		: refault ? QUEUE_MAIN
 			  : QUEUE_SMALL);
-	if (ahead)
-		fit_ahead(queues, pool);
+	for (left = AHEAD_LEAVE; left > 0 && queues->ahead.pages > queues->ahead_max; left--)
+		end_wait(queues, pool);
 	queues_unlock(queues);
 }
 

@@ -14,7 +14,8 @@
  * Folios that were read ahead wait in a queue for their reader. It holds what the windows of all
  * streams may have. If it has more, the oldest go: to the queue that they would have entered if
  * they were read on demand, or, if no reader came, to the tail of the small queue. So windows do
- * not lose their pages to others, and a window whose reader has left is evicted first.
+ * not lose their pages to others, and a window whose reader has left is evicted first. If nothing
+ * more is read ahead, each one leaves when twice as many pages were evicted as the queue may have.
  *
  * The evictor decides which folio leaves (evict/evict.c); this file keeps the lists and their lock.
  */
@@ -45,6 +46,7 @@ struct queues {
 	/* Guarded by lock. */
 	struct queue small, main, parked, unwritten, ahead;
 	uint64_t ahead_max; /* pages of ahead; follows from the budget (evict/limits.c) */
+	uint64_t ahead_age; /* see queues_age */
 };
 
 void queues_init(struct queues *queues);
@@ -79,6 +81,12 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
  * that was read ahead, and was not read yet, waits for its reader first.
  */
 void queue_insert(struct queues *queues, struct pool *pool, struct folio *folio, bool refault);
+
+/*
+ * Called with the lock held when @evicted pages are evicted: folios that were read ahead long ago
+ * wait no longer.
+ */
+void queues_age(struct queues *queues, struct pool *pool, uint64_t evicted);
 
 /*
  * Remove a folio from its queue, if it is in one. Its owner is already NULL, so no thread queues it

@@ -292,6 +292,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		found += UINT64_C(1) << folio->order;
 		queue_unlink(queues, pool, folio);
 	}
+	queues_age(queues, pool, found);
 	limits_fit(cache);
 	queues_unlock(queues);
 	return n;

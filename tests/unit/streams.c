@@ -76,6 +76,19 @@ static void test_cache_sequential(void **state)
 	}
 }
 
+/* What was read last stays, although it came by read-ahead, in a cache of 1024 pages. */
+static void test_cache_recent_stays(void **state)
+{
+	struct world *world = *state;
+	uint64_t bytes, index;
+
+	read_through(world, PAGE);
+	bytes = io_fault_bytes(world->io);
+	for (index = FILE_PAGES - 256; index < FILE_PAGES; index++)
+		read_right(world, index * PAGE, PAGE);
+	assert_int_equal(io_fault_bytes(world->io), bytes);
+}
+
 static void test_cache_sequential_get(void **state)
 {
 	struct world *world = *state;
@@ -398,6 +411,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		in_world(test_cache_sequential),
+		in_world(test_cache_recent_stays),
 		in_world(test_cache_sequential_get),
 		in_world(test_cache_large_folios),
 		in_world(test_cache_random),
