@@ -110,6 +110,7 @@ static uint32_t rank(const struct streams *streams, uint64_t index)
 	return low;
 }
 
+/* Remove stream, or miss, number @i. The length at which a stream has ended is remembered. */
 static void take_out(struct streams *streams, uint32_t i)
 {
 	struct stream *stream = &streams->stream[i];
@@ -182,7 +183,7 @@ static struct stream *put_in(struct streams *streams, const struct stream *strea
 	return at;
 }
 
-/* Stream @i is at another page now. */
+/* @stream is at another page now: put it in its place. */
 static void move(struct streams *streams, struct stream *stream)
 {
 	struct stream *first = streams->stream, *last = first + streams->count - 1;

@@ -38,9 +38,12 @@ static void set_limits(struct folio_cache *cache, uint64_t pages)
 uint64_t limits_readahead(const struct folio_cache *cache)
 {
 	uint64_t share = folio_u64_load_relaxed(&cache->evict.readahead);
+	uint64_t most = folio_u64_load_relaxed(&cache->evict.pages) / 4;
 	uint64_t largest = folio_u32_load_relaxed(&cache->readahead_pages);
 
-	/* One stream alone may always have the largest window. */
+	/* One stream alone may have the largest window. */
+	if (largest > most)
+		largest = most;
 	return share > largest ? share : largest;
 }
 

@@ -16,11 +16,16 @@
 /* What read-ahead may use, and how fast pages of the cache are used. */
 static struct pace pace_of(struct folio_cache *cache)
 {
-	return (struct pace){
+	struct pace pace = {
 		.max = folio_u32_load_relaxed(&cache->readahead_pages),
 		.share = limits_readahead(cache),
 		.clock = &cache->readahead_clock,
 	};
+
+	/* Less than the budget allows, if much of it is parked. */
+	if (pace.max > pace.share)
+		pace.max = pace.share;
+	return pace;
 }
 
 /* Add reads of the pages of @ahead that are in the file, and not cached. */
