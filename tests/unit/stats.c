@@ -148,6 +148,8 @@ static void test_readahead_unused(void **state)
 		assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
 		for (i = 0; evict && i < 1000; i++)
 			expect_read(&world, (1000 + i) * PAGE, PAGE, 1);
+		/* They are evicted although nothing else is read ahead. */
+		assert_true(!evict || cache_stats(world.cache).readahead_unused > 0);
 		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
 		assert_int_equal(
 			cache_stats(world.cache).readahead_unused, stats.fill_bytes / PAGE - used);
