@@ -87,6 +87,8 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 
 	right = &fresh.evict;
 	queues_init(&fresh.queues);
+	folio_u32_store_relaxed(
+		&fresh.readahead_pages, folio_u32_load_relaxed(&cache->readahead_pages));
 	evict_set_budget(&fresh, pages);
 	queues_destroy(&fresh.queues);
 #define EXPECT_SAME(field) \
@@ -96,6 +98,7 @@ static inline void expect_evict_limits(struct folio_cache *cache)
 	EXPECT_SAME(once_pages);
 	EXPECT_SAME(low);
 	EXPECT_SAME(high);
+	EXPECT_SAME(readahead);
 #undef EXPECT_SAME
 	assert_int_equal(folio_u32_load_relaxed(&evict->order_max),
 		folio_u32_load_relaxed(&right->order_max));

@@ -21,7 +21,7 @@
 
 /* Page frames by what folio->queue is. */
 struct census {
-	uint64_t pages[QUEUE_ONCE + 1], folios[QUEUE_ONCE + 1];
+	uint64_t pages[QUEUE_AHEAD + 1], folios[QUEUE_AHEAD + 1];
 };
 
 /* A folio in a file is up to date, in the tree, and has the references of tree and dirty state. */
@@ -49,7 +49,7 @@ static inline struct census count_frames(const struct folio_cache *cache)
 		struct folio *folio = pool_folio(pool, page);
 		uint8_t queue = folio_u8_load_relaxed(&folio->queue);
 
-		assert_in_range(queue, POOL_QUEUE_BUDDY, QUEUE_ONCE);
+		assert_in_range(queue, POOL_QUEUE_BUDDY, QUEUE_AHEAD);
 		census.pages[queue] += UINT64_C(1) << folio->order;
 		census.folios[queue]++;
 		page += UINT32_C(1) << folio->order;
@@ -104,6 +104,7 @@ static inline uint64_t expect_frames(struct folio_cache *cache)
 	expect_queue(pool, &cache->queues.parked, QUEUE_PARKED, &census);
 	expect_queue(pool, &cache->queues.unwritten, QUEUE_UNWRITTEN, &census);
 	expect_queue(pool, &cache->queues.once, QUEUE_ONCE, &census);
+	expect_queue(pool, &cache->queues.ahead, QUEUE_AHEAD, &census);
 	for (i = 0; i <= FOLIO_ORDER_MAX; i++)
 		buddies += list_length(pool, pool->head[i], POOL_QUEUE_BUDDY, &last);
 	assert_int_equal(buddies, census.folios[POOL_QUEUE_BUDDY]);
@@ -115,7 +116,8 @@ static inline uint64_t expect_frames(struct folio_cache *cache)
 
 	in = pool->pages - census.pages[POOL_QUEUE_OUT];
 	cached = census.pages[QUEUE_SMALL] + census.pages[QUEUE_MAIN] + census.pages[QUEUE_PARKED] +
-		 census.pages[QUEUE_UNWRITTEN] + census.pages[QUEUE_ONCE];
+		 census.pages[QUEUE_UNWRITTEN] + census.pages[QUEUE_ONCE] +
+		 census.pages[QUEUE_AHEAD];
 	assert_int_equal(folio_u64_load_relaxed(&cache->pages), in);
 	assert_int_equal(pool_free_pages(pool), in - cached);
 	return cached;

@@ -83,8 +83,8 @@ struct folio_cache_params {
 	/* Passed to the backend's create function. */
 	void *io_context;
 	/*
-	 * Largest read-ahead window in bytes, at most a quarter of the budget; 0: 4 MiB, or 1/32 of
-	 * the budget if that is less.
+	 * Largest read-ahead window in bytes, at most a quarter of the budget; 0: 4 MiB, or 1/64 of
+	 * the budget if that is less. Many streams share 1/32 of the budget, or this if it is more.
 	 */
 	uint64_t readahead;
 

@@ -173,8 +173,9 @@ struct folio_range {
  * @range: @count ranges; the pages that they touch are read unless they are cached.
  * @count: how many.
  *
- * All reads are submitted to the kernel together where possible. The call does not wait for them,
- * but may wait for a free request slot while more than io_depth requests are in flight; with
+ * All reads are submitted to the kernel together where possible, and adjacent ranges that follow
+ * each other in the array are read as one. The call does not wait for them, but may wait for a
+ * free request slot while more than io_depth requests are in flight; with
  * folio_cache_params.timeout_ms it ends there. A prefetch is a hint: lack of memory ends it early
  * without an error.
  *

@@ -67,6 +67,10 @@ struct folio_cache_stats {
 
 	uint64_t files_buffered; /* open handles of the backend that use buffered I/O, now */
 	uint64_t files_closed;   /* files with cached pages that no handle has open, now */
+
+	/* Read-ahead: */
+
+	uint64_t readahead_unused; /* of readahead_pages, those that left before they were read */
 };
 
 /**

@@ -64,6 +64,7 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.throttled = count[STAT_THROTTLED],
 		.files_buffered = io.files_buffered,
 		.files_closed = closed_count(&cache->closed),
+		.readahead_unused = count[STAT_READAHEAD_UNUSED],
 	};
 	memcpy(stats, &all, stats->size < sizeof(all) ? stats->size : sizeof(all));
 	return 0;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/pause.h"
+#include "core/heat.h"
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/hint.h"
@@ -34,7 +35,7 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 	bool held_only, struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
-	uint64_t index = first, pages = 0;
+	uint64_t index = first, pages = 0, unused = 0;
 	bool was_dirty[DROP_BATCH];
 	unsigned n, i, looks, left = 0;
 	bool freed, more;
@@ -74,6 +75,7 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			was_dirty[n] = dirty_forget_locked(inode, folio);
 			inode_erase_locked(inode, folio);
 			pages += size;
+			unused += heat_unused_pages(folio);
 			dropped[n++] = folio;
 		}
 		if (!more && !held_only)
@@ -94,6 +96,7 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			progress_end(&inode->cache->progress, freed);
 	} while (more);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
+	stats_add(shard, STAT_READAHEAD_UNUSED, unused);
 	return left;
 }
 

@@ -67,7 +67,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	version_write_begin(&folio->version);
 	queue_remove(&cache->queues, &cache->pool, folio);
 	once = folio->refault == REFAULT_ONCE &&
-	       heat_is_unused(folio_u32_load_relaxed(&folio->heat));
+	       heat_is_untouched(folio_u32_load_relaxed(&folio->heat));
 	tree_erase_locked(&inode->tree, first, whole_order, NULL);
 	inode_account_locked(inode, folio, -(INT64_C(1) << whole_order));
 	/* The halves that do not contain the page, then the page itself. */

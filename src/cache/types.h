@@ -77,6 +77,7 @@ struct evict {
 	folio_u64 once_pages;  /* pages of accesses that leave the hot set, before they go first */
 	folio_u64 low;         /* free pages: below this the evictor starts */
 	folio_u64 high;        /* free pages: here it stops */
+	folio_u64 readahead;   /* pages that the windows of all streams may have (struct pace) */
 	/*
 	 * Largest order of a folio if the caller also accepts a smaller one: a single pinned page
 	 * must not hold a large part of the budget.
@@ -136,6 +137,7 @@ struct folio_cache {
 	/* Atomic. */
 	folio_u32 request_slots; /* with timeout_ms: free request slots; futex word of slot_take */
 	folio_u32 readahead_pages; /* the largest window; follows from the budget */
+	folio_u64 readahead_clock; /* pages used, as far as misses and marks tell (struct pace) */
 
 	/* Each with its own lock or atomics. */
 	struct pool pool;

@@ -21,17 +21,23 @@
  * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
  */
 enum {
-	HEAT_MARK,   /* first folio of a read-ahead window; its first read starts the next one */
-	HEAT_COLD,   /* not read again since it was fetched, or since the last scan of its queue */
-	HEAT_WARM,   /* read again once */
-	HEAT_HOT,    /* read again more than once */
-	HEAT_STREAM, /* fetched by read-ahead: a sequential read does not predict another read */
+	HEAT_MARK,  /* first folio of a read-ahead window; its first read starts the next one */
+	HEAT_AHEAD, /* fetched by read-ahead, and not read yet */
+	HEAT_COLD,  /* not read again since it was fetched, or since the last scan of its queue */
+	HEAT_WARM,  /* read again once */
+	HEAT_HOT,   /* read again more than once */
 };
 
 #define HEAT_BITS       8
 #define HEAT_MASK       ((1u << HEAT_BITS) - 1)
 /* The hand of its file has passed the folio, and no read has been recorded since. */
 #define HEAT_PASSED     (1u << 31)
+
+/*
+ * The word of a folio that was fetched by read-ahead. Its first read is one again, which makes it
+ * cold: no read ended at the largest offset.
+ */
+#define HEAT_WORD_AHEAD ((~HEAT_MASK & ~HEAT_PASSED) | HEAT_AHEAD)
 
 /*
  * Bytes in the largest folio. Every folio is aligned to its size, in the file as well, so the low
@@ -56,6 +62,25 @@ static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 	return end << HEAT_BITS | heat;
 }
 
+/* Was the folio fetched by read-ahead, and not read since? */
+static inline bool heat_is_unused(uint32_t word)
+{
+	return (word & HEAT_MASK) < HEAT_COLD;
+}
+
+/* Was the folio not used by an access that counts since it was fetched? */
+static inline bool heat_is_untouched(uint32_t word)
+{
+	return heat_is_unused(word) || (word & ~HEAT_PASSED) == HEAT_COLD;
+}
+
+/* The pages of a folio that leaves, if it was fetched by read-ahead and not read; else 0. */
+static inline uint64_t heat_unused_pages(const struct folio *folio)
+{
+	return heat_is_unused(folio_u32_load_relaxed(&folio->heat)) ? UINT64_C(1) << folio->order
+								    : 0;
+}
+
 /*
  * Record a read of @len bytes at @offset for eviction. Returns true if the folio carries the mark
  * of a window: the caller starts the next window. Racing readers may lose an update. @once: the
@@ -67,14 +92,13 @@ static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len,
 
 	if (likely(!heat_wants_touch(word)))
 		return false;
-	if (unlikely((word & HEAT_MASK) == HEAT_MARK)) {
-		uint32_t next = (word & ~HEAT_PASSED) >> HEAT_BITS;
-
-		return folio_u32_cas_relaxed(
-			&folio->heat, &word, once ? next : heat_after(next, offset, len));
-	}
+	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
+		return folio_u32_cas_relaxed(&folio->heat, &word,
+			once ? HEAT_COLD : heat_after(HEAT_WORD_AHEAD, offset, len));
 	if (!once)
 		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+	else if (heat_is_unused(word))
+		folio_u32_store_relaxed(&folio->heat, HEAT_COLD);
 	return false;
 }
 
@@ -85,12 +109,6 @@ static inline void heat_record_write(struct folio *folio, uint64_t offset, size_
 
 	if (!once && heat_wants_touch(word) && (word & HEAT_MASK) != HEAT_MARK)
 		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
-}
-
-/* True if nothing was recorded in a word that was HEAT_COLD, or HEAT_MARK, when it was fetched. */
-static inline bool heat_is_unused(uint32_t word)
-{
-	return (word & ~HEAT_PASSED) == HEAT_COLD || (word & HEAT_MASK) == HEAT_MARK;
 }
 
 #endif

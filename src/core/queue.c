@@ -3,13 +3,21 @@
 #include "core/queue.h"
 
 #include "base/compiler.h"
+#include "core/heat.h"
+
+/*
+ * Folios that leave the queue of those that were read ahead, for each one that enters it. There are
+ * as many pages in the largest folio, so the queue is too large only after the budget has shrunk.
+ */
+#define AHEAD_LEAVE (1u << FOLIO_ORDER_MAX)
 
 void queues_init(struct queues *queues)
 {
 	pthread_mutex_init(&queues->lock, NULL);
 	pthread_mutex_init(&queues->turn, NULL);
 	queues->small = queues->main = queues->parked = queues->unwritten = queues->once =
-		(struct queue){.head = POOL_NONE, .tail = POOL_NONE};
+		queues->ahead = (struct queue){.head = POOL_NONE, .tail = POOL_NONE};
+	queues->ahead_max = queues->ahead_age = 0;
 }
 
 void queues_destroy(struct queues *queues)
@@ -52,6 +60,8 @@ static struct queue *queue_of(struct queues *queues, uint8_t which)
 		return &queues->parked;
 	case QUEUE_ONCE:
 		return &queues->once;
+	case QUEUE_AHEAD:
+		return &queues->ahead;
 	default:
 		return &queues->unwritten;
 	}
@@ -69,6 +79,24 @@ static void push(struct queues *queues, struct pool *pool, struct folio *folio, 
 	else
 		queue->tail = page;
 	queue->head = page;
+	queue->pages += UINT64_C(1) << folio->order;
+	queue->folios++;
+	folio_u8_store_relaxed(&folio->queue, which);
+}
+
+/* Put a folio where it is evicted next. */
+static void push_tail(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which)
+{
+	struct queue *queue = queue_of(queues, which);
+	uint32_t page = pool_page(pool, folio);
+
+	folio->next = POOL_NONE;
+	folio->prev = queue->tail;
+	if (queue->tail != POOL_NONE)
+		pool_folio(pool, queue->tail)->next = page;
+	else
+		queue->head = page;
+	queue->tail = page;
 	queue->pages += UINT64_C(1) << folio->order;
 	queue->folios++;
 	folio_u8_store_relaxed(&folio->queue, which);
@@ -106,25 +134,61 @@ void queue_put_back(struct queues *queues, struct pool *pool, struct folio *foli
 
 uint8_t queue_entered(const struct folio *folio)
 {
-	switch (folio->refault) {
-	case REFAULT_NEWCOMER:
-	case REFAULT_TRIAL:
-		return QUEUE_MAIN;
-	case REFAULT_ONCE:
+	if (folio->refault == REFAULT_ONCE)
 		return QUEUE_ONCE;
-	default:
-		return QUEUE_SMALL;
+	if (heat_is_unused(folio_u32_load_relaxed(&folio->heat)))
+		return QUEUE_AHEAD;
+	return folio->refault == REFAULT_NEWCOMER || folio->refault == REFAULT_TRIAL ? QUEUE_MAIN
+										     : QUEUE_SMALL;
+}
+
+/*
+ * The oldest folio that was read ahead goes where it would be if it had been read on demand; or, if
+ * no reader has come, it is evicted next. The lock is held.
+ */
+static void end_wait(struct queues *queues, struct pool *pool)
+{
+	struct folio *folio = pool_folio(pool, queues->ahead.tail);
+	uint8_t next = queue_entered(folio);
+
+	queue_unlink(queues, pool, folio);
+	if (next != QUEUE_AHEAD) {
+		push(queues, pool, folio, next);
+		return;
 	}
+	/* That no reader came says nothing about trials. */
+	if (folio->refault == REFAULT_TRIAL)
+		folio->refault = REFAULT_REFUSED;
+	push_tail(queues, pool, folio, QUEUE_SMALL);
+}
+
+void queues_age(struct queues *queues, struct pool *pool, uint64_t evicted)
+{
+	struct queue *ahead = &queues->ahead;
+
+	queues->ahead_age += evicted * ahead->pages;
+	while (ahead->folios) {
+		uint64_t pages = UINT64_C(1) << pool_folio(pool, ahead->tail)->order;
+
+		if (queues->ahead_age < 2 * queues->ahead_max * pages)
+			return;
+		queues->ahead_age -= 2 * queues->ahead_max * pages;
+		end_wait(queues, pool);
+	}
+	queues->ahead_age = 0;
 }
 
 void queue_insert(
 	struct queues *queues, struct pool *pool, struct folio *const *folios, unsigned count)
 {
-	unsigned i;
+	unsigned i, left;
 
 	queues_lock(queues);
 	for (i = 0; i < count; i++)
 		queue_put_back(queues, pool, folios[i], queue_entered(folios[i]));
+	for (left = count * AHEAD_LEAVE; left > 0 && queues->ahead.pages > queues->ahead_max;
+		left--)
+		end_wait(queues, pool);
 	queues_unlock(queues);
 }
 

@@ -13,6 +13,12 @@
  *
  * The queue once has folios of accesses that leave the others unchanged (evict/once.h).
  *
+ * Folios that were read ahead wait in a queue for their reader. It holds what the windows of all
+ * streams may have. If it has more, the oldest go: to the queue that they would have entered if
+ * they were read on demand, or, if no reader came, to the tail of the small queue. So windows do
+ * not lose their pages to others, and a window whose reader has left is evicted first. If nothing
+ * more is read ahead, each one leaves when twice as many pages were evicted as the queue may have.
+ *
  * The evictor decides which folio leaves (evict/evict.c); this file keeps the lists and their lock.
  */
 #ifndef FOLIO_SRC_CORE_QUEUE_H
@@ -29,6 +35,7 @@
 #define QUEUE_PARKED    (POOL_QUEUE_OUT + 3)
 #define QUEUE_UNWRITTEN (POOL_QUEUE_OUT + 4)
 #define QUEUE_ONCE      (POOL_QUEUE_OUT + 5)
+#define QUEUE_AHEAD     (POOL_QUEUE_OUT + 6)
 
 struct queue {
 	uint32_t head, tail; /* page numbers; the newest is at the head, the oldest at the tail */
@@ -39,7 +46,10 @@ struct queue {
 struct queues {
 	_Alignas(64) pthread_mutex_t lock;
 	pthread_mutex_t turn; /* held while waiting for lock; later waiters wait for turn */
-	struct queue small, main, parked, unwritten, once; /* guarded by lock */
+	/* Guarded by lock. */
+	struct queue small, main, parked, unwritten, once, ahead;
+	uint64_t ahead_max; /* pages of ahead; follows from the budget (evict/limits.c) */
+	uint64_t ahead_age; /* see queues_age */
 };
 
 void queues_init(struct queues *queues);
@@ -69,7 +79,10 @@ void queue_move(struct queues *queues, struct pool *pool, struct folio *folio, u
  */
 void queue_put_back(struct queues *queues, struct pool *pool, struct folio *folio, uint8_t which);
 
-/* The queue that a new folio enters, by its folio->refault. */
+/*
+ * The queue that a folio enters, by its folio->refault. One that was read ahead, and was not read
+ * yet, waits for its reader first.
+ */
 uint8_t queue_entered(const struct folio *folio);
 
 /*
@@ -79,6 +92,12 @@ uint8_t queue_entered(const struct folio *folio);
  */
 void queue_insert(
 	struct queues *queues, struct pool *pool, struct folio *const *folios, unsigned count);
+
+/*
+ * Called with the lock held when @evicted pages are evicted: folios that were read ahead long ago
+ * wait no longer.
+ */
+void queues_age(struct queues *queues, struct pool *pool, uint64_t evicted);
 
 /*
  * Remove a folio from its queue, if it is in one. Its owner is already NULL, so no thread queues it

@@ -94,7 +94,8 @@ static struct scan scan_begin(struct folio_cache *cache, bool all)
 	struct scan scan;
 
 	queues_lock(queues);
-	others = queues->small.folios + queues->main.folios + queues->once.folios;
+	others = queues->small.folios + queues->main.folios + queues->once.folios +
+		 queues->ahead.folios;
 	scan = (struct scan){
 		.parked = scan_aside(queues->parked.folios, others, all),
 		.unwritten = scan_aside(queues->unwritten.folios, others, all),
@@ -121,6 +122,10 @@ static struct queue *next_queue(
 
 	if (queues->once.pages > once)
 		return &queues->once;
+	/* Only if there is nothing else: what windows have is bounded when it is queued. */
+	if (!queue->folios)
+		queue = &queues->ahead;
+
 	if (scan->parked && queues->parked.folios && (scan->looks % 2 == 0 || !queue->folios)) {
 		scan->parked--;
 		return &queues->parked;
@@ -213,7 +218,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 {
 	struct queues *queues = &cache->queues;
 	struct pool *pool = &cache->pool;
-	uint64_t found = 0;
+	uint64_t found = 0, counted = 0;
 	unsigned n = 0, looked = 0;
 
 	queues_lock(queues);
@@ -270,8 +275,10 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		}
 		victim[n].folio = folio;
 		victim[n].queue = queue_kept(folio, small);
-		if (folio->refault != REFAULT_ONCE)
+		if (folio->refault != REFAULT_ONCE) {
 			refault_count(&cache->evict, !small, UINT64_C(1) << folio->order);
+			counted += UINT64_C(1) << folio->order;
+		}
 		/*
 		 * Under the queue lock: a thread that finds the queues without these folios also
 		 * finds this thread busy, and knows that they may come back.
@@ -281,6 +288,7 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 		found += UINT64_C(1) << folio->order;
 		queue_unlink(queues, pool, folio);
 	}
+	queues_age(queues, pool, counted);
 	limits_fit(cache);
 	queues_unlock(queues);
 	return n;
@@ -333,7 +341,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 	uint32_t *ends, struct stats_shard *shard)
 {
 	struct victim victim[EVICT_BATCH];
-	uint64_t freed = 0;
+	uint64_t freed = 0, unused = 0;
 	unsigned i, n, kept = 0;
 	bool again = false;
 
@@ -358,6 +366,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 		if (evict_one(cache, &victim[i], scan->floors)) {
 			FOLIO_PAUSE(evict_erased, folio);
 			freed += UINT64_C(1) << folio->order;
+			unused += heat_unused_pages(folio);
 			pool_free(&cache->pool, folio);
 		} else {
 			victim[kept++] = victim[i];
@@ -380,6 +389,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 	}
 	/* Before progress_end: a thread that waited for it finds the evictions counted. */
 	stats_add(shard, STAT_EVICTIONS, freed);
+	stats_add(shard, STAT_READAHEAD_UNUSED, unused);
 	if (direct)
 		stats_add(shard, STAT_EVICTIONS_DIRECT, freed);
 	progress_end(&cache->progress, freed || again);
@@ -520,7 +530,8 @@ bool reclaim_nodes(
 	uint64_t wanted, freed = 0, half = scan.looks / 2;
 
 	queues_lock(&cache->queues);
-	wanted = (cache->queues.small.pages + cache->queues.main.pages + cache->queues.once.pages) /
+	wanted = (cache->queues.small.pages + cache->queues.main.pages + cache->queues.once.pages +
+			 cache->queues.ahead.pages) /
 			 8 +
 		 1;
 	queues_unlock(&cache->queues);

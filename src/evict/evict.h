@@ -5,9 +5,10 @@
  * The policy is S3-FIFO (Yang et al., SOSP 2023). A small queue takes new folios. The main queue
  * takes those that were read again in the small one. Shadows in the trees record which pages were
  * evicted: a page that is missed again soon goes straight to the main queue; one that had been
- * there does so on trial, as often as such trials succeed. So a scan of a file passes through the
- * small queue and leaves the main queue alone. Pinned and dirty folios are set aside in queues of
- * their own, so that a scan need not pass them.
+ * there does so on trial, as often as such trials succeed. Folios that were read ahead wait for
+ * their reader in a bounded queue before they enter one of these. So a scan of a file passes
+ * through the small queue and leaves the main queue alone. Pinned and dirty folios are set aside in
+ * queues of their own, so that a scan need not pass them.
  *
  * The evictor, a background thread, keeps the number of free pages above a water mark. A caller
  * that finds no free page evicts on its own thread, with bounded effort. Eviction works in batches:

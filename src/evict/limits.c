@@ -6,8 +6,9 @@
 #include "evict/once.h"
 
 /* The queues' lock is held, here and below. */
-static void set_limits(struct evict *evict, uint64_t pages)
+static void set_limits(struct folio_cache *cache, uint64_t pages)
 {
+	struct evict *evict = &cache->evict;
 	uint64_t low;
 	unsigned order;
 
@@ -26,11 +27,26 @@ static void set_limits(struct evict *evict, uint64_t pages)
 		low = 4096;
 	folio_u64_store_relaxed(&evict->low, low);
 	folio_u64_store_relaxed(&evict->high, 2 * low);
+	folio_u64_store_relaxed(&evict->readahead, pages / 32);
+	/* Each stream has two windows in memory, the one being read and the one ahead. */
+	cache->queues.ahead_max = 2 * limits_readahead(cache);
 	/* At most 1/32 of the pages. */
 	order = FOLIO_ORDER_MAX;
 	while (order > 0 && UINT64_C(32) << order > pages)
 		order--;
 	folio_u32_store_relaxed(&evict->order_max, order);
+}
+
+uint64_t limits_readahead(const struct folio_cache *cache)
+{
+	uint64_t share = folio_u64_load_relaxed(&cache->evict.readahead);
+	uint64_t most = folio_u64_load_relaxed(&cache->evict.pages) / 4;
+	uint64_t largest = folio_u32_load_relaxed(&cache->readahead_pages);
+
+	/* One stream alone may have the largest window. */
+	if (largest > most)
+		largest = most;
+	return share > largest ? share : largest;
 }
 
 static uint64_t pages_not_parked(const struct folio_cache *cache)
@@ -46,7 +62,7 @@ void limits_fit(struct folio_cache *cache)
 
 	/* An eighth more or less changes no decision. */
 	if ((now > set ? now - set : set - now) > set / 8)
-		set_limits(&cache->evict, now);
+		set_limits(cache, now);
 }
 
 void limits_refresh(struct folio_cache *cache)
@@ -65,7 +81,7 @@ void evict_set_budget(struct folio_cache *cache, uint64_t pages)
 	queues_lock(&cache->queues);
 	cache->evict.budget = pages;
 	folio_u64_store_relaxed(&cache->evict.floors_max, pages / 2);
-	set_limits(&cache->evict, pages_not_parked(cache));
+	set_limits(cache, pages_not_parked(cache));
 	queues_unlock(&cache->queues);
 }
 

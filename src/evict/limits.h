@@ -26,6 +26,9 @@ void limits_fit(struct folio_cache *cache);
  */
 void limits_refresh(struct folio_cache *cache);
 
+/* Pages that the windows of all streams may have, one window for each stream (struct pace). */
+uint64_t limits_readahead(const struct folio_cache *cache);
+
 /*
  * How many more pages a caller may request that has requested @asked pages which have not been read
  * yet. The bound keeps the last of them from evicting the first. They enter the small queue, from

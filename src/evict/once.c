@@ -76,7 +76,8 @@ bool once_adopt(struct folio_cache *cache, struct folio *folio)
 {
 	void *former;
 
-	if (folio->refault != REFAULT_ONCE || heat_is_unused(folio_u32_load_relaxed(&folio->heat)))
+	if (folio->refault != REFAULT_ONCE ||
+		heat_is_untouched(folio_u32_load_relaxed(&folio->heat)))
 		return false;
 	former = once_former(cache, folio);
 	folio->refault =

@@ -44,12 +44,8 @@ static void set_readahead(struct folio_cache *cache, uint64_t pages)
 
 	if (cache->flags & FOLIO_CACHE_NO_READAHEAD)
 		return;
-	/*
-	 * Each stream has two windows in memory, the one being read and the one ahead. Together
-	 * they stay well inside the small queue, which is a tenth of the budget.
-	 */
 	if (!wanted) {
-		wanted = pages / 32;
+		wanted = pages / 64;
 		if (wanted > READAHEAD_BYTES_MAX >> FOLIO_PAGE_SHIFT)
 			wanted = READAHEAD_BYTES_MAX >> FOLIO_PAGE_SHIFT;
 	}
@@ -67,9 +63,9 @@ static uint64_t pages_in(const struct folio_cache *cache)
 /* Set all limits that depend on the budget. */
 static void set_limits(struct folio_cache *cache, uint64_t pages)
 {
+	set_readahead(cache, pages);
 	evict_set_budget(cache, pages);
 	dirty_set_limit(cache, pages);
-	set_readahead(cache, pages);
 }
 
 static bool is_out(const struct folio *folio)

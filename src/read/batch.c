@@ -65,14 +65,13 @@ static struct page_range pages_of(const struct inode *inode, const struct folio_
 }
 
 /*
- * Start to read the pages of @range that are not cached. start->all becomes false if not all of
+ * Start to read those of @pages that are not cached. start->all becomes false if not all of
  * them were started: there were more than the call has space for, memory or request slots were
  * short, or another thread was faster.
  */
-static void start_range(struct start *start, struct inode *inode, const struct folio_range *range)
+static void start_pages(struct start *start, struct inode *inode, struct page_range pages)
 {
 	struct call *call = start->batch->call;
-	struct page_range pages = pages_of(inode, range);
 
 	start->all = true;
 	while (pages.first < pages.end) {
@@ -121,6 +120,7 @@ static void start_end(struct start *start)
 {
 	fill_submit(start->batch);
 	stats_add(start->batch->call->shard, STAT_PREFETCH_PAGES, start->started);
+	folio_u64_fetch_add_relaxed(&start->batch->call->cache->readahead_clock, start->started);
 }
 
 ssize_t folio_file_prefetch(
@@ -129,6 +129,7 @@ ssize_t folio_file_prefetch(
 	struct folio_range group[START_GROUP];
 	struct call call;
 	struct fill_batch batch = {.call = &call};
+	struct page_range run = {0, 0};
 	struct start start;
 	unsigned i;
 	int r;
@@ -141,10 +142,20 @@ ssize_t folio_file_prefetch(
 	call.once = streams_once(&file->streams);
 	start = start_begin(&batch, file->inode);
 	for (i = 0; i < count && start_has_space(&start); i++) {
+		struct page_range pages;
+
 		if (i % START_GROUP == 0)
 			start_next(&start, group, &range[i], sizeof(*range), count - i);
-		start_range(&start, file->inode, &group[i % START_GROUP]);
+		pages = pages_of(file->inode, &group[i % START_GROUP]);
+		/* Adjacent ranges are read together. */
+		if (pages.first < run.first || pages.first > run.end) {
+			start_pages(&start, file->inode, run);
+			run = pages;
+		} else if (pages.end > run.end) {
+			run.end = pages.end;
+		}
 	}
+	start_pages(&start, file->inode, run);
 	start_end(&start);
 	return (ssize_t)start.started;
 }
@@ -247,7 +258,7 @@ static unsigned batch_start(struct read_op *op, const struct folio_read *reads, 
 		range = (struct folio_range){read->offset, read->len};
 		if (read->result == READ_PENDING &&
 			read_is_valid(read->buf, read->len, read->offset))
-			start_range(&start, op->file->inode, &range);
+			start_pages(&start, op->file->inode, pages_of(op->file->inode, &range));
 	} while (n < count && start.all && start_has_space(&start));
 	start_end(&start);
 	return n;

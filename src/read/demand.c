@@ -10,41 +10,64 @@
 #include "cache/size.h"
 #include "evict/bounds.h"
 #include "evict/evict.h"
+#include "evict/limits.h"
 #include "evict/once.h"
 #include "read/fill.h"
 #include "read/lookup.h"
 
-/* The largest window, in pages. @once: of an access that leaves the hot set unchanged. */
-static uint64_t window_max(const struct folio_file *file, bool once)
+/*
+ * What read-ahead may use, and how fast pages of the cache are used. @once: of an access that
+ * leaves the hot set unchanged.
+ */
+static struct pace pace_of(const struct folio_file *file, bool once)
 {
-	uint64_t max = folio_u32_load_relaxed(&file->cache->readahead_pages);
+	struct folio_cache *cache = file->cache;
+	struct pace pace = {
+		.max = folio_u32_load_relaxed(&cache->readahead_pages),
+		.share = limits_readahead(cache),
+		.clock = &cache->readahead_clock,
+	};
 	uint64_t own = bounds_window(file->inode);
 
-	/* It remains a power of two. */
-	while (max > own || (once && max > once_window(&file->cache->evict)))
-		max /= 2;
-	return max;
+	/* Less than the budget allows, if much of it is parked. */
+	if (pace.max > pace.share)
+		pace.max = pace.share;
+	if (pace.max > own)
+		pace.max = own;
+	if (once && pace.max > once_window(&cache->evict))
+		pace.max = once_window(&cache->evict);
+	return pace;
+}
+
+/* Add reads of the pages of @ahead that are in the file, and not cached. */
+static void add_ahead(struct fill_batch *batch, struct inode *inode, const struct ahead *ahead)
+{
+	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size)), added = 0, i;
+	struct stats_shard *shard = batch->call->shard;
+
+	for (i = 0; i < ahead->count; i++) {
+		uint64_t first = ahead->first + i * (uint64_t)ahead->step;
+		struct page_range range = {first, first + ahead->pages};
+
+		if (range.end > eof)
+			range.end = eof;
+		if (range.first >= range.end)
+			continue;
+		evict_reserve(inode->cache, range.end - range.first, shard);
+		added += fill_add(batch, inode, range, ahead->mark, HEAT_WORD_AHEAD);
+	}
+	stats_add(shard, STAT_READAHEAD_PAGES, added);
 }
 
 __attribute__((noinline)) void read_ahead(
 	struct folio_file *file, uint64_t index, bool once, struct stats_shard *shard)
 {
-	struct inode *inode = file->inode;
 	struct call call = {.cache = file->cache, .shard = shard, .once = once};
 	struct fill_batch batch = {.call = &call};
-	struct page_range range;
-	uint64_t eof;
+	struct pace pace = pace_of(file, once);
+	struct ahead ahead = streams_mark(&file->streams, index, &pace);
 
-	if (!streams_mark(&file->streams, index, window_max(file, once), &range.first, &range.end))
-		return;
-	eof = size_pages(folio_u64_load_acquire(&inode->size));
-	if (range.end > eof)
-		range.end = eof;
-	if (range.first >= range.end)
-		return;
-	evict_reserve(file->cache, range.end - range.first, shard);
-	stats_add(shard, STAT_READAHEAD_PAGES,
-		fill_add(&batch, inode, range, range.first, once ? HEAT_COLD : HEAT_STREAM));
+	add_ahead(&batch, file->inode, &ahead);
 	fill_submit(&batch);
 }
 
@@ -63,26 +86,6 @@ static int no_memory(struct call *call, uint32_t seen)
 }
 
 /*
- * The window that a miss of @pages pages at @index reads, by the handle's streams; all of it is in
- * the file.
- */
-static struct window miss_window(struct read_op *op, uint64_t index, uint64_t pages)
-{
-	struct folio_file *file = op->file;
-	uint64_t eof = size_pages(folio_u64_load_acquire(&file->inode->size));
-	struct window window = {.demand_end = index + 1, .end = index + 1};
-
-	if (index >= op->single_before)
-		window = streams_miss(
-			&file->streams, index, pages, window_max(file, op->call->once));
-	if (window.end > eof)
-		window.end = eof;
-	if (window.demand_end > eof)
-		window.demand_end = eof;
-	return window;
-}
-
-/*
  * Page @index was not found; @pages pages are needed from there on, all in the file. Starts to read
  * the window, and reads page @index itself. Verdicts as fill_sync; with nowait, PAGE_FAILED with
  * -EAGAIN instead of waiting, or -ENOMEM. @seen: progress_seen from before the look-up.
@@ -94,15 +97,24 @@ static enum page_verdict handle_miss(
 	struct inode *inode = op->file->inode;
 	struct folio_cache *cache = call->cache;
 	struct fill_batch batch = {.call = call};
-	struct window window = miss_window(op, index, pages);
-	uint64_t sync_end, filled, later = 0;
+	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
+	uint64_t sync_end, filled, later = 0, end = index + 1;
+	struct ahead ahead = {.count = 0};
 	enum page_verdict verdict;
 	int error = -EAGAIN;
 
+	if (index >= op->single_before) {
+		struct pace pace = pace_of(op->file, call->once);
+
+		ahead = streams_miss(&op->file->streams, index, pages, &pace);
+		end = index + pages;
+	}
+	if (end > eof)
+		end = eof;
 	/*
 	 * The pages that this thread reads itself: at least one, even if the file has just shrunk.
 	 */
-	sync_end = window.demand_end;
+	sync_end = end;
 	if (sync_end > index + FILL_PAGES_MAX)
 		sync_end = index + FILL_PAGES_MAX;
 	if (sync_end <= index)
@@ -112,18 +124,12 @@ static enum page_verdict handle_miss(
 	if (call->nowait && !fill_add(&batch, inode, (struct page_range){index, sync_end},
 				    FILL_NO_MARK, HEAT_COLD))
 		error = no_memory(call, seen);
-	if (window.end > sync_end) {
-		evict_reserve(cache, window.end - index, call->shard);
-		if (window.demand_end > sync_end)
-			later = fill_add(&batch, inode,
-				(struct page_range){sync_end, window.demand_end}, FILL_NO_MARK,
-				HEAT_COLD);
-		if (window.end > window.demand_end)
-			stats_add(call->shard, STAT_READAHEAD_PAGES,
-				fill_add(&batch, inode,
-					(struct page_range){window.demand_end, window.end},
-					window.demand_end, call->once ? HEAT_COLD : HEAT_STREAM));
+	if (end > sync_end) {
+		evict_reserve(cache, end - index, call->shard);
+		later = fill_add(
+			&batch, inode, (struct page_range){sync_end, end}, FILL_NO_MARK, HEAT_COLD);
 	}
+	add_ahead(&batch, inode, &ahead);
 	fill_submit(&batch);
 	if (call->nowait)
 		return page_failed(call, error);

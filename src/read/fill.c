@@ -106,8 +106,8 @@ static int store_folio(struct inode *inode, struct folio *folio, void **old)
  * the caller as busy with one more folio. Else PAGE_LOST_RACE, PAGE_NO_NODE, or PAGE_FAILED with
  * -ENOMEM or -ETIMEDOUT.
  */
-static enum page_verdict fill_extend(
-	struct call *call, struct fill *fill, uint64_t end, uint32_t heat, enum evict_effort effort)
+static enum page_verdict fill_extend(struct call *call, struct fill *fill, uint64_t end,
+	uint64_t mark, uint32_t heat, enum evict_effort effort)
 {
 	struct inode *inode = fill->inode;
 	struct folio_cache *cache = inode->cache;
@@ -126,6 +126,8 @@ static enum page_verdict fill_extend(
 	 * (release).
 	 */
 	folio_begin_use(folio, FOLIO_TYPE_FILE, inode, index, 0);
+	if (mark >= index && (mark - index) >> folio->order == 0)
+		heat = HEAT_MARK;
 	folio_u32_store_relaxed(&folio->heat, heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	folio_ref_unfreeze(&folio->ref, 2);
@@ -170,9 +172,7 @@ static enum page_verdict fill_extend_all(
 	if (end > first + FILL_PAGES_MAX)
 		end = first + FILL_PAGES_MAX;
 	while (fill->count < FILL_FOLIOS && first + fill->pages < end) {
-		uint64_t index = first + fill->pages;
-		enum page_verdict verdict = fill_extend(call, fill, end,
-			index == mark ? HEAT_MARK | heat << HEAT_BITS : heat, EVICT_NOTHING);
+		enum page_verdict verdict = fill_extend(call, fill, end, mark, heat, EVICT_NOTHING);
 
 		if (verdict == PAGE_NO_NODE)
 			evict_nodes_later(fill->inode->cache);
@@ -521,8 +521,8 @@ static enum page_verdict fill_begin(
 	int r, tries = 3;
 
 	fill_init(fill, inode, range.first);
-	while ((verdict = fill_extend(call, fill, range.end, HEAT_COLD, EVICT_WAIT)) ==
-		PAGE_NO_NODE) {
+	while ((verdict = fill_extend(call, fill, range.end, FILL_NO_MARK, HEAT_COLD,
+			EVICT_WAIT)) == PAGE_NO_NODE) {
 		/*
 		 * Other threads may have freed nodes since, or the kernel is short of memory: three
 		 * more tries.

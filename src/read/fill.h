@@ -37,9 +37,9 @@ struct fill_batch {
 
 /*
  * Add reads of the pages of @range that are not cached, one request for each run without a gap. The
- * folios get @heat; the one that begins at page @mark gets it when a reader has reached the mark.
- * Uses free memory only, and stops when there is none. The reads complete on threads of the
- * backend. Returns the number of pages added.
+ * folios get @heat; the one that has page @mark gets HEAT_MARK. Uses free memory only, and
+ * stops when there is none. The reads complete on threads of the backend. Returns the number of
+ * pages added.
  */
 uint64_t fill_add(struct fill_batch *batch, struct inode *inode, struct page_range range,
 	uint64_t mark, uint32_t heat);

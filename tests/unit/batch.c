@@ -58,6 +58,37 @@ static void test_prefetch(void **state)
 	world_end(&world);
 }
 
+/* Ranges that are adjacent, or overlap, are read together, however many they are. */
+static void test_prefetch_adjacent(void **state)
+{
+	struct folio_range range[104];
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 1024, FOLIO_CACHE_NO_READAHEAD, 500 * PAGE);
+	for (i = 0; i < 64; i++)
+		range[i] = (struct folio_range){.offset = i * PAGE, .len = PAGE};
+	assert_int_equal(folio_file_prefetch(world.file, range, 64), 64);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(reads(&world), 1);
+	assert_int_equal(io_fault_bytes(world.io), 64 * PAGE);
+	/* Pieces of pages; a gap of a page; the last one is in the file before. */
+	for (i = 0; i < 100; i++)
+		range[i] = (struct folio_range){.offset = 100 * PAGE + i * 1000, .len = 1500};
+	range[100] = (struct folio_range){.offset = 126 * PAGE, .len = PAGE};
+	range[101] = (struct folio_range){.offset = 127 * PAGE, .len = 2 * PAGE};
+	range[102] = (struct folio_range){.offset = 127 * PAGE, .len = PAGE};
+	range[103] = (struct folio_range){.offset = 99 * PAGE, .len = PAGE};
+	assert_int_equal(folio_file_prefetch(world.file, range, 104), 25 + 3 + 1);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(reads(&world), 1 + 3);
+	expect_read(&world, 99 * PAGE, 26 * PAGE, 1);
+	expect_read(&world, 126 * PAGE, 3 * PAGE, 1);
+	assert_int_equal(reads(&world), 1 + 3);
+	world_end(&world);
+}
+
 /*
  * With hot pages in the cache, the pages that one prefetch starts stay until they are read, and are
  * evicted after one reading. A program that prefetches a part, reads it and continues does not
@@ -163,10 +194,12 @@ static void test_prefetch_during_prefetch(void **state)
 	(void)state;
 	nested_file = world.file;
 	/*
-	 * The first request is submitted together with others; an eighth of the cache stays free.
+	 * The first request is submitted together with others, before the next ranges are copied.
+	 * The last of them waits for these: they may be adjacent. An eighth of the cache stays
+	 * free.
 	 */
-	assert_int_equal(folio_file_prefetch(world.file, range, 200), FILL_BATCH);
-	assert_int_equal(nested_started, 256 - 256 / 8 - FILL_BATCH);
+	assert_int_equal(folio_file_prefetch(world.file, range, 200), FILL_BATCH - 1);
+	assert_int_equal(nested_started, 256 - 256 / 8 - (FILL_BATCH - 1));
 	io_fault_wait_idle(world.io);
 	assert_int_equal(cache_stats(world.cache).evictions, 0);
 	world_end(&world);
@@ -411,7 +444,7 @@ static void test_batch_reads_ahead(void **state)
 	assert_int_equal(folio_file_read_batch(world.file, read, 3, 0), 0);
 	expect_batch(&world, read, 3);
 	io_fault_wait_idle(world.io);
-	assert_int_equal(page_heat(world.file, page), HEAT_STREAM);
+	assert_int_equal(page_heat(world.file, page), HEAT_COLD);
 	assert_true(cache_stats(world.cache).readahead_pages > before.readahead_pages);
 	assert_int_equal(cache_stats(world.cache).hits, before.hits + 3);
 	assert_int_equal(cache_stats(world.cache).misses, before.misses);
@@ -512,7 +545,8 @@ static void test_submitted_together(void **state)
 	(void)state;
 	submits = largest_submit = 0;
 	assert_int_equal(folio_file_prefetch(world.file, range, 96), 96);
-	assert_int_equal(submits, 3);
+	/* The last range of a group waits for the first of the next one, to which it may be near. */
+	assert_int_equal(submits, 4);
 	assert_int_equal(largest_submit, 32);
 	world_end(&world);
 }
@@ -523,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_prefetch),
 		cmocka_unit_test(test_prefetch_of_many),
 		cmocka_unit_test(test_submitted_together),
+		cmocka_unit_test(test_prefetch_adjacent),
 		cmocka_unit_test(test_prefetch_when_warm),
 		cmocka_unit_test(test_prefetch_during_drop),
 		cmocka_unit_test(test_prefetch_during_prefetch),

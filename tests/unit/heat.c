@@ -29,10 +29,15 @@ static void test_heat_word(void **state)
 	word = heat_after(HEAT_COLD | HEAT_PASSED, 100, 8);
 	assert_int_equal(word, heat_after(HEAT_COLD, 100, 8));
 	assert_int_equal(heat_after(word | HEAT_PASSED, 108, 8) & HEAT_MASK, HEAT_COLD);
-	assert_true(heat_is_unused(HEAT_COLD | HEAT_PASSED));
-	assert_false(heat_is_unused(word));
+	assert_true(heat_is_untouched(HEAT_COLD | HEAT_PASSED));
+	assert_false(heat_is_untouched(word));
 	assert_true(heat_wants_touch(HEAT_MARK));
-	assert_false(heat_wants_touch(HEAT_STREAM));
+	/* The first read of a folio that was read ahead, wherever it ends, and the second. */
+	assert_true(heat_wants_touch(HEAT_WORD_AHEAD) && heat_is_unused(HEAT_WORD_AHEAD));
+	word = heat_after(HEAT_WORD_AHEAD, end - 8, 8);
+	assert_int_equal(word & HEAT_MASK, HEAT_COLD);
+	assert_false(heat_is_unused(word));
+	assert_int_equal(heat_after(word, end - 8, 8) & HEAT_MASK, HEAT_WARM);
 }
 
 struct waiter {

@@ -20,6 +20,12 @@ static void expect_limits(struct world *world, uint64_t pages, uint64_t low, uns
 	assert_int_equal(folio_u64_load_relaxed(&evict->low), low);
 	assert_int_equal(folio_u64_load_relaxed(&evict->high), 2 * low);
 	assert_int_equal(folio_u32_load_relaxed(&evict->order_max), order);
+	/* What all windows may have, and then a quarter for one that is larger. */
+	assert_int_equal(limits_readahead(world->cache), pages / 32);
+	assert_int_equal(world->cache->queues.ahead_max, 2 * (pages / 32));
+	folio_u32_store_relaxed(&world->cache->readahead_pages, UINT32_MAX);
+	assert_int_equal(limits_readahead(world->cache), pages / 4);
+	folio_u32_store_relaxed(&world->cache->readahead_pages, 0);
 }
 
 static void test_by_budget(void **state)

@@ -93,7 +93,8 @@ static const struct {
 	COUNTER(prefetch_pages), COUNTER(evictions), COUNTER(evictions_direct), COUNTER(evict_busy),
 	COUNTER(refaults), COUNTER(invalidations), COUNTER(out_of_memory), COUNTER(pages_dirty),
 	COUNTER(pages_writeback), COUNTER(writes), COUNTER(write_bytes), COUNTER(write_errors),
-	COUNTER(throttled), COUNTER(files_buffered), COUNTER(files_closed)};
+	COUNTER(throttled), COUNTER(files_buffered), COUNTER(files_closed),
+	COUNTER(readahead_unused)};
 
 /* All of them but bytes_metadata, in which the nodes of the trees count. */
 _Static_assert(
@@ -156,7 +157,9 @@ static void expect_file(struct world *world, uint64_t pages, uint64_t large, uin
 	assert_int_equal(stat.pages_dirty, dirty);
 	assert_int_equal(folio_u64_load_relaxed(&inode->pages_large), large);
 	assert_int_equal(folio_u64_load_relaxed(&inode->pages_small), pages - large);
-	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages, pages);
+	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages +
+				 queues->ahead.pages,
+		pages);
 }
 
 /* ---- steps: on the folio of pages 2^order .. 2^(order + 1) - 1 ---- */
@@ -542,6 +545,10 @@ static void test_readahead(void **state)
 	EXPECT(&world, .hits = 1, .readahead_pages = 256, .fills = 1, .fill_bytes = 256 * PAGE,
 		.pages_free = -256, .pages_file = 256);
 	expect_file(&world, 512, 64 + 128 + 256, 0);
+	/* All but the first two pages, each of which is a folio, leave unread. */
+	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	EXPECT(&world, .invalidations = 512, .readahead_unused = 510, .pages_free = 512,
+		.pages_file = -512);
 	watched_end(&world);
 }
 

@@ -1,82 +1,110 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Read-ahead: sequential reading is detected and windows grow ahead of it; random reading opens
- * none. First the rule alone, then with a cache, counted at the backend.
+ * The rule of read-ahead, without a cache: regular reading is detected and windows grow ahead of
+ * it, as far as their share goes; random reading opens none. streams.c reads through a cache.
  */
 #include "cache-test.h"
 
-/* ---- the rule ---- */
+/* A handle, and a cache in which nothing else is read. */
+struct handle {
+	struct streams streams;
+	struct pace pace;
+	folio_u64 clock;
+};
+
+static void handle_begin(struct handle *handle, uint64_t max)
+{
+	streams_init(&handle->streams);
+	folio_u64_store_relaxed(&handle->clock, 0);
+	handle->pace = (struct pace){.max = max, .share = max, .clock = &handle->clock};
+}
+
+static void handle_end(struct handle *handle)
+{
+	streams_destroy(&handle->streams);
+}
+
+static struct ahead miss(struct handle *handle, uint64_t index, uint64_t pages)
+{
+	return streams_miss(&handle->streams, index, pages, &handle->pace);
+}
+
+static struct ahead mark(struct handle *handle, uint64_t index)
+{
+	return streams_mark(&handle->streams, index, &handle->pace);
+}
+
+/* As if other handles had used @pages pages. */
+static void others_use(struct handle *handle, uint64_t pages)
+{
+	folio_u64_fetch_add_relaxed(&handle->clock, pages);
+}
 
 static bool power_of_two(uint64_t x)
 {
 	return x && !(x & (x - 1));
 }
 
-/* What every answer satisfies. */
-static void expect_sane(struct window window, uint64_t index, uint64_t pages, uint64_t max)
+static uint64_t ahead_pages(struct ahead ahead)
 {
-	assert_int_equal(window.demand_end, index + pages);
-	assert_true(window.end >= window.demand_end);
-	assert_true(window.end - window.demand_end <= max);
+	return ahead.count * ahead.pages;
+}
+
+/* What every window after a sequential read satisfies that ended at page @end. */
+static void expect_window(struct ahead ahead, uint64_t end, uint64_t max)
+{
+	assert_int_equal(ahead.count, 1);
+	assert_int_equal(ahead.first, end);
+	assert_int_equal(ahead.mark, end);
+	assert_true(ahead.pages > 0 && ahead.pages <= max);
 }
 
 static void test_first_miss(void **state)
 {
 	static const uint64_t places[] = {0, 1, 7, 1000, UINT64_C(1) << 40};
+	struct handle handle;
 	unsigned i;
 
 	(void)state;
 	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		struct streams streams;
-		struct window window;
-
-		streams_init(&streams);
-		window = streams_miss(&streams, places[i], 3, 1024);
-		expect_sane(window, places[i], 3, 1024);
-		assert_int_equal(window.end, window.demand_end);
-		streams_destroy(&streams);
+		handle_begin(&handle, 1024);
+		assert_int_equal(miss(&handle, places[i], 3).count, 0);
+		/* The same page again continues nothing. */
+		assert_int_equal(miss(&handle, places[i], 3).count, 0);
+		handle_end(&handle);
 	}
 }
 
 /* A reader of single pages: the second miss opens a window, and from then on marks continue it. */
 static void follow(uint64_t begin, uint64_t pages, uint64_t max)
 {
-	uint64_t start, end, mark, last = 0, largest = 0;
-	struct streams streams;
-	struct window window;
+	uint64_t end, at, last = 0, largest = 0;
+	struct handle handle;
+	struct ahead ahead;
 	unsigned i;
 
-	streams_init(&streams);
-	streams_miss(&streams, begin, pages, max);
-	window = streams_miss(&streams, begin + pages, pages, max);
-	expect_sane(window, begin + pages, pages, max);
-	assert_true(window.end > window.demand_end);
-	mark = window.demand_end;
-	end = window.end;
+	handle_begin(&handle, max);
+	miss(&handle, begin, pages);
+	ahead = miss(&handle, begin + pages, pages);
+	expect_window(ahead, begin + 2 * pages, max);
 	for (i = 0; i < 30; i++) {
-		uint64_t before = end;
-
-		assert_true(streams_mark(&streams, mark, max, &start, &end));
-		/*
-		 * It starts where the last window ended, is not empty, not too large, and no
-		 * smaller than the last one.
-		 */
-		assert_int_equal(start, before);
-		assert_true(end > start);
-		assert_true(end - start <= max);
+		at = ahead.mark;
+		end = ahead.first + ahead.pages;
+		ahead = mark(&handle, at);
+		/* It starts where the last window ended, and is no smaller than that. */
+		expect_window(ahead, end, max);
 		if (i > 1)
-			assert_true(end - start >= last);
-		last = end - start;
+			assert_true(ahead.pages >= last);
+		last = ahead.pages;
 		if (last > largest)
 			largest = last;
-		mark = start;
 	}
 	/* It has grown to the largest power of two, and ends where folios of its size do. */
 	assert_true(power_of_two(largest));
 	assert_true(largest <= max && largest * 2 > max);
 	assert_int_equal(last, largest);
-	assert_int_equal(end % largest, 0);
-	streams_destroy(&streams);
+	assert_int_equal((ahead.first + ahead.pages) % largest, 0);
+	handle_end(&handle);
 }
 
 static void test_sequential(void **state)
@@ -96,389 +124,389 @@ static void test_sequential(void **state)
 /* Consecutive misses, as when marks get lost: windows also double. */
 static void test_sequential_misses(void **state)
 {
-	struct streams streams;
-	uint64_t index = 0, last = 0, window_pages;
+	uint64_t index = 0, last = 0;
+	struct handle handle;
 	unsigned i;
 
 	(void)state;
-	streams_init(&streams);
+	handle_begin(&handle, 256);
 	for (i = 0; i < 20; i++) {
-		struct window window = streams_miss(&streams, index, 1, 256);
+		struct ahead ahead = miss(&handle, index, 1);
 
-		expect_sane(window, index, 1, 256);
-		window_pages = window.end - window.demand_end;
-		if (i > 0)
-			assert_true(window_pages > 0);
+		index++;
+		if (i > 0) {
+			expect_window(ahead, index, 256);
+			index += ahead.pages;
+		}
 		if (i > 2 && last < 128)
-			assert_true(window_pages > last);
-		last = window_pages;
-		index = window.end;
+			assert_true(ahead.pages > last);
+		last = ahead_pages(ahead);
 	}
 	assert_true(last >= 128);
-	streams_destroy(&streams);
+	handle_end(&handle);
+}
+
+/*
+ * Pieces at equal distances: the third one is a stream. Each window has the pieces that follow the
+ * ones before, whichever way the reader goes, and grows up to a bound.
+ */
+static void follow_pieces(uint64_t begin, int64_t step, uint64_t pages)
+{
+	uint64_t next = begin, last = 0;
+	struct handle handle;
+	struct ahead ahead = {.count = 0};
+	unsigned i;
+
+	handle_begin(&handle, 4096);
+	for (i = 0; i < 3; i++, next += (uint64_t)step) {
+		assert_int_equal(ahead.count, 0);
+		ahead = miss(&handle, next, pages);
+	}
+	for (i = 0; i < 6; i++) {
+		/* Adjacent pieces are one range. */
+		if ((uint64_t)-step == pages) {
+			assert_int_equal(ahead.count, 1);
+			assert_int_equal(ahead.first + ahead.pages, next + pages);
+		} else {
+			assert_int_equal(ahead.first, next);
+			assert_int_equal(ahead.step, step);
+			assert_int_equal(ahead.pages, pages);
+			assert_true(ahead.count <= 16);
+		}
+		assert_int_equal(ahead.mark, next);
+		assert_int_equal(ahead_pages(ahead) % pages, 0);
+		assert_true(ahead_pages(ahead) / pages >= (i ? 8 : 4));
+		assert_true(ahead_pages(ahead) >= last);
+		last = ahead_pages(ahead);
+		next += (uint64_t)step * (last / pages);
+		ahead = mark(&handle, ahead.mark);
+	}
+	handle_end(&handle);
+}
+
+static void test_pieces(void **state)
+{
+	(void)state;
+	follow_pieces(0, 2, 1);
+	follow_pieces(5, 256, 16);
+	follow_pieces(100000, 7, 3);
+	follow_pieces(100000, -1, 1);
+	follow_pieces(100000, -16, 16);
+	follow_pieces(1000000, -256, 16);
+}
+
+/* A backward reader has nothing ahead of it at the beginning of the file. */
+static void test_backward_ends(void **state)
+{
+	struct handle handle;
+	uint64_t index;
+
+	(void)state;
+	for (index = 0; index < 4; index++) {
+		struct ahead ahead;
+
+		handle_begin(&handle, 64);
+		miss(&handle, index + 20, 10);
+		miss(&handle, index + 10, 10);
+		ahead = miss(&handle, index, 10);
+		assert_int_equal(ahead.count, 0);
+		assert_int_equal(handle.streams.followed, 0);
+		handle_end(&handle);
+	}
+	/* A window would have four pages. */
+	handle_begin(&handle, 64);
+	for (index = 5; index > 2; index--)
+		assert_int_equal(ahead_pages(miss(&handle, index, 1)), index == 3 ? 3 : 0);
+	assert_int_equal(mark(&handle, 2).count, 0);
+	assert_int_equal(handle.streams.followed, 0);
+	handle_end(&handle);
 }
 
 static void test_off(void **state)
 {
-	uint64_t start, end, i;
-	struct streams streams;
+	struct handle handle;
+	uint64_t i;
 
 	(void)state;
-	streams_init(&streams);
+	handle_begin(&handle, 0);
 	for (i = 0; i < 100; i++) {
-		struct window window = streams_miss(&streams, i, 1, 0);
-
-		assert_int_equal(window.end, window.demand_end);
-		assert_false(streams_mark(&streams, i, 0, &start, &end));
+		assert_int_equal(miss(&handle, i, 1).count, 0);
+		assert_int_equal(mark(&handle, i).count, 0);
 	}
-	streams_destroy(&streams);
-	streams_init(&streams);
-	folio_u32_store_relaxed(&streams.advice, FOLIO_ADVICE_RANDOM);
+	handle_end(&handle);
+	handle_begin(&handle, 1024);
+	folio_u32_store_relaxed(&handle.streams.advice, FOLIO_ADVICE_RANDOM);
 	for (i = 0; i < 100; i++) {
-		struct window window = streams_miss(&streams, i, 1, 1024);
-
-		assert_int_equal(window.end, window.demand_end);
-		assert_false(streams_mark(&streams, i, 1024, &start, &end));
+		assert_int_equal(miss(&handle, i, 1).count, 0);
+		assert_int_equal(mark(&handle, i).count, 0);
 	}
-	streams_destroy(&streams);
+	/* What it reads takes memory nonetheless. */
+	assert_int_equal(folio_u64_load_relaxed(&handle.clock), 100);
+	handle_end(&handle);
 }
 
 /* A reader that advises sequential access gets the largest window at once, at any offset. */
 static void test_advised(void **state)
 {
-	struct streams streams;
-	uint64_t start, end;
-	struct window window;
+	struct handle handle;
+	struct ahead ahead;
+	uint64_t end;
 
 	(void)state;
-	streams_init(&streams);
-	folio_u32_store_relaxed(&streams.advice, FOLIO_ADVICE_SEQUENTIAL);
-	window = streams_miss(&streams, 4096, 1, 1024);
-	expect_sane(window, 4096, 1, 1024);
-	assert_true(window.end - window.demand_end >= 512);
-	assert_true(streams_mark(&streams, window.demand_end, 1024, &start, &end));
-	assert_int_equal(start, window.end);
-	assert_int_equal(end - start, 1024);
-	streams_destroy(&streams);
+	handle_begin(&handle, 1024);
+	folio_u32_store_relaxed(&handle.streams.advice, FOLIO_ADVICE_SEQUENTIAL);
+	ahead = miss(&handle, 4096, 1);
+	expect_window(ahead, 4097, 1024);
+	assert_true(ahead.pages >= 512);
+	end = ahead.first + ahead.pages;
+	ahead = mark(&handle, ahead.mark);
+	expect_window(ahead, end, 1024);
+	assert_int_equal(ahead.pages, 1024);
+	handle_end(&handle);
 }
 
 /* Random reading in a large file reads nothing ahead, however long it continues. */
 static void test_random(void **state)
 {
-	uint64_t random = test_seed, start, end;
-	struct streams streams;
+	uint64_t random = test_seed;
+	struct handle handle;
 	unsigned i;
 
 	(void)state;
-	streams_init(&streams);
+	handle_begin(&handle, 1024);
 	for (i = scaled(200000); i-- > 0;) {
-		uint64_t index = random_below(&random, UINT64_C(1) << 45);
-		struct window window = streams_miss(&streams, index, 1, 1024);
-
-		expect_sane(window, index, 1, 1024);
-		assert_int_equal(window.end, window.demand_end);
+		assert_int_equal(
+			miss(&handle, random_below(&random, UINT64_C(1) << 45), 1).count, 0);
 		/* The mark of a reader from long ago. */
-		index = random_below(&random, UINT64_C(1) << 45);
-		assert_false(streams_mark(&streams, index, 1024, &start, &end));
+		assert_int_equal(mark(&handle, random_below(&random, UINT64_C(1) << 45)).count, 0);
 	}
-	streams_destroy(&streams);
+	assert_true(handle.streams.count <= STREAMS);
+	handle_end(&handle);
 }
 
 /*
- * As many streams as are remembered continue in parallel, in any order, also with random misses
- * between them.
+ * As many streams as are followed continue in parallel, in turn, also with random misses between
+ * them. Their windows are as large as their share.
  */
 static void test_interleaved(void **state)
 {
-	uint64_t random = test_seed, mark[STREAMS], ends[STREAMS], start;
-	struct streams streams;
+	uint64_t random = test_seed, at[STREAMS], ends[STREAMS];
+	struct handle handle;
 	unsigned i, s;
 
 	(void)state;
-	streams_init(&streams);
+	handle_begin(&handle, 64 * STREAMS);
 	for (s = 0; s < STREAMS; s++)
-		streams_miss(&streams, s * UINT64_C(1000000), 1, 64);
+		miss(&handle, s * UINT64_C(1000000), 1);
 	for (s = 0; s < STREAMS; s++) {
-		struct window window = streams_miss(&streams, s * UINT64_C(1000000) + 1, 1, 64);
+		struct ahead ahead = miss(&handle, s * UINT64_C(1000000) + 1, 1);
 
-		assert_true(window.end > window.demand_end);
-		mark[s] = window.demand_end;
-		ends[s] = window.end;
+		expect_window(ahead, s * UINT64_C(1000000) + 2, 64);
+		at[s] = ahead.mark;
+		ends[s] = ahead.first + ahead.pages;
 	}
-	for (i = 0; i < 1000; i++) {
-		uint64_t before;
+	for (i = 0; i < 10000; i++) {
+		struct ahead ahead;
 
-		s = (unsigned)random_below(&random, STREAMS);
-		before = ends[s];
-		assert_true(streams_mark(&streams, mark[s], 64, &start, &ends[s]));
-		assert_int_equal(start, before);
-		mark[s] = start;
+		miss(&handle, random_below(&random, UINT64_C(1) << 40), 1);
+		s = i * 37 % STREAMS;
+		ahead = mark(&handle, at[s]);
+		expect_window(ahead, ends[s], 64 * STREAMS);
+		at[s] = ahead.mark;
+		ends[s] = ahead.first + ahead.pages;
 	}
-	streams_destroy(&streams);
+	assert_int_equal(handle.streams.followed, STREAMS);
+	assert_true(handle.streams.count <= 2 * STREAMS);
+	handle_end(&handle);
 }
 
-/* For any calls, answers stay within the request. */
-static void test_anything(void **state)
+/* A reader of single pages in order, in memory where nothing is evicted. */
+struct reader {
+	uint64_t next, mark, end; /* pages: to be read, marked, and the first not requested yet */
+	uint64_t misses, marks;
+};
+
+static void read_next(struct handle *handle, struct reader *reader)
 {
-	uint64_t random = test_seed, place = 0, start, end;
-	struct streams streams;
+	struct ahead ahead = {.count = 0};
+
+	if (reader->next == reader->end) {
+		ahead = miss(handle, reader->next, 1);
+		reader->end++;
+		reader->misses++;
+	} else if (reader->next == reader->mark) {
+		ahead = mark(handle, reader->next);
+		reader->marks += ahead.count;
+	}
+	reader->next++;
+	if (ahead.count) {
+		assert_int_equal(ahead.first, reader->end);
+		reader->mark = ahead.mark;
+		reader->end += ahead.pages;
+	}
+}
+
+/* Some streams too many: only some are lost at a time. */
+static void test_too_many(void **state)
+{
+	struct reader reader[STREAMS + 4] = {{0}};
+	uint64_t misses = 0;
+	struct handle handle;
+	unsigned i, s;
+
+	(void)state;
+	handle_begin(&handle, 64 * STREAMS);
+	for (s = 0; s < STREAMS + 4; s++)
+		reader[s].next = reader[s].end = s * UINT64_C(1000000);
+	for (i = 0; i < 2000; i++)
+		for (s = 0; s < STREAMS + 4; s++)
+			read_next(&handle, &reader[s]);
+	for (s = 0; s < STREAMS + 4; s++)
+		misses += reader[s].misses;
+	assert_true(misses < (STREAMS + 4) * 2000 / 20);
+	handle_end(&handle);
+}
+
+/* The window of a stream for each page of which other streams use @others pages. */
+static uint64_t window_beside(uint64_t others)
+{
+	struct handle handle;
+	struct ahead ahead;
+	uint64_t used = 1;
+	unsigned i;
+
+	handle_begin(&handle, 1024);
+	miss(&handle, 0, 1);
+	others_use(&handle, others);
+	ahead = miss(&handle, 1, 1);
+	for (i = 0; i < 20 && ahead.count; i++) {
+		uint64_t pages = ahead.pages;
+
+		others_use(&handle, others * used);
+		used = pages;
+		ahead = mark(&handle, ahead.mark);
+	}
+	handle_end(&handle);
+	return ahead_pages(ahead);
+}
+
+/* The windows of all streams together have the share; the slowest stream has the smallest. */
+static void test_shares(void **state)
+{
+	(void)state;
+	assert_int_equal(window_beside(0), 1024);
+	assert_int_equal(window_beside(1), 512);
+	assert_int_equal(window_beside(15), 64);
+	assert_int_equal(window_beside(255), 4);
+	assert_int_equal(window_beside(4000), 0);
+}
+
+/* A window that was evicted before its reader came: the next is half as large, then they grow. */
+static void test_thrash(void **state)
+{
+	struct handle handle;
+	struct ahead ahead;
+	uint64_t last;
 	unsigned i;
 
 	(void)state;
-	streams_init(&streams);
-	for (i = scaled(200000); i-- > 0;) {
-		uint64_t max = random_below(&random, 3) ? 1024 : random_below(&random, 200);
-		uint64_t pages = 1 + random_below(&random, random_below(&random, 4) ? 4 : 600);
-
-		if (random_below(&random, 20) == 0)
-			folio_u32_store_relaxed(
-				&streams.advice, (uint32_t)random_below(&random, 3));
-		if (random_below(&random, 3) == 0)
-			place = random_below(&random, 5000);
-		if (random_below(&random, 2)) {
-			struct window window = streams_miss(&streams, place, pages, max);
-
-			expect_sane(window, place, pages, max);
-			place = random_below(&random, 2) ? window.end : window.demand_end;
-		} else if (streams_mark(&streams, place, max, &start, &end)) {
-			assert_true(end > start);
-			assert_true(end - start <= max);
-			place = random_below(&random, 2) ? start : end;
-		}
+	handle_begin(&handle, 256);
+	miss(&handle, 0, 1);
+	ahead = miss(&handle, 1, 1);
+	for (i = 0; i < 10; i++)
+		ahead = mark(&handle, ahead.mark);
+	assert_int_equal(ahead.pages, 256);
+	/* Its first pages, and then some in the middle of it. */
+	ahead = miss(&handle, ahead.mark, 1);
+	assert_true(ahead.pages >= 64 && ahead.pages <= 128);
+	ahead = miss(&handle, ahead.first + ahead.pages / 2, 1);
+	assert_true(ahead.pages >= 32 && ahead.pages <= 64);
+	for (i = 0; i < 4; i++) {
+		last = ahead.pages;
+		ahead = mark(&handle, ahead.mark);
+		assert_true(ahead.pages >= last);
 	}
-	streams_destroy(&streams);
-}
-
-/* ---- in a cache ---- */
-
-#define FILE_PAGES 4096
-
-struct world {
-	struct io_fault *io;
-	struct io_fault_file *contents;
-	struct folio_cache *cache;
-	struct folio_file *file;
-};
-
-static int world_begin(void **state)
-{
-	struct world *world = calloc(1, sizeof(*world));
-
-	world->io = io_fault_new(test_seed, 2);
-	world->contents = io_fault_add(world->io, "a", FILE_PAGES * PAGE);
-	world->cache = cache_open(1024, FOLIO_CACHE_NO_HUGE_PAGES, world->io);
-	world->file = file_open(world->cache, "a");
-	*state = world;
-	return 0;
-}
-
-static int world_end(void **state)
-{
-	struct world *world = *state;
-
-	assert_int_equal(folio_file_close(world->file), 0);
-	assert_int_equal(folio_cache_close(world->cache), 0);
-	io_fault_free(world->io);
-	free(world);
-	return 0;
-}
-
-static void read_right(struct world *world, uint64_t offset, size_t len)
-{
-	static char buf[64 * FOLIO_PAGE_SIZE];
-
-	assert_int_equal(folio_file_read(world->file, buf, len, offset), len);
-	assert_true(io_fault_check(world->contents, offset, buf, len, NULL, NULL));
+	assert_int_equal(ahead.pages, 256);
+	handle_end(&handle);
 }
 
 /*
- * Every page is read once, by far fewer and larger requests than there are pages, and some pages
- * are read ahead.
+ * Runs of 16 pages: soon nothing is read past their end. A longer one misses there, but not after
+ * that.
  */
-static void read_through(struct world *world, size_t len)
+static void test_runs(void **state)
 {
-	uint64_t calls = io_fault_calls(world->io, IO_FAULT_READ),
-		 bytes = io_fault_bytes(world->io), offset;
-
-	for (offset = 0; offset < FILE_PAGES * PAGE; offset += len)
-		read_right(world, offset, len);
-	io_fault_wait_idle(world->io);
-	calls = io_fault_calls(world->io, IO_FAULT_READ) - calls;
-	bytes = io_fault_bytes(world->io) - bytes;
-	assert_true(calls <= FILE_PAGES / 8);
-	assert_true(bytes <= FILE_PAGES * PAGE + 64 * PAGE);
-}
-
-static void test_cache_sequential(void **state)
-{
-	static const size_t sizes[] = {64, 4096, 16384, 65536, 64 * 4096};
-	struct world *world = *state;
-	unsigned i;
-
-	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct folio_cache_stats before = cache_stats(world->cache), after;
-
-		read_through(world, sizes[i]);
-		after = cache_stats(world->cache);
-		assert_true(after.readahead_pages - before.readahead_pages >= FILE_PAGES / 4);
-		assert_int_equal(folio_file_invalidate(world->file, 0, UINT64_MAX), 0);
-	}
-}
-
-static void test_cache_sequential_get(void **state)
-{
-	struct world *world = *state;
-	uint64_t index;
-
-	for (index = 0; index < FILE_PAGES; index++) {
-		struct folio *folio;
-		void *page;
-
-		assert_int_equal(folio_file_get_page(world->file, index, 0, &folio, &page), 0);
-		assert_true(io_fault_check(world->contents, index * PAGE, page, PAGE, NULL, NULL));
-		folio_put(folio);
-	}
-	assert_true(io_fault_calls(world->io, IO_FAULT_READ) <= FILE_PAGES / 8);
-	assert_true(cache_stats(world->cache).readahead_pages >= FILE_PAGES / 2);
-}
-
-/* Read-ahead uses large folios: there are fewer descriptors in use than pages. */
-static void test_cache_large_folios(void **state)
-{
-	struct world *world = *state;
-	uint64_t index, large = 0;
-
-	for (index = 0; index < 1024; index++)
-		read_right(world, index * PAGE, PAGE);
-	for (index = 512; index < 1024; index++) {
-		struct folio *folio;
-
-		assert_int_equal(folio_file_get(world->file, index, 0, &folio), 0);
-		large += folio_order(folio) >= 2;
-		folio_put(folio);
-	}
-	assert_true(large >= 256);
-}
-
-static void test_cache_random(void **state)
-{
-	uint64_t random = test_seed, i, last = 0;
-	struct world *world = *state;
-
-	for (i = 0; i < 3000; i++) {
-		uint64_t index = random_below(&random, FILE_PAGES);
-
-		/* Two pages in a row by chance are no random reading. */
-		if (index - last + 2 <= 4)
-			continue;
-		last = index;
-		read_right(world, index * PAGE + random_below(&random, PAGE - 64), 64);
-	}
-	io_fault_wait_idle(world->io);
-	/* A random miss next to a remembered one opens a window now and then. */
-	assert_true(cache_stats(world->cache).readahead_pages <= 3000 / 4);
-}
-
-static void test_cache_advised_random(void **state)
-{
-	struct world *world = *state;
-	uint64_t index;
-
-	assert_int_equal(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM), 0);
-	for (index = 0; index < 500; index++)
-		read_right(world, index * PAGE, 64);
-	assert_int_equal(cache_stats(world->cache).readahead_pages, 0);
-	assert_int_equal(io_fault_calls(world->io, IO_FAULT_READ), 500);
-	assert_int_equal(io_fault_bytes(world->io), 500 * PAGE);
-}
-
-static void test_cache_advised_sequential(void **state)
-{
-	struct world *world = *state;
-
-	assert_int_equal(folio_file_advise(world->file, FOLIO_ADVICE_SEQUENTIAL), 0);
-	read_right(world, 2048 * PAGE, 64);
-	io_fault_wait_idle(world->io);
-	/* The largest window is 1/32 of the budget. */
-	assert_true(cache_stats(world->cache).readahead_pages >= 16);
-}
-
-static void test_cache_without(void **state)
-{
-	struct io_fault *io = io_fault_new(test_seed, 2);
-	struct world world = {.io = io, .contents = io_fault_add(io, "a", 100 * PAGE)};
-	uint64_t index;
+	uint64_t wasted = 0, misses = 0;
+	struct reader reader = {0};
+	struct handle handle;
+	unsigned run;
 
 	(void)state;
-	world.cache = cache_open(1024, FOLIO_CACHE_NO_READAHEAD, io);
-	world.file = file_open(world.cache, "a");
-	for (index = 0; index < 100; index++)
-		read_right(&world, index * PAGE, 64);
-	assert_int_equal(cache_stats(world.cache).readahead_pages, 0);
-	assert_int_equal(io_fault_calls(io, IO_FAULT_READ), 100);
-	assert_int_equal(folio_file_close(world.file), 0);
-	assert_int_equal(folio_cache_close(world.cache), 0);
-	io_fault_free(io);
+	handle_begin(&handle, 256);
+	for (run = 0; run < 300; run++) {
+		reader = (struct reader){.next = run * UINT64_C(1000000)};
+		reader.end = reader.next;
+		while (reader.next % 1000000 < 16)
+			read_next(&handle, &reader);
+		if (run >= 200) {
+			wasted += reader.end - reader.next;
+			misses += reader.misses;
+		}
+	}
+	assert_true(wasted <= 100);
+	assert_true(misses <= 400);
+	reader.misses = 0;
+	while (reader.next % 1000000 < 10000)
+		read_next(&handle, &reader);
+	assert_true(reader.misses > 0 && reader.misses <= 3);
+	handle_end(&handle);
 }
 
-/* The parameter: rounded up to pages, a quarter of the budget at most, however large it is. */
-static void test_cache_parameter(void **state)
+/* For any calls, windows stay within their bounds, and the table too. */
+static void test_anything(void **state)
 {
-	static const struct {
-		uint64_t bytes, pages;
-	} cases[] = {{0, 32}, {1, 1}, {PAGE, 1}, {PAGE + 1, 2}, {255 * PAGE, 255},
-		{256 * PAGE, 256}, {257 * PAGE, 256}, {INT64_MAX, 256}, {UINT64_MAX - PAGE, 256},
-		{UINT64_MAX - PAGE + 2, 256}, {UINT64_MAX, 256}};
-	struct folio_cache_params params = {.size = sizeof(params), .bytes = 1024 * PAGE};
-	struct folio_cache *cache;
+	uint64_t random = test_seed, place = 0;
+	struct handle handle;
 	unsigned i;
 
 	(void)state;
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		params.readahead = cases[i].bytes;
-		assert_int_equal(folio_cache_open(&params, &cache), 0);
-		assert_int_equal(folio_u32_load_relaxed(&cache->readahead_pages), cases[i].pages);
-		assert_int_equal(folio_cache_close(cache), 0);
+	handle_begin(&handle, 1024);
+	for (i = scaled(200000); i-- > 0;) {
+		uint64_t pages = 1 + random_below(&random, random_below(&random, 4) ? 4 : 600);
+		struct ahead ahead;
+		unsigned k;
+
+		handle.pace.max = random_below(&random, 3) ? 1024 : random_below(&random, 200);
+		if (random_below(&random, 20) == 0)
+			folio_u32_store_relaxed(
+				&handle.streams.advice, (uint32_t)random_below(&random, 3));
+		if (random_below(&random, 3) == 0)
+			place = random_below(&random, 5000);
+		others_use(&handle, random_below(&random, 3));
+		ahead = random_below(&random, 2) ? miss(&handle, place, pages)
+						 : mark(&handle, place);
+		assert_true(ahead_pages(ahead) <= handle.pace.max);
+		for (k = 0; k < ahead.count; k++)
+			assert_true((int64_t)(ahead.first + k * (uint64_t)ahead.step) >= 0);
+		switch (random_below(&random, 4)) {
+		case 0:
+			place = ahead.count ? ahead.mark : place + pages;
+			break;
+		case 1:
+			place += pages;
+			break;
+		case 2:
+			place = place > 2 * pages ? place - pages : place + 2 * pages;
+			break;
+		default:
+			place = ahead.first + ahead_pages(ahead);
+		}
+		assert_true(handle.streams.count <= 2 * STREAMS);
+		assert_true(handle.streams.followed <= STREAMS);
+		assert_true(handle.streams.count <= handle.streams.space);
 	}
+	handle_end(&handle);
 }
-
-/* Without it: a part of the budget, up to 4 MiB. */
-static void test_cache_by_budget(void **state)
-{
-	static const struct {
-		uint64_t pages, window;
-	} cases[] = {{64, 2}, {16384, 512}, {32768, 1024}, {65536, 1024}};
-	struct folio_cache *cache;
-	unsigned i;
-
-	(void)state;
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		cache = cache_open(cases[i].pages, FOLIO_CACHE_NO_HUGE_PAGES, NULL);
-		assert_int_equal(folio_u32_load_relaxed(&cache->readahead_pages), cases[i].window);
-		assert_int_equal(folio_cache_close(cache), 0);
-	}
-}
-
-/* The next window is being read while the reader is in the present one: it does not wait for it. */
-static void test_cache_ahead_is_not_waited_for(void **state)
-{
-	struct world *world = *state;
-	uint64_t index;
-
-	read_right(world, 0, 64);
-	read_right(world, PAGE, 64);
-	io_fault_wait_idle(world->io);
-	/* The cached pages are a window; reaching its mark submits the next one, which is held. */
-	io_fault_hold(world->io);
-	for (index = 2; page_cached(world->file, index) && page_references(world->file, index) == 1;
-		index++)
-		read_right(world, index * PAGE, 64);
-	assert_true(index > 4);
-	io_fault_wait_held(world->io, 1);
-	io_fault_release(world->io, UINT64_MAX);
-}
-
-#define in_world(test) cmocka_unit_test_setup_teardown(test, world_begin, world_end)
 
 int main(void)
 {
@@ -486,21 +514,17 @@ int main(void)
 		cmocka_unit_test(test_first_miss),
 		cmocka_unit_test(test_sequential),
 		cmocka_unit_test(test_sequential_misses),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_backward_ends),
 		cmocka_unit_test(test_off),
 		cmocka_unit_test(test_advised),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_interleaved),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_thrash),
+		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_anything),
-		in_world(test_cache_sequential),
-		in_world(test_cache_sequential_get),
-		in_world(test_cache_large_folios),
-		in_world(test_cache_random),
-		in_world(test_cache_advised_random),
-		in_world(test_cache_advised_sequential),
-		cmocka_unit_test(test_cache_without),
-		cmocka_unit_test(test_cache_parameter),
-		cmocka_unit_test(test_cache_by_budget),
-		in_world(test_cache_ahead_is_not_waited_for),
 	};
 
 	test_begin("readahead");

@@ -147,6 +147,44 @@ static void test_statistics(void **state)
 	world_end(&world);
 }
 
+/*
+ * Pages that were read ahead and leave unread are counted, when they are evicted and when they are
+ * dropped; those that were read, or written, are not.
+ */
+static void test_readahead_unused(void **state)
+{
+	struct folio_cache_stats stats;
+	struct world world;
+	uint64_t i, used;
+	bool evict;
+
+	(void)state;
+	for (evict = false;; evict = true) {
+		world_begin(&world, 256, 0, 2000 * PAGE);
+		for (i = 0; i < 20; i++)
+			expect_read(&world, i * PAGE, PAGE, 1);
+		io_fault_wait_idle(world.io);
+		stats = cache_stats(world.cache);
+		assert_true(stats.readahead_pages > 20);
+		assert_int_equal(stats.readahead_unused, 0);
+		/* A folio that was read in part is used. */
+		for (i = used = 0; page_cached(world.file, i); i++)
+			used += page_heat(world.file, i) >= HEAT_COLD;
+		assert_true(used >= 20 && used < i);
+		assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
+		for (i = 0; evict && i < 1000; i++)
+			expect_read(&world, (1000 + i) * PAGE, PAGE, 1);
+		/* They are evicted although nothing else is read ahead. */
+		assert_true(!evict || cache_stats(world.cache).readahead_unused > 0);
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+		assert_int_equal(
+			cache_stats(world.cache).readahead_unused, stats.fill_bytes / PAGE - used);
+		world_end(&world);
+		if (evict)
+			break;
+	}
+}
+
 static void test_statistics_size(void **state)
 {
 	struct {
@@ -281,6 +319,7 @@ int main(void)
 		cmocka_unit_test(test_misses_of_a_wait),
 		cmocka_unit_test(test_fills_counted_in_flight),
 		cmocka_unit_test(test_statistics),
+		cmocka_unit_test(test_readahead_unused),
 		cmocka_unit_test(test_statistics_size),
 		cmocka_unit_test(test_file_stat),
 		cmocka_unit_test(test_direct),
