@@ -55,7 +55,8 @@ static void begin_in_device(struct task *task, struct world *w, struct gate *dev
 void test_one_sync_for_many(void **state)
 {
 	static struct task task[64];
-	struct world w = world_begin(256, 0, 64 * PAGE);
+	/* So many pages may be dirty that no writer is throttled, which is a wait as well. */
+	struct world w = world_begin(1024, 0, 64 * PAGE);
 	struct gate device = {.again = false};
 	unsigned i;
 
