@@ -164,6 +164,27 @@ static inline void expect_locks(struct folio_cache *cache)
 		expect_unlocked_soon(&cache->pool.stock[i].lock);
 }
 
+/* No change of a folio has begun and not ended: readers would find its version odd for ever. */
+static inline void expect_versions(const struct folio_cache *cache)
+{
+	struct inode *inode;
+	uint64_t at = 0;
+
+	while ((inode = next_open(cache, &at))) {
+		uint64_t index = 0;
+		void *entry;
+
+		tree_lock(&inode->tree);
+		while ((entry = tree_next_locked(&inode->tree, &index, TREE_INDEX_MAX))) {
+			const struct folio *folio = entry_folio(entry);
+
+			assert_int_equal(folio_u64_load_relaxed(&folio->version) & 1, 0);
+			index = folio_next_index(folio);
+		}
+		tree_unlock(&inode->tree);
+	}
+}
+
 /* ---- what still runs ---- */
 
 static inline bool flusher_is_idle(struct folio_cache *cache)
@@ -274,6 +295,7 @@ static inline void expect_quiet(struct folio_cache *cache, const struct cache_li
 	queues_unlock(&cache->queues);
 	/* Not under the queues' lock: those of trees come before it. */
 	expect_locks(cache);
+	expect_versions(cache);
 	await_quiet(cache);
 	pages = expect_frames(cache);
 	expect_files(cache, pages);

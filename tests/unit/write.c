@@ -372,11 +372,47 @@ static void test_many_threads(void **state)
 	world_end(&world);
 }
 
+/* A write that replaces all that the file has of a page does not read it; any other write does. */
+static void test_reads_before_writes(void **state)
+{
+	static const struct {
+		uint64_t offset, len, fills;
+	} writes[] = {
+		{PAGE, PAGE, 0},     /* a page in the middle */
+		{PAGE, 2 * PAGE, 0}, /* two */
+		{3 * PAGE, 100, 0},  /* up to the end of the file */
+		{3 * PAGE, 99, 1},   /* nearly */
+		{PAGE, PAGE - 1, 1}, {PAGE + 1, PAGE - 1, 1}, {3 * PAGE + 100, 1, 1},
+		{4 * PAGE, 1, 0}, /* past the end */
+	};
+	static char buf[4 * FOLIO_PAGE_SIZE];
+	static struct world world;
+	struct folio_cache_stats before, after;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
+		world_begin(&world, 64, 0);
+		assert_int_equal(
+			folio_file_write(world.file, buf, 3 * PAGE + 100, 0), 3 * PAGE + 100);
+		assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+		assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
+		before = cache_stats(world.cache);
+		assert_int_equal(folio_file_write(world.file, buf, writes[i].len, writes[i].offset),
+			writes[i].len);
+		after = cache_stats(world.cache);
+		assert_int_equal(after.fills - before.fills, writes[i].fills);
+		world_end(&world);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_ranges_far_away),
+		cmocka_unit_test(test_reads_before_writes),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_model_tight),
