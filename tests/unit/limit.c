@@ -45,6 +45,13 @@ static void test_process_limit(void **state)
 	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
 	world.size = 10 * PAGE + 100;
 	check_file(&world);
+	/* A file that is as long as the limit can be overwritten up to its end. */
+	assert_int_equal(folio_file_close(world.file), 0);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &world.file), 0);
+	assert_int_equal(folio_file_write(world.file, "z", 1, 10 * PAGE + 99), 1);
+	world.model[10 * PAGE + 99] = 'z';
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
 	/* A limit that is raised counts at once. */
 	set_limit(RLIM_INFINITY);
 	assert_int_equal(folio_file_write(world.file, "y", 1, 12 * PAGE), 1);
