@@ -545,7 +545,7 @@ static void test_submitted_together(void **state)
 	(void)state;
 	submits = largest_submit = 0;
 	assert_int_equal(folio_file_prefetch(world.file, range, 96), 96);
-	/* The last range of a group waits for the first of the next one, to which it may be near. */
+	/* The last range of a group waits for the first of the next one: they may be adjacent. */
 	assert_int_equal(submits, 4);
 	assert_int_equal(largest_submit, 32);
 	world_end(&world);
