@@ -116,6 +116,7 @@ static void count_attempt(const void *lock)
 int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
 {
 	count_attempt(lock);
+	folio_torture_pause(LOCKING, lock);
 	return __real_pthread_mutex_lock(lock);
 }
 
@@ -125,7 +126,7 @@ int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 	return __real_pthread_rwlock_rdlock(lock);
 }
 
-/* A thread can stop at UNLOCKED, as at a pause point: it has released the lock that it had. */
+/* A thread can stop at LOCKING and at UNLOCKED, as at a pause point. */
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
 int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
 

@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_page_dirtied_while_pins_are_counted),
 		cmocka_unit_test(test_page_referenced_by_pin_walk),
 		cmocka_unit_test(test_pins_in_a_new_table),
+		cmocka_unit_test(test_pin_put_while_one_is_recorded),
 		cmocka_unit_test(test_holders_of_the_same_use),
 		cmocka_unit_test(test_hits_are_no_progress),
 		cmocka_unit_test(test_page_held_by_two),

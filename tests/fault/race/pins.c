@@ -195,6 +195,60 @@ void test_pins_in_a_new_table(void **state)
 	world_end(&w);
 }
 
+static folio_u32 noted, note_again;
+
+static ssize_t note_twice_run(struct task *task)
+{
+	folio_pin_taken(pinned, "race", 1);
+	folio_u32_store_release(&noted, 1);
+	wait_until(folio_u32_load_acquire(&note_again));
+	folio_pin_taken(pinned, "race", 1);
+	(void)task;
+	return 0;
+}
+
+/*
+ *	first                                           second
+ *	has recorded a pin
+ *	                                                records one, before that in the list
+ *	records a pin at the same line; is about to
+ *	take the lock
+ *	                                                puts its pin: its entry is free
+ *	must find its own entry, under the lock
+ */
+void test_pin_put_while_one_is_recorded(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct task first = {.gate.again = true};
+	struct lines lines = {0};
+
+	(void)state;
+	folio_u32_store_relaxed(&noted, 0);
+	folio_u32_store_relaxed(&note_again, 0);
+	pin_it(&w);
+	folio_pin_taken(pinned, "race", 2);
+	/* Its first field is the lock. */
+	first.gate.at = folio_ptr_load_acquire(&w.cache->pins);
+	folio_pin_put(pinned);
+	task_begin(&first, &w, note_twice_run, LOCKING);
+	open_gate(&first.gate);
+	wait_until(folio_u32_load_acquire(&noted));
+	folio_pin_taken(pinned, "race", 2);
+	folio_u32_store_release(&first.gate.open, 0);
+	folio_u32_store_release(&note_again, 1);
+	wait_until(folio_u32_load_acquire(&first.gate.arrived) == 2);
+	folio_pin_put(pinned);
+	task_end(&first);
+	folio_get(pinned);
+	folio_cache_pins(w.cache, remember_lines, &lines);
+	assert_int_equal(lines.holders, 1);
+	assert_int_equal(lines.unknown, 0);
+	assert_int_equal(lines.line[0], 1);
+	folio_put(pinned);
+	folio_put(pinned);
+	world_end(&w);
+}
+
 static ssize_t lines_run(struct task *task)
 {
 	struct lines lines = {0};

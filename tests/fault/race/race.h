@@ -41,9 +41,10 @@
 
 /* ---- where threads stop ---- */
 
-/* Two more values of enum folio_pause. */
+/* More values of enum folio_pause. */
 #define NOWHERE  FOLIO_PAUSES
 #define UNLOCKED ((enum folio_pause)(FOLIO_PAUSES + 1)) /* right after a mutex was released */
+#define LOCKING  ((enum folio_pause)(FOLIO_PAUSES + 2)) /* right before one is taken */
 
 struct gate {
 	enum folio_pause point;
@@ -215,6 +216,7 @@ void test_page_dropped_while_pins_are_counted(void **state);
 void test_page_dirtied_while_pins_are_counted(void **state);
 void test_page_referenced_by_pin_walk(void **state);
 void test_pins_in_a_new_table(void **state);
+void test_pin_put_while_one_is_recorded(void **state);
 void test_holders_of_the_same_use(void **state);
 
 /* words.c */

@@ -312,8 +312,11 @@ void test_visit_without_effect(void **state)
 	assert_int_equal(task_end(&writer), 1);
 	wait_until(!folio_u32_load_acquire(wakeup) && asleep(wakeup) == 1);
 	assert_int_equal(passes_ended(w.cache), 0);
-	/* The one that it has requested at first may have ended before it has looked. */
-	assert_in_range(w.file->inode->dirty_visits - visits, 1, 2);
+	/*
+	 * The one that it has requested at first may have ended before it has looked; and a request
+	 * during a visit is for another one.
+	 */
+	assert_in_range(w.file->inode->dirty_visits - visits, 1, 3);
 	assert_int_equal(folio_cache_stats(w.cache, &stats), 0);
 	assert_int_equal(stats.throttled, 1);
 	while (count) {
