@@ -56,6 +56,8 @@ enum folio_pause {
 	FOLIO_PAUSE_pins_noted, /* the table of pins read for a folio, the put of its reference */
 	/* A thread of which its creator waits for the start (evict/evictor.c, io/uring.c). */
 	FOLIO_PAUSE_thread_started, /* the thread runs and is set up, its creator is told */
+	/* Walks of a range (core/walk.c). */
+	FOLIO_PAUSE_walk_done, /* a node was read, the check that none has left the tree */
 	/* Every wait for another thread (base/futex.h, base/deadline.h, io/uring.c). */
 	FOLIO_PAUSE_futex_sleep, /* the check of a word, the sleep */
 	FOLIO_PAUSE_futex_woken, /* the end of the sleep, the next check */

@@ -2,6 +2,8 @@
 /* walk.c - reading a tree: walks that begin again, and walks of a range. */
 #include "core/walk.h"
 
+#include "base/pause.h"
+
 /* Attempts without the lock. Each fails because a node has left the tree. A model makes fewer. */
 #ifndef WALK_TRIES
 #define WALK_TRIES 8
@@ -67,6 +69,7 @@ static bool walk_range(struct tree *tree, uint64_t *index, uint64_t last, void *
 				i = ((i >> shift) + 1) << shift;
 			}
 		} while (!*found && offset < TREE_SLOTS - 1 && i <= last);
+		FOLIO_PAUSE(walk_done, tree);
 		if (!tree_unchanged(tree, &place))
 			return false;
 		*index = i;
@@ -87,21 +90,27 @@ void *tree_next_locked(struct tree *tree, uint64_t *index, uint64_t last)
 	return found;
 }
 
-void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
+bool tree_next_try(struct tree *tree, uint64_t *index, uint64_t last, void **found)
 {
 	unsigned tries = 0;
 	uint64_t i = *index;
+
+	while (!walk_range(tree, &i, last, found))
+		if (++tries == WALK_TRIES)
+			return false;
+	if (*found)
+		*index = i;
+	return true;
+}
+
+void *tree_next(struct tree *tree, uint64_t *index, uint64_t last)
+{
 	void *found;
 
-	while (!walk_range(tree, &i, last, &found)) {
-		if (++tries < WALK_TRIES)
-			continue;
-		tree_lock(tree);
-		found = tree_next_locked(tree, &i, last);
-		tree_unlock(tree);
-		break;
-	}
-	if (found)
-		*index = i;
+	if (tree_next_try(tree, index, last, &found))
+		return found;
+	tree_lock(tree);
+	found = tree_next_locked(tree, index, last);
+	tree_unlock(tree);
 	return found;
 }

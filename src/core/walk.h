@@ -150,6 +150,11 @@ static inline void tree_prefetch(struct tree *tree, uint64_t index)
  * To continue after the entry: (*index | ((1 << tree_order(entry)) - 1)) + 1.
  */
 void *tree_next(struct tree *tree, uint64_t *index, uint64_t last);
+/*
+ * For a caller that holds a lock which is taken after the tree's, and so may not take that. Returns
+ * false if nodes have left the tree during each of some attempts. Else *@found is the result.
+ */
+bool tree_next_try(struct tree *tree, uint64_t *index, uint64_t last, void **found);
 void *tree_next_locked(struct tree *tree, uint64_t *index, uint64_t last);
 
 #endif

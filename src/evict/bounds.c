@@ -38,16 +38,22 @@ bool bounds_keep(const struct folio *folio)
 
 /* ---- ceilings ---- */
 
-struct folio *bounds_next(const struct folio_cache *cache, struct scan *scan)
+struct folio *bounds_next(struct folio_cache *cache, struct scan *scan)
 {
 	struct inode *inode = scan->own;
 
 	for (; scan->looks > 0; scan->looks--) {
-		uint64_t index = inode->hand;
-		void *entry = tree_next(&inode->tree, &index, TREE_INDEX_MAX);
+		uint64_t index;
 		struct folio *folio;
 		uint32_t word, dirty;
+		void *entry;
 
+		if (scan->looks % SCAN_LOCKED == 0)
+			queues_pass(&cache->queues);
+		index = inode->hand;
+		/* The tree's lock comes before the queues' lock. If nodes leave, look again. */
+		if (!tree_next_try(&inode->tree, &index, TREE_INDEX_MAX, &entry))
+			continue;
 		if (!entry) {
 			if (!inode->hand)
 				return NULL;

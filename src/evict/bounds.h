@@ -60,7 +60,10 @@ static inline uint64_t bounds_window(const struct inode *inode)
 /* Evict pages of a file with a ceiling, if it would exceed that by a folio of 2^order pages. */
 void bounds_make_space(struct call *call, struct inode *inode, unsigned order);
 
-/* The next folio of scan->own by its hand, queued and not pinned, or NULL. The lock is held. */
-struct folio *bounds_next(const struct folio_cache *cache, struct scan *scan);
+/*
+ * The next folio of scan->own by its hand, queued and not pinned, or NULL. The lock is held, and
+ * passed to other threads in the course of many looks.
+ */
+struct folio *bounds_next(struct folio_cache *cache, struct scan *scan);
 
 #endif

@@ -67,14 +67,8 @@
 #include "evict/refault.h"
 #include "evict/scan.h"
 
-/*
- * Folios that a scan examines before it passes the queue lock to a thread that waits for it. This
- * takes some microseconds.
- */
-#define SCAN_LOCKED 256
-
 /* Folios of a side queue that a scan examines where there are no others. */
-#define SCAN_ASIDE  64
+#define SCAN_ASIDE 64
 
 /* How many of the @aside folios of a side queue a scan examines. */
 static uint64_t scan_aside(uint64_t aside, uint64_t others, bool all)
@@ -175,10 +169,14 @@ static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small
 	return true;
 }
 
-/* An isolated folio: unlinked, with a reference of the evictor. queue: where it belongs. */
+/*
+ * An isolated folio: unlinked, with a reference of the evictor. queue: where it belongs. own: it
+ * makes space for its own file, which says nothing about the queues.
+ */
 struct victim {
 	struct folio *folio;
 	uint8_t queue;
+	bool own;
 };
 
 /* The queue that a folio returns to if it is not taken. @small: it is one of the newcomers. */
@@ -269,13 +267,15 @@ static unsigned isolate(struct folio_cache *cache, struct victim *victim, uint64
 			continue;
 		}
 		if (folio->refault == REFAULT_TRIAL) {
-			refault_end_trial(&cache->evict, false);
+			if (!scan->own)
+				refault_end_trial(&cache->evict, false);
 			/* Also if the folio stays because it is pinned in the meantime. */
 			folio->refault = REFAULT_NONE;
 		}
 		victim[n].folio = folio;
 		victim[n].queue = queue_kept(folio, small);
-		if (folio->refault != REFAULT_ONCE) {
+		victim[n].own = scan->own != NULL;
+		if (folio->refault != REFAULT_ONCE && !scan->own) {
 			refault_count(&cache->evict, !small, UINT64_C(1) << folio->order);
 			counted += UINT64_C(1) << folio->order;
 		}
@@ -303,6 +303,8 @@ static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
 
 	if (folio->refault == REFAULT_ONCE)
 		return once_former(cache, folio);
+	if (victim->own)
+		return NULL;
 	now = folio_u64_fetch_add_relaxed(&cache->evict.clock, UINT64_C(1) << folio->order);
 	return refault_shadow(now, main);
 }

@@ -8,6 +8,12 @@
 
 #include "cache/types.h"
 
+/*
+ * Folios that a scan examines before it passes the queue lock to a thread that waits for it. This
+ * takes some microseconds.
+ */
+#define SCAN_LOCKED 256
+
 /* What a caller may still do. */
 struct scan {
 	uint64_t looks;     /* folios that it may examine */

@@ -29,11 +29,14 @@ static struct pace pace_of(const struct folio_file *file, bool once)
 	};
 	uint64_t own = bounds_window(file->inode);
 
+	/* The windows of all streams must fit into the queue of such pages, or a ceiling. */
+	if (once)
+		pace.share = 2 * once_window(&cache->evict);
+	if (pace.share > own)
+		pace.share = own;
 	/* Less than the budget allows, if much of it is parked. */
 	if (pace.max > pace.share)
 		pace.max = pace.share;
-	if (pace.max > own)
-		pace.max = own;
 	if (once && pace.max > once_window(&cache->evict))
 		pace.max = once_window(&cache->evict);
 	return pace;

@@ -204,6 +204,7 @@ struct allowance {
 	bool file_half;   /* the file has more than half of what it may have */
 	bool device_most; /* the device has more than three quarters of what it may have */
 	bool device_full; /* the device has all of it */
+	bool once_full; /* the file might have more, but not for a write of this kind (most_for) */
 };
 
 /*
@@ -221,6 +222,11 @@ static uint64_t most_for(const struct call *call)
 	return pages > ONCE_PAGES_MIN ? pages : ONCE_PAGES_MIN;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static struct allowance allowance(const struct call *call, const struct inode *inode)
 {
 	const struct writeback *writeback = &inode->cache->writeback;
@@ -232,11 +238,10 @@ static struct allowance allowance(const struct call *call, const struct inode *i
 
 	all = share_limit(parent, SHARE_PAGES, all, period);
 	limit = share_limit(share, SHARE_PAGES, all, period);
-	if (limit > most)
-		limit = most;
 	return (struct allowance){
-		.pages = limit > has ? limit - has : 0,
-		.file_half = has > limit / 2,
+		.pages = least(limit, most) > has ? least(limit, most) - has : 0,
+		.once_full = limit > has && most <= has,
+		.file_half = has > least(limit, most) / 2,
 		.device_most = device_has > all - all / 4,
 		.device_full = device_has >= all,
 	};
@@ -261,16 +266,20 @@ static void request_excess(struct writeback *writeback)
 /*
  * Returns true if a writer need not wait any longer, although its file has no pages left: what the
  * writer can cause was done. Its file has had @visits visits; or, if the device is full, pass @pass
- * over the device has ended. Otherwise requests it.
+ * over the device has ended. Otherwise requests it. Others may go on to write to the file, so that
+ * a run is always in flight: a writer that has no pages only because it leaves the hot set
+ * unchanged does not wait for that.
  */
-static bool has_settled(struct inode *inode, bool device_full, uint64_t visits, uint64_t pass)
+static bool has_settled(
+	struct inode *inode, const struct allowance *allowed, uint64_t visits, uint64_t pass)
 {
 	struct writeback_device *device = inode->backing;
 
-	if (!device_full) {
+	if (!allowed->device_full) {
 		if (inode->dirty_visits < visits)
 			dirty_request_visit_locked(inode);
-		return inode->dirty_visits >= visits && !share_has(&inode->share, SHARE_RUNS);
+		return inode->dirty_visits >= visits &&
+		       (allowed->once_full || !share_has(&inode->share, SHARE_RUNS));
 	}
 	if (device->begun < pass)
 		dirty_request_pass(device);
@@ -305,7 +314,7 @@ static int64_t wait_for_pages(const struct call *call, struct inode *inode)
 		 * All folios of the file were written, or are locked by other threads. Others keep
 		 * what is missing, and may for ever.
 		 */
-		else if (has_settled(inode, allowed.device_full, visits, pass))
+		else if (has_settled(inode, &allowed, visits, pass))
 			r = 1;
 		if (r)
 			break;

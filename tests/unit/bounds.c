@@ -3,6 +3,7 @@
 #include <folio/stats.h>
 
 #include "evict/bounds.h"
+#include "evict/refault.h"
 #include "evict-world.h"
 #include "quiet-cache.h"
 
@@ -245,6 +246,28 @@ static void test_ceiling(void **state)
 	end(&files);
 }
 
+/* What makes space for its own file says nothing about the queues. */
+static void test_ceiling_apart(void **state)
+{
+	struct files files;
+	struct evict *evict;
+	uint64_t evicted;
+
+	(void)state;
+	begin(&files, PAGES, FOLIO_CACHE_NO_READAHEAD);
+	evict = &files.world.cache->evict;
+	evicted = REFAULT_WHOLE / 2;
+	folio_u64_store_relaxed(&evict->small_evicted, evicted);
+	assert_int_equal(set(files.world.file, 0, 50), 0);
+	read_pages(files.world.file, 0, 200);
+	read_pages(files.world.file, 0, 200);
+	assert_true(cache_stats(files.world.cache).evictions >= 300);
+	assert_int_equal(cache_stats(files.world.cache).refaults, 0);
+	assert_int_equal(folio_u64_load_relaxed(&evict->clock), 0);
+	assert_true(folio_u64_load_relaxed(&evict->small_evicted) == evicted);
+	end(&files);
+}
+
 /* Pages that cannot be evicted may exceed the ceiling, and cost each call few looks. */
 static void test_ceiling_pinned(void **state)
 {
@@ -441,6 +464,7 @@ int main(void)
 		cmocka_unit_test(test_resize),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_ceiling),
+		cmocka_unit_test(test_ceiling_apart),
 		cmocka_unit_test(test_ceiling_pinned),
 		cmocka_unit_test(test_ceiling_effort),
 		cmocka_unit_test(test_ceiling_windows),

@@ -253,6 +253,9 @@ struct pattern {
 	uint64_t chunk;
 	int64_t step;
 	uint64_t reads; /* of each stream */
+	enum folio_advice advice;
+	uint64_t ceiling; /* of the file, in pages; 0: none */
+	bool full;        /* the cache is full of pages of another file, which were used often */
 };
 
 struct cost {
@@ -267,13 +270,23 @@ static struct cost cost_of(uint64_t pages, uint32_t flags, struct pattern patter
 	struct io_fault *io = io_fault_new(test_seed, 0);
 	struct io_fault_file *contents = io_fault_add(io, "a", STREAM_FILE * PAGE);
 	struct folio_cache *cache = cache_open(pages, flags | FOLIO_CACHE_NO_HUGE_PAGES, io);
-	struct folio_file *file[256];
+	struct folio_file *file[256], *other;
 	struct cost cost = {0, 0};
+	uint64_t before;
 	uint64_t i;
 	unsigned s;
 
 	for (s = 0; s < pattern.streams; s++)
 		file[s] = s && pattern.one_handle ? file[0] : file_open(cache, "a");
+	for (s = 0; s < pattern.streams; s++)
+		assert_int_equal(folio_file_advise(file[s], pattern.advice), 0);
+	assert_int_equal(folio_file_set_share(file[0], 0, pattern.ceiling * PAGE), 0);
+	io_fault_add(io, "b", pages * PAGE);
+	other = file_open(cache, "b");
+	assert_int_equal(folio_file_advise(other, FOLIO_ADVICE_RANDOM), 0);
+	for (i = 0; pattern.full && i < 4 * pages; i++)
+		assert_int_equal(folio_file_read(other, buf, 64, i % pages * PAGE), 64);
+	before = io_fault_bytes(io);
 	for (i = 0; i < pattern.reads; i++) {
 		for (s = 0; s < pattern.streams; s++) {
 			uint64_t begin = STREAM_FILE / pattern.streams * s, index;
@@ -289,10 +302,11 @@ static struct cost cost_of(uint64_t pages, uint32_t flags, struct pattern patter
 			cost.waits += cache_stats(cache).misses > misses;
 		}
 	}
-	cost.device = (double)io_fault_bytes(io) /
+	cost.device = (double)(io_fault_bytes(io) - before) /
 		      (double)(pattern.streams * pattern.reads * pattern.chunk * PAGE);
 	for (s = 0; s < (pattern.one_handle ? 1 : pattern.streams); s++)
 		assert_int_equal(folio_file_close(file[s]), 0);
+	assert_int_equal(folio_file_close(other), 0);
 	assert_int_equal(folio_cache_close(cache), 0);
 	io_fault_free(io);
 	return cost;
@@ -317,6 +331,21 @@ static void test_streams_share(void **state)
 			assert_true(cost.device <= cases[i].most);
 			assert_true(cost.waits <= cases[i].streams * reads / 16);
 		}
+	}
+}
+
+/* So they are in the space that is for them: a part of the cache, or what a file may have. */
+static void test_streams_share_less(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 16; i <= 64; i *= 2) {
+		struct pattern once = {i, false, 1, 1, 512, FOLIO_ADVICE_ONCE, 0, true};
+		struct pattern below = {i, false, 1, 1, 512, FOLIO_ADVICE_NORMAL, 1024, false};
+
+		assert_true(cost_of(16384, 0, once).device <= 1.1);
+		assert_true(cost_of(16384, 0, below).device <= 1.1);
 	}
 }
 
@@ -422,6 +451,7 @@ int main(void)
 		cmocka_unit_test(test_cache_by_budget),
 		in_world(test_cache_ahead_is_not_waited_for),
 		cmocka_unit_test(test_streams_share),
+		cmocka_unit_test(test_streams_share_less),
 		cmocka_unit_test(test_streams_without_space),
 		cmocka_unit_test(test_streams_with_gaps),
 		cmocka_unit_test(test_runs_among_random_reads),

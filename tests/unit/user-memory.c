@@ -199,8 +199,12 @@ static void batch_run(struct reading *reading, bool prefetch)
 	assert_int_equal(folio_file_invalidate(guest->file[0], 0, UINT64_MAX), 0);
 	reading->first = random_below(&reading->random, 900);
 	for (i = 0; i < BATCH; i++) {
-		/* Some pages twice: fewer reads of the device than elements. */
-		uint64_t offset = (reading->first + i * 3 / 4) * PAGE;
+		/*
+		 * Some pages twice: fewer reads of the device than elements. Ranges go backward,
+		 * since ascending ones are requested together, when the last of them is known.
+		 */
+		uint64_t at_page = (prefetch ? BATCH - 1 - i : i) * 3 / 4;
+		uint64_t offset = (reading->first + at_page) * PAGE;
 
 		if (prefetch)
 			range[i] = (struct folio_range){offset, PAGE};

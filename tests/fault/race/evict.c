@@ -4,6 +4,7 @@
 
 #include "base/deadline.h"
 #include "cache/hint.h"
+#include "evict/bounds.h"
 
 #define BUDGET 64
 
@@ -241,5 +242,46 @@ void test_fill_becomes_holder(void **state)
 	assert_true(progress_expected(progress, progress_seen(progress)));
 	assert_int_equal(task_end(&reader), 1);
 	folio_u32_fetch_sub_relaxed(&progress->waiters, 1);
+	world_end(&w);
+}
+
+static struct inode *hand_inode;
+
+static void node_leaves(struct gate *gate)
+{
+	(void)gate;
+	folio_u64_fetch_add_relaxed(&hand_inode->tree.generation, 1);
+}
+
+/* The hand of a file looks for a page, while this thread also has the lock of the tree. */
+static ssize_t hand_run(struct task *task)
+{
+	struct folio_cache *cache = task->w->cache;
+	struct scan scan = {.looks = 5, .own = hand_inode};
+	struct folio *folio;
+
+	tree_lock(&hand_inode->tree);
+	queues_lock(&cache->queues);
+	folio = bounds_next(cache, &scan);
+	queues_unlock(&cache->queues);
+	tree_unlock(&hand_inode->tree);
+	return folio ? -1 : (ssize_t)scan.looks;
+}
+
+/*
+ * A node leaves the tree in each step of a hand, which has the lock of the queues. It must not take
+ * the tree's: a thread that drops pages has that, and waits for the queues.
+ */
+void test_hand_while_nodes_leave(void **state)
+{
+	struct world w = world_begin(BUDGET, 0, 8 * PAGE);
+	struct task hand = {.gate = {.again = true, .call = node_leaves}};
+	char byte;
+
+	(void)state;
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 0), 1);
+	hand_inode = w.file->inode;
+	task_begin(&hand, &w, hand_run, FOLIO_PAUSE_walk_done);
+	assert_int_equal(task_end(&hand), 0);
 	world_end(&w);
 }

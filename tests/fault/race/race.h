@@ -193,6 +193,8 @@ void test_pass_ends(void **state);
 void test_pass_began_before(void **state);
 void test_pass_ended_before(void **state);
 void test_visit_without_effect(void **state);
+void test_once_write_among_others(void **state);
+void test_hand_while_nodes_leave(void **state);
 
 /* errors.c */
 void test_syncs_that_share_a_handle(void **state);

@@ -326,3 +326,37 @@ void test_visit_without_effect(void **state)
 	assert_int_equal(folio_file_close(other), 0);
 	world_end(&w);
 }
+
+static ssize_t write_once_run(struct task *task)
+{
+	return folio_file_write_flags(task->file, &task->byte, 1, task->offset, FOLIO_WRITE_ONCE);
+}
+
+/*
+ *	others                                          writer, which leaves the hot set unchanged
+ *	have made more pages dirty than such writes may
+ *	                                                requests a visit of the flusher, and waits
+ *	the flusher writes: a run is in flight
+ *	                                                does not wait for its end: others may go on
+ *	                                                to write, and one may always be in flight
+ */
+void test_once_write_among_others(void **state)
+{
+	struct world w = world_begin_steps(1024, 0, 128 * PAGE);
+	struct task writer = {.byte = 'w', .offset = 100 * PAGE}, syncer = {0};
+	uint64_t i;
+
+	(void)state;
+	assert_int_equal(folio_file_advise(w.file, FOLIO_ADVICE_RANDOM), 0);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(write_byte(&w, i * PAGE, 'o'), 1);
+	/* The device ends no write before it is told to. */
+	task_begin(&writer, &w, write_once_run, NOWHERE);
+	assert_int_equal(task_end(&writer), 1);
+	task_begin(&syncer, &w, sync_run, NOWHERE);
+	while (!task_done(&syncer))
+		if (!sim_step(w.sim, 1))
+			sched_yield();
+	assert_int_equal(task_end(&syncer), 0);
+	world_end(&w);
+}
