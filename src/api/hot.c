@@ -2,10 +2,12 @@
 /*
  * hot.c - saving which pages are hot, and requesting them again after a restart.
  *
- * Both calls go through the files one at a time, and hold files_lock for a bounded number of steps.
- * In between, files are opened and closed. An inode is found again by its address, which remains
- * that of an inode, and by the file's device and number. If it is another file with the same
- * numbers by then, that costs useless reads at most: the list is a hint.
+ * Both calls go through the files one at a time, and hold files_lock for a bounded number of steps:
+ * a save to collect some pages of one file, a load to look one file up in the table, once for each
+ * device. Only a save's list of the files is made in one hold. In between, files are opened and
+ * closed. An inode is found again by its address, which remains that of an inode, and by the file's
+ * device and number. If it is another file with the same numbers by then, that costs useless reads
+ * at most: the list is a hint.
  */
 #include <folio/hot.h>
 
@@ -20,6 +22,7 @@
 #include "core/walk.h"
 #include "cache/identity.h"
 #include "cache/inflight.h"
+#include "cache/inode.h"
 #include "cache/size.h"
 #include "evict/limits.h"
 #include "read/fill.h"
@@ -211,23 +214,36 @@ static bool is_same(const struct folio_io_attr *saved, struct folio_io_attr *now
 	return r == IDENTITY_SAME || (r == IDENTITY_DOUBT && saved->device == now->device);
 }
 
-/* Find the file among those that are open. */
-static bool find_open(
-	struct folio_cache *cache, const struct folio_io_attr *saved, struct known *known)
+/* Find the file among those that are open and have this device. files_lock is held. */
+static bool find_on(struct folio_cache *cache, uint64_t device, const struct folio_io_attr *saved,
+	struct known *known)
 {
 	struct folio_io_attr attr;
 	struct inode *inode;
-	bool found = false;
 	uint64_t at = 0;
 
-	pthread_mutex_lock(&cache->files_lock);
-	while (!found && (inode = hash_each(&cache->inodes, &at))) {
-		found = inode->number == saved->inode && inode->opens &&
+	while ((inode = inode_next(cache, device, saved->inode, &at)))
+		if (inode->opens &&
 			identity_attr(cache, inode->handle, IDENTITY_WANTED, &attr) == 0 &&
-			is_same(saved, &attr);
-		if (found)
-			*known = (struct known){inode, inode->device, inode->number};
-	}
+			is_same(saved, &attr))
+			break;
+	if (inode)
+		*known = (struct known){inode, inode->device, inode->number};
+	return inode;
+}
+
+/* Find the file among those that are open. Its device may have another number by now. */
+static bool find_open(
+	struct folio_cache *cache, const struct folio_io_attr *saved, struct known *known)
+{
+	const struct writeback_device *device;
+	bool found;
+
+	pthread_mutex_lock(&cache->files_lock);
+	found = find_on(cache, saved->device, saved, known);
+	for (device = cache->writeback.devices; device && !found; device = device->next)
+		found = device->number != saved->device &&
+			find_on(cache, device->number, saved, known);
 	pthread_mutex_unlock(&cache->files_lock);
 	return found;
 }

@@ -27,6 +27,17 @@ static uint64_t inode_key(uint64_t device, uint64_t number)
 	return number + device * UINT64_C(0xd1342543de82ef95);
 }
 
+struct inode *inode_next(
+	const struct folio_cache *cache, uint64_t device, uint64_t number, uint64_t *at)
+{
+	struct inode *inode;
+
+	while ((inode = hash_next(&cache->inodes, inode_key(device, number), at)))
+		if (inode->device == device && inode->number == number)
+			break;
+	return inode;
+}
+
 /*
  * Find the inode of the file of @handle, which has @attr; *result is NULL if there is none. Returns
  * 0; -EBUSY as find_or_create; or an error of the backend.
@@ -34,15 +45,13 @@ static uint64_t inode_key(uint64_t device, uint64_t number)
 static int find(struct folio_cache *cache, void *handle, const struct folio_io_attr *attr,
 	bool writable, struct inode **result)
 {
-	uint64_t key = inode_key(attr->device, attr->inode), at = 0;
 	bool other_writer = false;
 	struct inode *inode;
+	uint64_t at = 0;
 	int r;
 
 	*result = NULL;
-	while ((inode = hash_next(&cache->inodes, key, &at))) {
-		if (inode->device != attr->device || inode->number != attr->inode)
-			continue;
+	while ((inode = inode_next(cache, attr->device, attr->inode, &at))) {
 		r = inode->closed ? identity_compare_closed(cache, inode->identity, handle)
 				  : identity_compare(cache, inode->handle, handle, attr);
 		if (r < 0)

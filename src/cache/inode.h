@@ -27,6 +27,13 @@ int inode_get(struct folio_cache *cache, const struct file_source *source,
 	struct stats_shard *shard, struct inode **inode);
 
 /*
+ * Walk through the files with a device and an inode number, closed ones included: *at is 0 at
+ * first. Returns the next inode, or NULL at the end. files_lock is held from first to last.
+ */
+struct inode *inode_next(
+	const struct folio_cache *cache, uint64_t device, uint64_t number, uint64_t *at);
+
+/*
  * The backend's handle for writing, or NULL if no handle has had the file open for writing yet.
  *
  * acquire: pairs with become_writable (release). The caller's own handle may be one for reading,

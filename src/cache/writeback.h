@@ -62,7 +62,7 @@ struct writeback_device {
 	/* Atomic. */
 	struct share share; /* of dirty pages and of runs, in the cache's */
 	folio_u32 wanted;   /* 1: the flusher must begin a pass */
-	/* Guarded by writeback.lock. */
+	/* Guarded by writeback.lock. The list also changes under files_lock only. */
 	struct writeback_device *next;
 	struct writeback_device **link; /* the pointer that points to this device */
 	uint64_t inodes;

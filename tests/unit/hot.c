@@ -26,6 +26,8 @@ static folio_u32 requests;
 static uint64_t device_shift; /* device numbers after the machine has been started again */
 static uint64_t other_files;  /* files that have been replaced: a bit for each inode number */
 static uint32_t fields;       /* that it reports */
+static bool one_number;       /* all files have one inode number, each on a device of its own */
+static folio_u32 queries;     /* of attributes */
 
 static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 {
@@ -40,6 +42,11 @@ static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 	memcpy(attr->handle, &attr->inode, 8);
 	attr->handle[0] ^= (unsigned char)other_files;
 	attr->btime_sec = (int64_t)(7 + other_files);
+	if (one_number) {
+		attr->device += attr->inode;
+		attr->inode = 1;
+	}
+	folio_u32_fetch_add_relaxed(&queries, 1);
 	return r;
 }
 
@@ -293,6 +300,33 @@ static void test_files(void **state)
 	assert_int_equal(truncate(path_of(1), PAGES * PAGE), 0);
 }
 
+/* A file is found by its numbers: no other one is queried, nor one that no handle has open. */
+static void test_lookups(void **state)
+{
+	struct folio_hot_load result;
+	struct world world;
+
+	(void)state;
+	one_number = true;
+	save_all();
+	world = begin(2 * FILES * PAGES, FILES, 0, 0);
+	folio_u32_store_relaxed(&queries, 0);
+	assert_int_equal(load(&world, &result), FILES * PAGES);
+	assert_int_equal(folio_u32_load_relaxed(&queries), FILES);
+	await_reads(&world);
+	world.file[0]->inode->attr_recent = false;
+	assert_int_equal(folio_file_close(world.file[0]), 0);
+	world.file[0] = NULL;
+	folio_u32_store_relaxed(&queries, 0);
+	assert_int_equal(load(&world, &result), 0);
+	assert_int_equal(result.files, FILES - 1);
+	assert_int_equal(result.files_missing, 1);
+	/* On each device, there is a file with the number of the one that is missing. */
+	assert_int_equal(folio_u32_load_relaxed(&queries), 2 * (FILES - 1));
+	end(&world);
+	one_number = false;
+}
+
 /* A file that no handle has open, and whose pages stay, is in the list. */
 static void test_closed(void **state)
 {
@@ -418,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_lookups),
 		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_slots),
