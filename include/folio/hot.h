@@ -73,7 +73,7 @@ struct folio_hot_load {
  * Returns the number of pages whose reading was started; -EBADMSG if the list is damaged, or is
  * none, and -EOPNOTSUPP if it is of another version or page size (then nothing was started);
  * -EINVAL; -ESTALE; the errno of open(2) or read(2); or -ETIMEDOUT (folio_cache_params.timeout_ms):
- * what was started continues.
+ * what was started continues, and @load has what was found until then.
  */
 ssize_t folio_cache_load_hot(
 	struct folio_cache *cache, const char *path, struct folio_hot_load *load);

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/deadline.h"
 #include "core/heat.h"
 #include "core/hotfile.h"
 #include "core/walk.h"
@@ -232,9 +233,12 @@ static bool find_on(struct folio_cache *cache, uint64_t device, const struct fol
 	return inode;
 }
 
-/* Find the file among those that are open. Its device may have another number by now. */
-static bool find_open(
-	struct folio_cache *cache, const struct folio_io_attr *saved, struct known *known)
+/*
+ * Find the file among those that are open, and how many pages it has. Its device may have another
+ * number by now.
+ */
+static bool find_open(struct folio_cache *cache, const struct folio_io_attr *saved,
+	struct known *known, uint64_t *pages)
 {
 	const struct writeback_device *device;
 	bool found;
@@ -244,6 +248,8 @@ static bool find_open(
 	for (device = cache->writeback.devices; device && !found; device = device->next)
 		found = device->number != saved->device &&
 			find_on(cache, device->number, saved, known);
+	if (found)
+		*pages = size_pages(folio_u64_load_acquire(&known->inode->size));
 	pthread_mutex_unlock(&cache->files_lock);
 	return found;
 }
@@ -312,8 +318,10 @@ static void load_parts(struct loading *loading, const struct known *known)
 	if (open)
 		inflight_begin(known->inode);
 	pthread_mutex_unlock(&cache->files_lock);
-	for (i = 0; i < loading->parts; i++) {
-		if (open)
+	for (i = 0; i < loading->parts && !loading->error; i++) {
+		if (deadline_passed(loading->call->until))
+			loading->error = -ETIMEDOUT;
+		else if (open)
 			load_part(loading, &batch, known->inode, loading->part[i]);
 		else
 			loading->load.pages_missing +=
@@ -325,28 +333,50 @@ static void load_parts(struct loading *loading, const struct known *known)
 	loading->parts = 0;
 }
 
-/* Take the ranges of the next file, and request them if @known is not NULL. 0 or -errno. */
-static int load_file(struct loading *loading, struct hotfile *file, const struct known *known)
+/*
+ * Request the pages of a range, in parts. A list may have any range: a part is what there can be
+ * memory for, or all that is left when there is none.
+ */
+static void load_range(
+	struct loading *loading, const struct known *known, uint64_t first, uint64_t end)
+{
+	while (first < end && !loading->error) {
+		uint64_t n = end - first;
+
+		if (n > LOAD_PAGES && !loading->full)
+			n = LOAD_PAGES;
+		loading->part[loading->parts++] = (struct page_range){first, first + n};
+		if (loading->parts == LOAD_RANGES)
+			load_parts(loading, known);
+		first += n;
+	}
+}
+
+/*
+ * Take the ranges of the next file, and request them if @known is not NULL: then the file has
+ * @size pages. 0 or -errno.
+ */
+static int load_file(
+	struct loading *loading, struct hotfile *file, const struct known *known, uint64_t size)
 {
 	uint64_t first, pages;
-	int r;
+	int r = 0;
 
-	while ((r = hotfile_next_range(file, &first, &pages)) > 0) {
-		if (!known)
+	while (!loading->error && (r = hotfile_next_range(file, &first, &pages)) > 0) {
+		uint64_t has = first < size ? size - first : 0;
+
+		if (has > pages)
+			has = pages;
+		if (known) {
+			loading->load.pages_skipped += pages - has;
+			load_range(loading, known, first, first + has);
+		} else {
 			loading->load.pages_missing += pages;
-		while (known && pages) {
-			uint64_t n = pages < LOAD_PAGES ? pages : LOAD_PAGES;
-
-			loading->part[loading->parts++] = (struct page_range){first, first + n};
-			if (loading->parts == LOAD_RANGES)
-				load_parts(loading, known);
-			first += n;
-			pages -= n;
 		}
 	}
 	if (loading->parts)
 		load_parts(loading, known);
-	return r;
+	return loading->error ? loading->error : r;
 }
 
 ssize_t folio_cache_load_hot(
@@ -365,13 +395,14 @@ ssize_t folio_cache_load_hot(
 		r = hotfile_open(&file, path);
 	if (r)
 		return r;
-	while (!r && !loading.error && (r = hotfile_next_file(&file, &saved)) > 0) {
+	while (!r && (r = hotfile_next_file(&file, &saved)) > 0) {
 		struct known known;
-		bool found = find_open(cache, &saved, &known);
+		uint64_t size = 0;
+		bool found = find_open(cache, &saved, &known, &size);
 
 		loading.load.files += found;
 		loading.load.files_missing += !found;
-		r = load_file(&loading, &file, found ? &known : NULL);
+		r = load_file(&loading, &file, found ? &known : NULL, size);
 	}
 	hotfile_close(&file);
 	stats_add(call.shard, STAT_PREFETCH_PAGES, loading.started);
@@ -380,7 +411,5 @@ ssize_t folio_cache_load_hot(
 		memcpy(load, &loading.load,
 			load->size < sizeof(loading.load) ? load->size : sizeof(loading.load));
 	}
-	if (!r)
-		r = loading.error;
 	return r ? r : (ssize_t)loading.started;
 }

@@ -9,7 +9,9 @@
 #include <folio/hot.h>
 
 #include "cache-test.h"
+#include "cache/identity.h"
 #include "cache/inode.h"
+#include "core/hotfile.h"
 #include "evict/limits.h"
 #include "quiet-cache.h"
 
@@ -26,6 +28,7 @@ static folio_u32 requests;
 static uint64_t device_shift; /* device numbers after the machine has been started again */
 static uint64_t other_files;  /* files that have been replaced: a bit for each inode number */
 static uint32_t fields;       /* that it reports */
+static bool late;             /* it answers after the deadline of one millisecond */
 static bool one_number;       /* all files have one inode number, each on a device of its own */
 static folio_u32 queries;     /* of attributes */
 
@@ -42,6 +45,8 @@ static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 	memcpy(attr->handle, &attr->inode, 8);
 	attr->handle[0] ^= (unsigned char)other_files;
 	attr->btime_sec = (int64_t)(7 + other_files);
+	if (late)
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 	if (one_number) {
 		attr->device += attr->inode;
 		attr->inode = 1;
@@ -327,6 +332,69 @@ static void test_lookups(void **state)
 	one_number = false;
 }
 
+/* Write a list that has one range, of the first file. */
+static void write_range(struct world *world, uint64_t first, uint64_t pages)
+{
+	static struct hotfile_writer writer;
+	struct folio_io_attr attr;
+
+	assert_int_equal(
+		identity_attr(world->cache, world->file[0]->inode->handle, IDENTITY_WANTED, &attr),
+		0);
+	assert_int_equal(hotfile_create(&writer, list), 0);
+	hotfile_put_file(&writer, &attr);
+	hotfile_put_range(&writer, first, pages);
+	hotfile_put_file_end(&writer);
+	assert_int_equal(hotfile_commit(&writer), 0);
+}
+
+/* A range may be longer than any file: the call does not take its length in steps. */
+static void test_long_range(void **state)
+{
+	const uint64_t all = UINT64_C(1) << 52;
+	struct folio_hot_load result;
+	struct world world = begin(2 * PAGES, 1, 0, 0);
+
+	(void)state;
+	write_range(&world, 0, all);
+	assert_int_equal(load(&world, &result), PAGES);
+	assert_int_equal(result.pages_skipped, all - PAGES);
+	write_range(&world, PAGES, all - PAGES);
+	assert_int_equal(load(&world, &result), 0);
+	assert_int_equal(result.pages_skipped, all - PAGES);
+	await_reads(&world);
+	end(&world);
+	/* Of a long file, as much as there is memory for. */
+	assert_int_equal(truncate(path_of(0), (off_t)1 << 40), 0);
+	world = begin(2 * PAGES, 1, 0, 0);
+	write_range(&world, 1, all - 1);
+	assert_in_range(load(&world, &result), PAGES, 2 * PAGES);
+	assert_int_equal(result.pages_skipped, all - (UINT64_C(1) << 28));
+	assert_int_equal(result.pages_left + cache_stats(world.cache).prefetch_pages,
+		(UINT64_C(1) << 28) - 1);
+	await_reads(&world);
+	end(&world);
+	assert_int_equal(truncate(path_of(0), PAGES * PAGE), 0);
+}
+
+/* The deadline also ends a call that waits for nothing. */
+static void test_deadline(void **state)
+{
+	struct folio_hot_load result;
+	struct world world = begin(2 * PAGES, 1, 0, 0);
+
+	(void)state;
+	write_range(&world, 0, PAGES);
+	world.cache->timeout_ms = 1;
+	late = true;
+	assert_int_equal(load(&world, &result), -ETIMEDOUT);
+	late = false;
+	world.cache->timeout_ms = 0;
+	assert_int_equal(result.files, 1);
+	assert_int_equal(cache_stats(world.cache).prefetch_pages, 0);
+	end(&world);
+}
+
 /* A file that no handle has open, and whose pages stay, is in the list. */
 static void test_closed(void **state)
 {
@@ -453,6 +521,8 @@ int main(void)
 		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_lookups),
+		cmocka_unit_test(test_long_range),
+		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_slots),
