@@ -49,7 +49,7 @@ struct folio_hot_load {
 	uint64_t files_missing; /* the others: not open, deleted, or replaced by another file */
 	uint64_t pages_missing; /* pages of the list in these */
 	uint64_t pages_skipped; /* pages that are cached already, or past the end of their file */
-	uint64_t pages_left;    /* pages for which there was no free memory, or no request slot */
+	uint64_t pages_left;    /* pages without free memory or a request slot, or past a ceiling */
 };
 
 /**
@@ -62,8 +62,9 @@ struct folio_hot_load {
  * been used: eviction gives them the time of one pass through the cache to be used again.
  *
  * The call uses free memory only, and leaves the few pages that the cache keeps free. So it evicts
- * nothing, and pages for which there is no space are left out: those at the end of the list. It
- * does not wait for the reads, but for free request slots while more than io_depth are in flight.
+ * nothing, and pages for which there is no space are left out: those at the end of the list, and of
+ * a file with a ceiling (folio_file_set_share) those that would exceed it. It does not wait for the
+ * reads, but for free request slots while more than io_depth are in flight.
  *
  * A file is recognized by its inode number, and its file handle or its time of creation, since
  * device numbers may change when the machine is started again. Its contents may have changed: what

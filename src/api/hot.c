@@ -25,6 +25,7 @@
 #include "cache/inflight.h"
 #include "cache/inode.h"
 #include "cache/size.h"
+#include "evict/bounds.h"
 #include "evict/limits.h"
 #include "read/fill.h"
 #include "read/gap.h"
@@ -200,6 +201,7 @@ struct loading {
 	uint64_t started; /* pages */
 	int error;        /* -ETIMEDOUT */
 	bool full;        /* there is no free memory left */
+	bool file_full;   /* nor may the present file have more */
 	/* The next parts of ranges. */
 	struct page_range part[LOAD_RANGES];
 	unsigned parts;
@@ -277,7 +279,7 @@ static void load_part(struct loading *loading, struct fill_batch *batch, struct 
 {
 	struct folio_cache *cache = inode->cache;
 	uint64_t eof = size_pages(folio_u64_load_acquire(&inode->size));
-	uint64_t pages = part.end - part.first, missing = 0, space, added = 0;
+	uint64_t pages = part.end - part.first, missing = 0, space, own, added = 0;
 	bool waited;
 
 	if (part.end > eof)
@@ -290,10 +292,14 @@ static void load_part(struct loading *loading, struct fill_batch *batch, struct 
 	/* Only what is free: no page leaves the cache for one that may not be used. */
 	space = evict_headroom(cache, UINT64_MAX, false);
 	loading->full = loading->full || !space || tree_nodes_are_short(&cache->tree_budget);
-	if (!loading->full && space < part.end - part.first)
+	own = bounds_space(inode);
+	if (space > own)
+		space = own;
+	loading->file_full = loading->file_full || loading->full || !space;
+	if (!loading->file_full && space < part.end - part.first)
 		part.end = part.first + space;
 	/* If memory is short, nothing is added although there was a slot. */
-	for (waited = false; !loading->full; waited = true) {
+	for (waited = false; !loading->file_full; waited = true) {
 		uint64_t more = fill_add(batch, inode, part, FILL_NO_MARK, HEAT_HOT);
 
 		added += more;
@@ -343,7 +349,7 @@ static void load_range(
 	while (first < end && !loading->error) {
 		uint64_t n = end - first;
 
-		if (n > LOAD_PAGES && !loading->full)
+		if (n > LOAD_PAGES && !loading->file_full)
 			n = LOAD_PAGES;
 		loading->part[loading->parts++] = (struct page_range){first, first + n};
 		if (loading->parts == LOAD_RANGES)
@@ -362,6 +368,7 @@ static int load_file(
 	uint64_t first, pages;
 	int r = 0;
 
+	loading->file_full = loading->full;
 	while (!loading->error && (r = hotfile_next_range(file, &first, &pages)) > 0) {
 		uint64_t has = first < size ? size - first : 0;
 

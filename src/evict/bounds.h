@@ -57,6 +57,16 @@ static inline uint64_t bounds_window(const struct inode *inode)
 	return ceiling / 8 ? ceiling / 8 : 1;
 }
 
+/* How many more pages the file may have before its ceiling evicts some of it. */
+static inline uint64_t bounds_space(const struct inode *inode)
+{
+	uint64_t ceiling = folio_u64_load_relaxed(&inode->ceiling), has = bounds_cached(inode);
+
+	if (!ceiling)
+		return UINT64_MAX;
+	return ceiling > has ? ceiling - has : 0;
+}
+
 /* Evict pages of a file with a ceiling, if it would exceed that by a folio of 2^order pages. */
 void bounds_make_space(struct call *call, struct inode *inode, unsigned order);
 

@@ -377,6 +377,33 @@ static void test_long_range(void **state)
 	assert_int_equal(truncate(path_of(0), PAGES * PAGE), 0);
 }
 
+/* A file with a ceiling gets what it may have, and loses nothing; another one gets the rest. */
+static void test_ceiling(void **state)
+{
+	const uint64_t ceiling = 100;
+	struct folio_hot_load result;
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	save_all();
+	world = begin(2 * FILES * PAGES, FILES, 0, 0);
+	for (i = 0; i < 10; i++)
+		read_page(&world, 0, PAGES - 10 + i);
+	assert_int_equal(folio_file_set_share(world.file[0], 0, ceiling * PAGE), 0);
+	assert_int_equal(load(&world, &result), ceiling - 10 + (FILES - 1) * PAGES);
+	await_reads(&world);
+	assert_int_equal(result.pages_skipped, 10);
+	assert_int_equal(result.pages_left, PAGES - ceiling);
+	assert_int_equal(cache_stats(world.cache).evictions, 0);
+	for (i = 0; i < PAGES; i++)
+		assert_int_equal(
+			page_cached(world.file[0], i), i < ceiling - 10 || i >= PAGES - 10);
+	assert_int_equal(load(&world, &result), 0);
+	assert_int_equal(cache_stats(world.cache).evictions, 0);
+	end(&world);
+}
+
 /* The deadline also ends a call that waits for nothing. */
 static void test_deadline(void **state)
 {
@@ -522,6 +549,7 @@ int main(void)
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_lookups),
 		cmocka_unit_test(test_long_range),
+		cmocka_unit_test(test_ceiling),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_errors),
