@@ -38,7 +38,7 @@ struct folio_cache;
  * (folio_cache_params.timeout_ms), and needs 24 bytes of memory for each file of the cache.
  *
  * Returns the number of pages in the list; -EINVAL; -ENOMEM; -ESTALE; or the errno of open(2),
- * write(2), fsync(2) or rename(2).
+ * write(2), fsync(2) or rename(2): -EFBIG, without a SIGXFSZ, if RLIMIT_FSIZE is too small.
  */
 ssize_t folio_cache_save_hot(struct folio_cache *cache, const char *path);
 

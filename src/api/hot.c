@@ -201,7 +201,7 @@ struct loading {
 	uint64_t started; /* pages */
 	int error;        /* -ETIMEDOUT */
 	bool full;        /* there is no free memory left */
-	bool file_full;   /* nor may the present file have more */
+	bool file_full;   /* or the present file may not have more */
 	/* The next parts of ranges. */
 	struct page_range part[LOAD_RANGES];
 	unsigned parts;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <folio/folio.h>
@@ -42,13 +43,25 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+/* Would the kernel send SIGXFSZ for a file of @size bytes? It would end most programs. */
+static bool is_too_large(uint64_t size)
+{
+	struct rlimit process;
+
+	return getrlimit(RLIMIT_FSIZE, &process) == 0 && process.rlim_cur != RLIM_INFINITY &&
+	       size > process.rlim_cur;
+}
+
 static void flush(struct hotfile_writer *writer)
 {
 	struct hotfile *file = &writer->file;
+	size_t len = file->count * sizeof(file->word[0]);
 
+	writer->size += len;
+	if (!writer->error && is_too_large(writer->size))
+		writer->error = -EFBIG;
 	if (!writer->error)
-		writer->error = write_all(
-			file->fd, (const char *)file->word, file->count * sizeof(file->word[0]));
+		writer->error = write_all(file->fd, (const char *)file->word, len);
 	file->count = 0;
 }
 

@@ -43,6 +43,7 @@ struct hotfile_writer {
 	struct hotfile file;
 	const char *path; /* of the program */
 	char *temporary;  /* the name until all is written */
+	uint64_t size;    /* bytes so far, without those in the buffer */
 	int error;        /* -errno of the first write that failed; then nothing else is written */
 };
 
