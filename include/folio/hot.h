@@ -30,8 +30,10 @@ struct folio_cache;
  * range of hot pages, and up to 200 for each file.
  *
  * The call writes a new file next to @path (its name and a suffix), syncs it, gives it the name
- * @path, and syncs the folder. So after an error, or a crash, an earlier list is still there, and
- * complete. The new file belongs to the caller alone (mode 0600).
+ * @path, and syncs the folder. So a list of that name is complete at any time. After a crash it is
+ * the earlier or the new one; after an error it is the earlier one, unless only the sync of the
+ * folder failed, the last step. That sync is left out where the program may not read the folder, or
+ * the file system does not sync folders. The new file belongs to the caller alone (mode 0600).
  *
  * Other calls may run concurrently. A file that is opened or closed during the call may be left
  * out. The call does not wait for the cache's device, has no deadline

@@ -138,25 +138,29 @@ void hotfile_put_file_end(struct hotfile_writer *writer)
 	hotfile_put_range(writer, 0, 0);
 }
 
-/* Make the name of a file durable: sync the folder that has it. */
-static int sync_folder(const char *path)
+/*
+ * Open the folder that has the file, for a sync. Returns a descriptor; -EACCES if the program may
+ * not read the folder; or another -errno.
+ */
+static int open_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	int fd, r;
+	int fd;
 
 	if (!folder)
 		return -ENOMEM;
 	fd = descriptor_above_stdio(open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	r = fd < 0 || fsync(fd) < 0 ? -errno : 0;
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		fd = -errno;
 	free(folder);
-	return r;
+	return fd;
 }
 
 int hotfile_commit(struct hotfile_writer *writer)
 {
+	int folder;
+
 	put(writer, 0);
 	put(writer, writer->file.sum);
 	flush(writer);
@@ -164,12 +168,19 @@ int hotfile_commit(struct hotfile_writer *writer)
 		writer->error = -errno;
 	if (close(writer->file.fd) < 0 && !writer->error)
 		writer->error = -errno;
+	/* First what may fail: after the rename, the earlier list is gone. */
+	folder = open_folder(writer->path);
+	if (!writer->error && folder < 0 && folder != -EACCES)
+		writer->error = folder;
 	if (!writer->error && rename(writer->temporary, writer->path) < 0)
 		writer->error = -errno;
 	if (writer->error)
 		unlink(writer->temporary);
-	else
-		writer->error = sync_folder(writer->path);
+	/* EINVAL: the file system does not sync folders. */
+	else if (folder >= 0 && fsync(folder) < 0 && errno != EINVAL)
+		writer->error = -errno;
+	if (folder >= 0)
+		close(folder);
 	free(writer->temporary);
 	return writer->error;
 }

@@ -59,8 +59,8 @@ void hotfile_put_file_end(struct hotfile_writer *writer);
 
 /*
  * End the list: make it durable, and give it its name in place of a file that had it before.
- * Returns 0 or -errno. After an error, the earlier file has the name still, unless only the folder
- * could not be synced.
+ * Returns 0 or -errno. After an error, the earlier file has the name still, unless only the sync of
+ * the folder failed. A folder that cannot be synced, or may not be read, is no error.
  */
 int hotfile_commit(struct hotfile_writer *writer);
 

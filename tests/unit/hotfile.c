@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The list of hot pages on disk: what was written is read; damage is found; nothing old is lost. */
 #include <dirent.h>
+#include <linux/capability.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "alloc-fault.h"
 
@@ -11,6 +14,18 @@
 
 static char folder[] = "folio-hotfile-XXXXXX";
 static char path[64];
+static int folder_error; /* errno of the syncs of folders; 0: they are made */
+
+int fsync(int fd)
+{
+	struct stat st;
+
+	if (folder_error && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		errno = folder_error;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
 
 /* What a list has: drawn from a seed, so that it need not be stored. */
 struct drawn {
@@ -298,7 +313,59 @@ static void test_failures(void **state)
 	snprintf(path, sizeof(path), "%s/list", folder);
 }
 
-/* Each allocation fails. The last one is for the folder: then the new list is there already. */
+/* The sync of a folder fails: only then is the new list there after an error. */
+static void test_folder_sync(void **state)
+{
+	(void)state;
+	assert_int_equal(write_list(7, 5), 0);
+	folder_error = EINVAL;
+	assert_int_equal(write_list(8, 5), 0);
+	expect_list(8, 5);
+	folder_error = EIO;
+	assert_int_equal(write_list(9, 5), -EIO);
+	folder_error = 0;
+	expect_list(9, 5);
+	assert_int_equal(names(), 1);
+}
+
+/* Root may read any folder unless it gives up these capabilities. They belong to a thread. */
+static bool give_up_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return false;
+	data[0].effective &= ~(1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH);
+	return syscall(SYS_capset, &header, data) == 0;
+}
+
+static void *write_unreadable(void *result)
+{
+	bool given_up = give_up_capabilities();
+
+	*(int *)result = given_up && open(folder, O_RDONLY) < 0 ? write_list(8, 5) : 1;
+	return NULL;
+}
+
+/* A folder in which the program may create files, but which it may not read. */
+static void test_unreadable(void **state)
+{
+	pthread_t thread;
+	int r;
+
+	(void)state;
+	assert_int_equal(write_list(7, 5), 0);
+	assert_int_equal(chmod(folder, 0300), 0);
+	assert_int_equal(pthread_create(&thread, NULL, write_unreadable, &r), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(chmod(folder, 0700), 0);
+	assert_int_equal(r, 0);
+	expect_list(8, 5);
+	assert_int_equal(names(), 1);
+}
+
+/* Each allocation fails: the list of before stays. */
 static void test_out_of_memory(void **state)
 {
 	uint64_t n;
@@ -316,7 +383,7 @@ static void test_out_of_memory(void **state)
 			break;
 		assert_int_equal(r, -ENOMEM);
 		assert_int_equal(names(), 1);
-		assert_int_equal(open_result(), 0);
+		expect_list(7, 5);
 	}
 	assert_int_equal(r, 0);
 	assert_true(n > 1);
@@ -331,6 +398,8 @@ int main(void)
 		cmocka_unit_test(test_tail),
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_folder_sync),
+		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_out_of_memory),
 	};
 	int r;
