@@ -236,8 +236,11 @@ struct inode {
 	bool changed;             /* the cache has changed the file, or may have, since the open */
 	bool closed;              /* no handle has it open; in a list of cache->closed */
 	struct share share;       /* of dirty pages and of runs, in the device's; atomic */
-	/* Atomic: bounds of the file, in pages; 0: none (evict/bounds.h). */
-	folio_u64 floor; /* stored under queues.lock */
+	/*
+	 * Atomic, stored together under queues.lock: bounds of the file, in pages; 0: none
+	 * (evict/bounds.h).
+	 */
+	folio_u64 floor;
 	folio_u64 ceiling;
 	uint64_t hand; /* guarded by queues.lock: the page at which the ceiling's hand is */
 	/* Guarded by writeback.lock. */

@@ -111,8 +111,8 @@ static uint64_t pages_of(uint64_t bytes)
 	return (bytes >> FOLIO_PAGE_SHIFT) + !!(bytes & (FOLIO_PAGE_SIZE - 1));
 }
 
-/* Set the floor of a file, in pages. 0 or -ENOSPC. */
-static int set_floor(struct inode *inode, uint64_t pages)
+/* Set the floor and the ceiling of a file, in pages, together. 0 or -ENOSPC. */
+static int set_bounds(struct inode *inode, uint64_t floor, uint64_t ceiling)
 {
 	struct evict *evict = &inode->cache->evict;
 	uint64_t had, others;
@@ -122,12 +122,13 @@ static int set_floor(struct inode *inode, uint64_t pages)
 	had = folio_u64_load_relaxed(&inode->floor);
 	others = folio_u64_load_relaxed(&evict->floors) - had;
 	/* A smaller one is set in any case: the budget may have become smaller, too. */
-	if (pages > had && (pages > folio_u64_load_relaxed(&evict->floors_max) ||
-				   others + pages > folio_u64_load_relaxed(&evict->floors_max))) {
+	if (floor > had && (floor > folio_u64_load_relaxed(&evict->floors_max) ||
+				   others + floor > folio_u64_load_relaxed(&evict->floors_max))) {
 		r = -ENOSPC;
 	} else {
-		folio_u64_store_relaxed(&inode->floor, pages);
-		folio_u64_store_relaxed(&evict->floors, others + pages);
+		folio_u64_store_relaxed(&inode->floor, floor);
+		folio_u64_store_relaxed(&evict->floors, others + floor);
+		folio_u64_store_relaxed(&inode->ceiling, ceiling);
 	}
 	queues_unlock(&inode->cache->queues);
 	return r;
@@ -145,10 +146,9 @@ int folio_file_set_share(struct folio_file *file, uint64_t floor, uint64_t ceili
 	if (r)
 		return r;
 	inode = file->inode;
-	r = set_floor(inode, pages_of(floor));
+	r = set_bounds(inode, pages_of(floor), pages_of(ceiling));
 	if (r)
 		return r;
-	folio_u64_store_relaxed(&inode->ceiling, pages_of(ceiling));
 	/* Two rounds of the hand, and one for each degree of heat. */
 	evict_own(&call, inode, 0, 4 * bounds_cached(inode) + EVICT_BATCH);
 	return 0;

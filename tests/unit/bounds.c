@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The floor and the ceiling of a file. */
+#include <dlfcn.h>
+#include <pthread.h>
+
 #include <folio/stats.h>
 
 #include "evict/bounds.h"
@@ -57,6 +60,42 @@ static int set(struct folio_file *file, uint64_t floor, uint64_t ceiling)
 {
 	return folio_file_set_share(file, floor * PAGE, ceiling * PAGE);
 }
+
+#if !defined(__SANITIZE_THREAD__)
+/* Of this file, if any, the bounds are compared whenever a lock is given up. */
+static const struct inode *watched;
+static unsigned wrong;
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	static int (*real)(pthread_mutex_t *);
+	int r;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+	r = real(mutex);
+	if (watched && mutex == &watched->cache->queues.lock)
+		wrong += folio_u64_load_relaxed(&watched->floor) >
+			 folio_u64_load_relaxed(&watched->ceiling);
+	return r;
+}
+
+/* Both bounds change together, for calls of two threads that do not agree. */
+static void test_together(void **state)
+{
+	struct files files;
+
+	(void)state;
+	begin(&files, PAGES, FOLIO_CACHE_NO_READAHEAD);
+	assert_int_equal(set(files.world.file, 0, FLOOR / 2), 0);
+	watched = files.world.file->inode;
+	assert_int_equal(set(files.world.file, FLOOR, 2 * FLOOR), 0);
+	assert_int_equal(set(files.world.file, 0, FLOOR / 2), 0);
+	watched = NULL;
+	assert_int_equal(wrong, 0);
+	end(&files);
+}
+#endif
 
 static void test_errors(void **state)
 {
@@ -457,6 +496,9 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+#if !defined(__SANITIZE_THREAD__)
+		cmocka_unit_test(test_together),
+#endif
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_floor),
 		cmocka_unit_test(test_more_than_floor),
