@@ -33,14 +33,17 @@ struct folio_cache;
  * @path, and syncs the folder. So a list of that name is complete at any time. After a crash it is
  * the earlier or the new one; after an error it is the earlier one, unless only the sync of the
  * folder failed, the last step. That sync is left out where the program may not read the folder, or
- * the file system does not sync folders. The new file belongs to the caller alone (mode 0600).
+ * the file system does not sync folders. The new file belongs to the caller alone (mode 0600). If
+ * @path is a symbolic link, the new file replaces the link. A program that is killed during the
+ * call leaves the new file under its other name, @path.XXXXXX with any six characters: delete it.
  *
  * Other calls may run concurrently. A file that is opened or closed during the call may be left
  * out. The call does not wait for the cache's device, has no deadline
  * (folio_cache_params.timeout_ms), and needs 24 bytes of memory for each file of the cache.
  *
  * Returns the number of pages in the list; -EINVAL; -ENOMEM; -ESTALE; or the errno of open(2),
- * write(2), fsync(2) or rename(2): -EFBIG, without a SIGXFSZ, if RLIMIT_FSIZE is too small.
+ * write(2), fsync(2), close(2) or rename(2): -EFBIG, without a SIGXFSZ, if RLIMIT_FSIZE is too
+ * small.
  */
 ssize_t folio_cache_save_hot(struct folio_cache *cache, const char *path);
 
@@ -73,10 +76,15 @@ struct folio_hot_load {
  * the file has now is read. Pages of files that no handle has open are not requested: open the
  * files and call again.
  *
+ * The list is read twice: all of it is checked before anything is started. A save in the meantime
+ * makes no difference, since it writes another file.
+ *
  * Returns the number of pages whose reading was started; -EBADMSG if the list is damaged, or is
- * none, and -EOPNOTSUPP if it is of another version or page size (then nothing was started);
- * -EINVAL; -ESTALE; the errno of open(2) or read(2); or -ETIMEDOUT (folio_cache_params.timeout_ms):
- * what was started continues, and @load has what was found until then.
+ * none, and -EOPNOTSUPP if it is of another version or page size; -EINVAL; -ESTALE; the errno of
+ * open(2), lseek(2) or read(2), such as -ESPIPE for a pipe. In all these cases nothing was started,
+ * and @load is unchanged, unless the list was changed in place during the call, or could be read
+ * only once. Or -ETIMEDOUT (folio_cache_params.timeout_ms). Then what was started continues, and
+ * @load has what was found so far.
  */
 ssize_t folio_cache_load_hot(
 	struct folio_cache *cache, const char *path, struct folio_hot_load *load);

@@ -8,6 +8,9 @@
  * closed. An inode is found again by its address, which remains that of an inode, and by the file's
  * device and number. If it is another file with the same numbers by then, that costs useless reads
  * at most: the list is a hint.
+ *
+ * A load reads the list twice: hotfile_open checks all of it, and keeps nothing. If another program
+ * changes the list in place in between, the second pass finds that, but may have started reads.
  */
 #include <folio/hot.h>
 

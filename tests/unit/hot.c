@@ -411,7 +411,9 @@ static void test_deadline(void **state)
 	struct world world = begin(2 * PAGES, 1, 0, 0);
 
 	(void)state;
-	write_range(&world, 0, PAGES);
+	assert_int_equal(truncate(path_of(0), (off_t)1 << 40), 0);
+	assert_int_equal(folio_file_revalidate(world.file[0]), 1);
+	write_range(&world, 0, UINT64_C(1) << 52);
 	world.cache->timeout_ms = 1;
 	late = true;
 	assert_int_equal(load(&world, &result), -ETIMEDOUT);
@@ -420,6 +422,7 @@ static void test_deadline(void **state)
 	assert_int_equal(result.files, 1);
 	assert_int_equal(cache_stats(world.cache).prefetch_pages, 0);
 	end(&world);
+	assert_int_equal(truncate(path_of(0), PAGES * PAGE), 0);
 }
 
 /* A file that no handle has open, and whose pages stay, is in the list. */
