@@ -14,17 +14,32 @@
 
 static char folder[] = "folio-hotfile-XXXXXX";
 static char path[64];
-static int folder_error; /* errno of the syncs of folders; 0: they are made */
+
+/* What the next calls return as errno; 0: they succeed. */
+static int folder_error; /* fsync of a folder */
+static int file_error;   /* fsync of another file */
+static int write_error;  /* write, once */
 
 int fsync(int fd)
 {
 	struct stat st;
+	int error = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? folder_error : file_error;
 
-	if (folder_error && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-		errno = folder_error;
-		return -1;
-	}
-	return (int)syscall(SYS_fsync, fd);
+	if (!error)
+		return (int)syscall(SYS_fsync, fd);
+	errno = error;
+	return -1;
+}
+
+ssize_t write(int fd, const void *buf, size_t len)
+{
+	int error = write_error;
+
+	write_error = 0;
+	if (!error)
+		return syscall(SYS_write, fd, buf, len);
+	errno = error;
+	return -1;
 }
 
 /* What a list has: drawn from a seed, so that it need not be stored. */
@@ -304,6 +319,16 @@ static void test_failures(void **state)
 	assert_int_equal(signals, 0);
 	for (i = 0; i < 4; i++)
 		assert_int_equal(r[i], i < 3 ? -EFBIG : 0);
+	expect_list(7, 5);
+	assert_int_equal(names(), 1);
+
+	write_error = EINTR;
+	assert_int_equal(write_list(7, 5), 0);
+	write_error = ENOSPC;
+	assert_int_equal(write_list(8, 5), -ENOSPC);
+	file_error = EIO;
+	assert_int_equal(write_list(8, 5), -EIO);
+	file_error = 0;
 	expect_list(7, 5);
 	assert_int_equal(names(), 1);
 
