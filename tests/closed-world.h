@@ -28,6 +28,7 @@ static struct {
 	char handle;
 	int64_t btime;
 	uint64_t generation;
+	uint64_t mount;
 	int error;
 	unsigned error_after; /* queries that succeed before @error */
 } report;
@@ -79,6 +80,7 @@ static inline int report_getattr(void *context, void *handle, struct folio_io_at
 	attr->btime_sec = report.btime;
 	attr->btime_nsec = 0;
 	attr->generation = report.generation;
+	attr->mount = report.mount;
 	return 0;
 }
 
@@ -170,7 +172,7 @@ static inline void begin(uint64_t pages, uint64_t closed_files_max)
 	unsigned i;
 
 	memset(&report, 0, sizeof(report));
-	report.fields = FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_HANDLE;
+	report.fields = FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_MOUNT;
 	sync_error = flush_error = writeback_error = 0;
 	world.ops = folio_io_threads;
 	world.ops.getattr = report_getattr;

@@ -49,7 +49,8 @@ static inline void fake_attr(
 	attr->fields = probe ? attr->wanted & FOLIO_IO_ATTR_ACCESS : 0;
 	if (!has_ctime)
 		return;
-	attr->fields |= FOLIO_IO_ATTR_CTIME | (attr->wanted & FOLIO_IO_ATTR_HANDLE);
+	attr->fields |=
+		FOLIO_IO_ATTR_CTIME | (attr->wanted & (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_MOUNT));
 	attr->ctime_sec = fake_sec(file->changes);
 	attr->ctime_nsec = fake_nsec(file->changes);
 	if (attr->wanted & FOLIO_IO_ATTR_HANDLE) {

@@ -22,13 +22,14 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* For folio_io_attr.wanted and folio_io_attr.fields. */
-#define FOLIO_IO_ATTR_AMBIGUOUS  1u  /* other files may have the same device and inode */
-#define FOLIO_IO_ATTR_HANDLE     2u  /* handle_type, handle_bytes, handle */
-#define FOLIO_IO_ATTR_BTIME      4u  /* btime_sec, btime_nsec */
-#define FOLIO_IO_ATTR_CTIME      8u  /* ctime_sec, ctime_nsec */
-#define FOLIO_IO_ATTR_GENERATION 16u /* generation */
-#define FOLIO_IO_ATTR_ACCESS     32u /* of a probe: the caller may open the file with its flags */
-#define FOLIO_IO_ATTR_LIMIT      64u /* limit, limit_error */
+#define FOLIO_IO_ATTR_AMBIGUOUS  1u   /* other files may have the same device and inode */
+#define FOLIO_IO_ATTR_HANDLE     2u   /* handle_type, handle_bytes, handle */
+#define FOLIO_IO_ATTR_BTIME      4u   /* btime_sec, btime_nsec */
+#define FOLIO_IO_ATTR_CTIME      8u   /* ctime_sec, ctime_nsec */
+#define FOLIO_IO_ATTR_GENERATION 16u  /* generation */
+#define FOLIO_IO_ATTR_ACCESS     32u  /* of a probe: the caller may open the file with its flags */
+#define FOLIO_IO_ATTR_LIMIT      64u  /* limit, limit_error */
+#define FOLIO_IO_ATTR_MOUNT      128u /* mount */
 
 /* The longest handle in folio_io_attr. */
 #define FOLIO_IO_HANDLE_MAX      128
@@ -42,8 +43,8 @@ extern "C" {
  *
  * If FOLIO_IO_ATTR_AMBIGUOUS is in fields, two files with the same device and inode are the same
  * if their handles are equal, or, where no handle is available, their birth times, sizes and
- * generations. The pages of a file may stay in the cache without an open handle only if ctime and a
- * handle or a birth time are available. folio-io(7) has the rules.
+ * generations. The pages of a file may stay in the cache without an open handle only if ctime,
+ * mount, and a handle or a birth time are available. folio-io(7) has the rules.
  */
 struct folio_io_attr {
 	uint64_t device;       /* device and inode identify the file: its handles share pages */
@@ -65,6 +66,11 @@ struct folio_io_attr {
 	uint64_t limit;       /* bytes: no write past this offset succeeds, whatever is free */
 	uint32_t limit_error; /* errno of such a write: ENOSPC for a device, else EFBIG */
 	uint32_t reserved;    /* unused */
+	/*
+	 * Of the file system as it is attached now: another number, never used before, when it has
+	 * been detached and its contents may be others. 0 if ctime shows also changes of that kind.
+	 */
+	uint64_t mount;
 };
 
 /* The most elements of iov that one request has. */

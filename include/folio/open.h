@@ -87,12 +87,14 @@ int folio_file_open_fd(struct folio_cache *cache, int fd, int flags, struct foli
  * when it is opened again, or more files are closed than may stay. The file must be one of which
  * the next open can prove that it is the same and unchanged. So its file system must have a time of
  * change (ctime), and file handles (name_to_handle_at(2)) or times of creation; block devices have
- * neither. Its last change must have come so long before its pages were read, or, if the cache has
- * written it, before the close, that a later change has another time: one tick of the kernel's
- * clock, 1 to 10 ms, where the file system stores nanoseconds. A file does not stay if a sync of it
- * has failed, its file system has lost data, or dirty pages were given up. What others change while
- * it is open for writing, which they must not, is noticed only if the cache itself has changed
- * nothing. To drop the pages at once, call folio_file_invalidate before the close.
+ * neither. The pages are found through the same mount only, and not after the file system was
+ * mounted again. Before Linux 6.8, files of read-only file systems do not stay. Its last change
+ * must have come so long before its pages were read, or, if the cache has written it, before the
+ * close, that a later change has another time: one tick of the kernel's clock, 1 to 10 ms, where
+ * the file system stores nanoseconds. A file does not stay if a sync of it has failed, its file
+ * system has lost data, or dirty pages were given up. What others change while it is open for
+ * writing, which they must not, is noticed only if the cache itself has changed nothing. To drop
+ * the pages at once, call folio_file_invalidate before the close.
  *
  * Returns 0; or, with the handle still open, an error of write-back or of close(2) (-EIO for
  * ENOMEM), -EBUSY if other threads kept dirtying the file during the call, -EDEADLK (folio_lock),

@@ -5,8 +5,9 @@
  * Such a file holds no descriptor: it can be deleted, and its file system unmounted. Its inode
  * stays in the table of files, with its tree. The next open finds it by device and inode number. It
  * is the same file if the file handle, or the time of creation, is the same as at the close: the
- * inode number alone may be that of a new file by now. Then the open compares size and times, as
- * for a file that another handle has open (revalidate.h).
+ * inode number alone may be that of a new file by now. The mount must be the same, too: another
+ * image may be mounted on the same device, with a file of the same handle, size and times. Then the
+ * open compares size and times, as for a file that another handle has open (revalidate.h).
  *
  * So a file is kept only if its time of change proves that it has not changed. It does if every
  * change after the last query has another time: the change that it shows must be older than the
@@ -78,8 +79,9 @@ static bool can_prove(struct inode *inode, struct folio_io_attr *identity)
 {
 	bool recent;
 
-	if (revalidate_attr(inode->cache, inode->handle, IDENTITY_WANTED, identity, &recent) < 0 ||
+	if (revalidate_attr(inode->cache, inode->handle, IDENTITY_CLOSED, identity, &recent) < 0 ||
 		!(identity->fields & FOLIO_IO_ATTR_CTIME) ||
+		!(identity->fields & FOLIO_IO_ATTR_MOUNT) ||
 		!(identity->fields & (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME)))
 		return false;
 	/* No other thread has the inode, so the lock of the attributes is not needed. */

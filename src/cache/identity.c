@@ -55,9 +55,14 @@ int identity_compare_closed(
 	struct folio_cache *cache, const struct folio_io_attr *closed, void *handle)
 {
 	struct folio_io_attr attr;
-	int r = identity_attr(cache, handle, IDENTITY_WANTED, &attr);
+	int r = identity_attr(cache, handle, IDENTITY_CLOSED, &attr);
 
-	return r < 0 ? r : identity_compare_attr(closed, &attr);
+	if (r < 0)
+		return r;
+	/* Two images may have the same handles, sizes and times. */
+	if (!(attr.fields & FOLIO_IO_ATTR_MOUNT) || attr.mount != closed->mount)
+		return IDENTITY_OTHER;
+	return identity_compare_attr(closed, &attr);
 }
 
 int identity_compare(

@@ -10,6 +10,9 @@
 /* The attributes that tell two files with equal device and inode apart. */
 #define IDENTITY_WANTED (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION)
 
+/* Those that tell whether a file without a handle is still the same one. */
+#define IDENTITY_CLOSED (IDENTITY_WANTED | FOLIO_IO_ATTR_MOUNT)
+
 /*
  * Get the attributes of an open file, with @wanted of FOLIO_IO_ATTR_*. fields is 0 if the backend
  * knows only the attributes of version 0.1. Returns 0, or the backend's error.
@@ -39,9 +42,9 @@ int identity_compare(
 
 /*
  * Compare a file that no handle has open with the file of @handle, whose device and inode are
- * equal. @closed: what identity_attr reported with IDENTITY_WANTED. The inode number may be that of
+ * equal. @closed: what identity_attr reported with IDENTITY_CLOSED. The inode number may be that of
  * a new file by now: so device and inode prove nothing, and IDENTITY_SAME takes a handle or a time
- * of creation. Returns IDENTITY_*, or an error of the backend.
+ * of creation, in the same mount. Returns IDENTITY_*, or an error of the backend.
  */
 int identity_compare_closed(
 	struct folio_cache *cache, const struct folio_io_attr *closed, void *handle);

@@ -8,10 +8,15 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "io/file.h"
 #include "io/probe.h"
+
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u
+#endif
 
 /* Get the file handle; false if the file system, or the kernel, does not provide one. */
 static bool get_handle(int fd, struct folio_io_attr *attr)
@@ -50,6 +55,27 @@ static bool get_generation(int fd, struct folio_io_attr *attr)
 		return false;
 	attr->generation = (uint64_t)generation;
 	return true;
+}
+
+/*
+ * Get the number of the mount, which is never used again (Linux 6.8). Older kernels have none: then
+ * another image could be mounted on the same device. If the file system is read-only, its times
+ * may be the same, as they come from the program that made the image. Returns false if so.
+ */
+static bool get_mount(int fd, struct folio_io_attr *attr)
+{
+	const int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+	struct statvfs file_system;
+	struct statx stx;
+
+	if (statx(fd, "", flags, STATX_MNT_ID_UNIQUE, &stx) < 0)
+		return false;
+	if (stx.stx_mask & STATX_MNT_ID_UNIQUE) {
+		attr->mount = stx.stx_mnt_id;
+		return true;
+	}
+	attr->mount = 0;
+	return fstatvfs(fd, &file_system) == 0 && !(file_system.f_flag & ST_RDONLY);
 }
 
 /* The fields that tell files with equal inode numbers apart. Without a handle, the others count. */
@@ -145,8 +171,11 @@ void io_attr_fill(const struct io_file *file, const struct stat *st, struct foli
 	attr->ctime_sec = st->st_ctim.tv_sec;
 	attr->ctime_nsec = (uint32_t)st->st_ctim.tv_nsec;
 	attr->fields = FOLIO_IO_ATTR_CTIME;
-	if (!file->block)
-		get_identity(file->fd, attr);
+	if (file->block)
+		return;
+	get_identity(file->fd, attr);
+	if (attr->wanted & FOLIO_IO_ATTR_MOUNT && get_mount(file->fd, attr))
+		attr->fields |= FOLIO_IO_ATTR_MOUNT;
 }
 
 int io_file_getattr(void *context, void *handle, struct folio_io_attr *attr)

@@ -83,7 +83,8 @@ static int name_file(struct probe *probe)
 int io_probe_getattr(struct io_file *file, struct folio_io_attr *attr)
 {
 	const uint32_t needs_fd = FOLIO_IO_ATTR_ACCESS | FOLIO_IO_ATTR_HANDLE |
-				  FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION;
+				  FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION |
+				  FOLIO_IO_ATTR_MOUNT;
 	struct probe *probe = (struct probe *)file;
 	int r = attr->wanted & needs_fd ? name_file(probe) : 0;
 

@@ -97,6 +97,7 @@ static void test_io_attr(void **state)
 	FIELD(limit, 216, uint64_t);
 	FIELD(limit_error, 224, uint32_t);
 	FIELD(reserved, 228, uint32_t);
+	FIELD(mount, 232, uint64_t);
 #undef checked
 }
 
@@ -289,6 +290,7 @@ static void test_constants(void **state)
 	assert_int_equal(FOLIO_IO_ATTR_GENERATION, 16);
 	assert_int_equal(FOLIO_IO_ATTR_ACCESS, 32);
 	assert_int_equal(FOLIO_IO_ATTR_LIMIT, 64);
+	assert_int_equal(FOLIO_IO_ATTR_MOUNT, 128);
 	assert_int_equal(FOLIO_IO_HANDLE_MAX, 128);
 	assert_int_equal(FOLIO_IO_IOV_MAX, 64);
 	assert_int_equal(FOLIO_IO_READ, 0);

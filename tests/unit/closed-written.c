@@ -117,7 +117,7 @@ static void test_open_comes_first(void **state)
 	(void)state;
 	begin(256, 4);
 	assert_int_equal(use(0), 0);
-	report.fields = FOLIO_IO_ATTR_CTIME;
+	report.fields = FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_MOUNT;
 	file = open_it(0, O_RDWR);
 	assert_int_equal(files_closed(), 1);
 	write_at(file, 0, 'z', 7);

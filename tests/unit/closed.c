@@ -86,32 +86,40 @@ static void test_changed(void **state)
 static void test_identity(void **state)
 {
 	enum {
-		C = FOLIO_IO_ATTR_CTIME,
+		C = FOLIO_IO_ATTR_CTIME | FOLIO_IO_ATTR_MOUNT,
+		T = FOLIO_IO_ATTR_CTIME,
+		M = FOLIO_IO_ATTR_MOUNT,
 		H = FOLIO_IO_ATTR_HANDLE,
 		B = FOLIO_IO_ATTR_BTIME,
 		G = FOLIO_IO_ATTR_GENERATION
 	};
 	static const struct {
 		uint32_t fields, fields_later;
-		bool other_btime, other_generation;
+		bool other_btime, other_generation, other_mount;
 		uint64_t kept, found;
 	} rows[] = {
-		{C | H, C | H, false, false, 1, PAGES},
-		{C | B, C | B, false, false, 1, PAGES},
-		{C | B | G, C | B | G, false, false, 1, PAGES},
-		{C | B, C | B, true, false, 1, 0},
-		{C | B | G, C | B | G, false, true, 1, 0},
+		{C | H, C | H, false, false, false, 1, PAGES},
+		{C | B, C | B, false, false, false, 1, PAGES},
+		{C | B | G, C | B | G, false, false, false, 1, PAGES},
+		{C | B, C | B, true, false, false, 1, 0},
+		{C | B | G, C | B | G, false, true, false, 1, 0},
 		/* The other time of creation counts for nothing, if there are handles. */
-		{C | H | B, C | H | B, true, false, 1, PAGES},
+		{C | H | B, C | H | B, true, false, false, 1, PAGES},
 		/* What was known at the close is unknown at the open. */
-		{C | H, C | B, false, false, 1, 0},
-		{C | B, C, false, false, 1, 0},
+		{C | H, C | B, false, false, false, 1, 0},
+		{C | B, C, false, false, false, 1, 0},
 		/* An inode number alone may be that of a new file, and so may a generation be. */
-		{C, C | H, false, false, 0, 0},
-		{C | G, C | G, false, false, 0, 0},
+		{C, C | H, false, false, false, 0, 0},
+		{C | G, C | G, false, false, false, 0, 0},
 		/* Nothing shows a change whose writer has restored the other time. */
-		{H, H, false, false, 0, 0},
-		{0, 0, false, false, 0, 0},
+		{H | M, H | M, false, false, false, 0, 0},
+		{0, 0, false, false, false, 0, 0},
+		/* Another image on the same device: all is equal but the mount. */
+		{C | H, C | H, false, false, true, 1, 0},
+		{C | B, C | B, false, false, true, 1, 0},
+		/* The mount is unknown. */
+		{C | H, T | H, false, false, false, 1, 0},
+		{T | H, C | H, false, false, false, 0, 0},
 	};
 	unsigned i;
 
@@ -128,6 +136,7 @@ static void test_identity(void **state)
 		report.fields = rows[row].fields_later;
 		report.btime += rows[row].other_btime;
 		report.generation += rows[row].other_generation;
+		report.mount += rows[row].other_mount;
 		assert_int_equal(use(0), rows[row].found);
 		end();
 	}
@@ -260,8 +269,8 @@ static void test_failing_queries(void **state)
 /* The library's own backend: the program itself, which was built some time ago. */
 static void test_real(void **state)
 {
-	struct folio_io_attr attr = {
-		.struct_size = sizeof(attr), .wanted = FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME};
+	struct folio_io_attr attr = {.struct_size = sizeof(attr),
+		.wanted = FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_MOUNT};
 	struct folio_cache_params params = {
 		.size = sizeof(params), .bytes = 256 * PAGE, .closed_files_max = 1};
 	struct folio_file_stat stat = {.size = sizeof(stat)};
@@ -278,7 +287,8 @@ static void test_real(void **state)
 	assert_int_equal(folio_io_threads.getattr(context, handle, &attr), 0);
 	folio_io_threads.close(context, handle);
 	folio_io_threads.destroy(context);
-	found = attr.fields & (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME);
+	found = attr.fields & (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME) &&
+		attr.fields & FOLIO_IO_ATTR_MOUNT;
 	assert_int_equal(folio_cache_open(&params, &cache), 0);
 	file = file_open(cache, "/proc/self/exe");
 	assert_int_equal(folio_file_read(file, buf, sizeof(buf), 0), sizeof(buf));

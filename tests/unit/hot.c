@@ -38,7 +38,7 @@ static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 
 	attr->device += device_shift;
 	attr->fields &= FOLIO_IO_ATTR_CTIME;
-	attr->fields |= fields & attr->wanted;
+	attr->fields |= (fields | FOLIO_IO_ATTR_MOUNT) & attr->wanted;
 	attr->handle_type = 0;
 	attr->handle_bytes = 8;
 	memset(attr->handle, 0, sizeof(attr->handle));

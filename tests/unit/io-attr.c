@@ -4,12 +4,44 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "io-test.h"
 
 #define IDENTITY (FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION)
+
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u
+#endif
+
+/* ---- system calls of the backend, in place of those of libc ---- */
+
+/* What the kernel is: statx fails, or knows no number of a mount; fstatvfs as well. */
+static struct {
+	bool no_statx, no_mount, no_statvfs, read_only;
+} kernel;
+
+int statx(int fd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
+{
+	if (kernel.no_statx) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (kernel.no_mount)
+		mask &= ~STATX_MNT_ID_UNIQUE;
+	return (int)syscall(SYS_statx, fd, path, flags, mask, stx);
+}
+
+int fstatvfs(int fd, struct statvfs *file_system)
+{
+	(void)fd;
+	memset(file_system, 0, sizeof(*file_system));
+	file_system->f_flag = kernel.read_only ? ST_RDONLY : 0;
+	errno = EPERM;
+	return kernel.no_statvfs ? -1 : 0;
+}
 
 static struct folio_io_attr attr_of(const char *name)
 {
@@ -184,6 +216,59 @@ static void test_denied_handle(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static struct folio_io_attr mount_of(unsigned io_flags, uint32_t wanted)
+{
+	struct folio_io_attr attr = {.struct_size = sizeof(attr), .wanted = wanted};
+	void *handle;
+
+	assert_int_equal(
+		io_file_open(&backend, path_of("file"), O_RDONLY, 0, io_flags, &handle), 0);
+	assert_int_equal(io_file_getattr(NULL, handle, &attr), 0);
+	io_file_close(&backend, handle);
+	assert_true((attr.fields & FOLIO_IO_ATTR_MOUNT) || !attr.mount);
+	return attr;
+}
+
+/*
+ * The mount that a file is in. A kernel that does not number mounts cannot tell two images apart,
+ * which matters if they are read-only: their times are those that they were made with.
+ */
+static void test_mount(void **state)
+{
+	const uint32_t wanted = FOLIO_IO_ATTR_MOUNT;
+	struct folio_io_attr attr;
+	struct statx stx;
+	unsigned i;
+
+	(void)state;
+	make_file("file", 5000);
+	assert_int_equal(statx(AT_FDCWD, path_of("file"), 0, STATX_MNT_ID_UNIQUE, &stx), 0);
+	for (i = 0; i < 2; i++) {
+		unsigned io_flags = i ? FOLIO_IO_PROBE : 0;
+
+		assert_false(mount_of(io_flags, IDENTITY).fields & FOLIO_IO_ATTR_MOUNT);
+		if (stx.stx_mask & STATX_MNT_ID_UNIQUE) {
+			attr = mount_of(io_flags, wanted);
+			assert_true(attr.fields & FOLIO_IO_ATTR_MOUNT);
+			assert_true(attr.mount != 0);
+			assert_int_equal(attr.mount, stx.stx_mnt_id);
+		}
+		kernel.no_mount = true;
+		attr = mount_of(io_flags, wanted);
+		assert_true(attr.fields & FOLIO_IO_ATTR_MOUNT);
+		assert_int_equal(attr.mount, 0);
+		kernel.read_only = true;
+		assert_false(mount_of(io_flags, wanted).fields & FOLIO_IO_ATTR_MOUNT);
+		kernel.read_only = false;
+		kernel.no_statvfs = true;
+		assert_false(mount_of(io_flags, wanted).fields & FOLIO_IO_ATTR_MOUNT);
+		kernel.no_mount = kernel.no_statvfs = false;
+		kernel.no_statx = true;
+		assert_false(mount_of(io_flags, wanted).fields & FOLIO_IO_ATTR_MOUNT);
+		kernel.no_statx = false;
+	}
+}
+
 /* A program for version 0.1 has a struct that ends before wanted. */
 static void test_old_struct(void **state)
 {
@@ -253,6 +338,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_probe_replaced),
 	cmocka_unit_test(test_access),
 	cmocka_unit_test(test_denied_handle),
+	cmocka_unit_test(test_mount),
 	cmocka_unit_test(test_old_struct),
 	cmocka_unit_test(test_limit),
 };

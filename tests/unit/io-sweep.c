@@ -312,7 +312,8 @@ static void use_handle(struct use *use, void *handle)
 {
 	static unsigned char buf[3 * PAGE] __attribute__((aligned(PAGE)));
 	struct folio_io_attr attr = {.struct_size = sizeof(attr),
-		.wanted = FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION};
+		.wanted = FOLIO_IO_ATTR_HANDLE | FOLIO_IO_ATTR_BTIME | FOLIO_IO_ATTR_GENERATION |
+			  FOLIO_IO_ATTR_MOUNT};
 	bool probed = use->way >= PROBED;
 	ssize_t r;
 
