@@ -29,6 +29,9 @@ static struct {
 	int64_t btime;
 	uint64_t generation;
 	uint64_t mount;
+	bool keeps;         /* attributes: only queries with FOLIO_IO_ATTR_FRESH get new ones */
+	int64_t kept;       /* what it has kept of @changed */
+	unsigned refreshes; /* such queries */
 	int error;
 	unsigned error_after; /* queries that succeed before @error */
 } report;
@@ -66,9 +69,12 @@ static inline int report_getattr(void *context, void *handle, struct folio_io_at
 		report.error = 0;
 		return r;
 	}
+	report.refreshes += (attr->wanted & FOLIO_IO_ATTR_FRESH) != 0;
+	if (!report.keeps || attr->wanted & FOLIO_IO_ATTR_FRESH)
+		report.kept = report.changed;
 	attr->mtime_sec = 1000;
 	attr->mtime_nsec = 1;
-	attr->ctime_sec = 1000 + report.changed;
+	attr->ctime_sec = 1000 + report.kept;
 	attr->ctime_nsec = 1;
 	attr->fields = report.fields & (attr->wanted | FOLIO_IO_ATTR_CTIME);
 	if (report.ambiguous)

@@ -30,6 +30,7 @@ extern "C" {
 #define FOLIO_IO_ATTR_ACCESS     32u  /* of a probe: the caller may open the file with its flags */
 #define FOLIO_IO_ATTR_LIMIT      64u  /* limit, limit_error */
 #define FOLIO_IO_ATTR_MOUNT      128u /* mount */
+#define FOLIO_IO_ATTR_FRESH      256u /* only wanted: as the server has them, not from a cache */
 
 /* The longest handle in folio_io_attr. */
 #define FOLIO_IO_HANDLE_MAX      128

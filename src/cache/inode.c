@@ -337,7 +337,9 @@ static int reopen(struct inode *inode, const struct file_source *source, void *h
 
 	closed_leave(inode);
 	inode->handle = handle;
-	r = add_open(inode, source, true, shard);
+	r = inode_revalidate_closed(inode, shard);
+	if (r >= 0)
+		r = add_open(inode, source, false, shard);
 	if (r)
 		inode_forget(inode, shard);
 	return r;

@@ -99,7 +99,8 @@ static void drop_old_tail(struct inode *inode, struct stats_shard *shard)
 	inode_invalidate(inode, index, index, shard);
 }
 
-int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard)
+static int revalidate(
+	struct inode *inode, bool growth_only, uint32_t wanted, struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
 	struct folio_io_attr attr;
@@ -115,7 +116,7 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 		pthread_mutex_unlock(&inode->attr_lock);
 		return 0;
 	}
-	r = revalidate_attr(cache, inode->handle, 0, &attr, &recent);
+	r = revalidate_attr(cache, inode->handle, wanted, &attr, &recent);
 	if (r < 0) {
 		pthread_mutex_unlock(&inode->attr_lock);
 		return r;
@@ -153,4 +154,14 @@ int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *
 	}
 	pthread_mutex_unlock(&inode->attr_lock);
 	return changed;
+}
+
+int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard)
+{
+	return revalidate(inode, growth_only, 0, shard);
+}
+
+int inode_revalidate_closed(struct inode *inode, struct stats_shard *shard)
+{
+	return revalidate(inode, false, FOLIO_IO_ATTR_FRESH, shard);
 }

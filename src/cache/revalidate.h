@@ -44,4 +44,10 @@ void revalidate_record(struct inode *inode, const struct folio_io_attr *attr, bo
  */
 int inode_revalidate(struct inode *inode, bool growth_only, struct stats_shard *shard);
 
+/*
+ * The same for a file that was closed and is opened again. Any time may have passed, and the open
+ * promises the present contents: so the attributes are not those that the kernel has kept.
+ */
+int inode_revalidate_closed(struct inode *inode, struct stats_shard *shard);
+
 #endif

@@ -178,20 +178,37 @@ void io_attr_fill(const struct io_file *file, const struct stat *st, struct foli
 		attr->fields |= FOLIO_IO_ATTR_MOUNT;
 }
 
+/*
+ * Network file systems and FUSE keep attributes for some time. The kernel asks the server now, and
+ * fstat then has what it got. Returns 0 or -errno.
+ */
+static int refresh(int fd)
+{
+	const int flags = AT_EMPTY_PATH | AT_STATX_FORCE_SYNC;
+	struct statx stx;
+
+	return statx(fd, "", flags, STATX_BASIC_STATS, &stx) < 0 ? -errno : 0;
+}
+
 int io_file_getattr(void *context, void *handle, struct folio_io_attr *attr)
 {
 	struct io_file *file = handle;
+	bool extended = attr->struct_size == sizeof(*attr);
 	struct stat st;
+	int r;
 
 	if (file->probe)
 		return io_probe_getattr(file, attr);
+	r = extended && attr->wanted & FOLIO_IO_ATTR_FRESH ? refresh(file->fd) : 0;
+	if (r)
+		return r;
 	if (fstat(file->fd, &st) < 0)
 		return -errno;
 	io_attr_fill(file, &st, attr);
 	/* lseek would move the position of a program that opened the device by a descriptor. */
 	if (file->block && ioctl(file->fd, BLKGETSIZE64, &attr->size) < 0)
 		return -errno;
-	if (attr->struct_size == sizeof(*attr) && attr->wanted & FOLIO_IO_ATTR_LIMIT)
+	if (extended && attr->wanted & FOLIO_IO_ATTR_LIMIT)
 		get_limit(file, attr);
 	return 0;
 }

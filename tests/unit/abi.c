@@ -291,6 +291,7 @@ static void test_constants(void **state)
 	assert_int_equal(FOLIO_IO_ATTR_ACCESS, 32);
 	assert_int_equal(FOLIO_IO_ATTR_LIMIT, 64);
 	assert_int_equal(FOLIO_IO_ATTR_MOUNT, 128);
+	assert_int_equal(FOLIO_IO_ATTR_FRESH, 256);
 	assert_int_equal(FOLIO_IO_HANDLE_MAX, 128);
 	assert_int_equal(FOLIO_IO_IOV_MAX, 64);
 	assert_int_equal(FOLIO_IO_READ, 0);

@@ -82,6 +82,34 @@ static void test_changed(void **state)
 	end();
 }
 
+/* The file system keeps attributes for a while: an open of a closed file must have new ones. */
+static void test_kept_attributes(void **state)
+{
+	struct folio_file *file, *second;
+
+	(void)state;
+	begin(256, 4);
+	assert_int_equal(use(0), 0);
+	report.keeps = true;
+	write_outside(0);
+	report.changed++;
+	assert_int_equal(report.refreshes, 0);
+	assert_int_equal(use(0), 0);
+	assert_int_equal(report.refreshes, 1);
+	assert_int_equal(use(0), PAGES);
+	assert_int_equal(report.refreshes, 2);
+	/* No other query asks the server. */
+	assert_int_equal(use(1), 0);
+	file = open_it(2, O_RDONLY);
+	assert_int_equal(read_all(file, 2), 0);
+	second = open_it(2, O_RDWR);
+	assert_int_equal(folio_file_revalidate(file), 0);
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(folio_file_close(second), 0);
+	assert_int_equal(report.refreshes, 2);
+	end();
+}
+
 /* What a backend must report, so that a file is found again. */
 static void test_identity(void **state)
 {
@@ -338,6 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stays),
 		cmocka_unit_test(test_changed),
+		cmocka_unit_test(test_kept_attributes),
 		cmocka_unit_test(test_identity),
 		cmocka_unit_test(test_recent),
 		cmocka_unit_test(test_bound),

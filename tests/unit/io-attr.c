@@ -21,10 +21,12 @@
 /* What the kernel is: statx fails, or knows no number of a mount; fstatvfs as well. */
 static struct {
 	bool no_statx, no_mount, no_statvfs, read_only;
+	unsigned refreshes; /* statx that must ask the server */
 } kernel;
 
 int statx(int fd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
 {
+	kernel.refreshes += (flags & AT_STATX_SYNC_TYPE) == AT_STATX_FORCE_SYNC;
 	if (kernel.no_statx) {
 		errno = ENOSYS;
 		return -1;
@@ -269,6 +271,31 @@ static void test_mount(void **state)
 	}
 }
 
+/* A query that must have what the server has. */
+static void test_fresh(void **state)
+{
+	struct folio_io_attr attr = {.struct_size = sizeof(attr)};
+	void *handle;
+
+	(void)state;
+	make_file("file", 5000);
+	assert_int_equal(io_file_open(&backend, path_of("file"), O_RDONLY, 0, 0, &handle), 0);
+	kernel.refreshes = 0;
+	assert_int_equal(io_file_getattr(NULL, handle, &attr), 0);
+	attr.wanted = IDENTITY | FOLIO_IO_ATTR_MOUNT;
+	assert_int_equal(io_file_getattr(NULL, handle, &attr), 0);
+	assert_int_equal(kernel.refreshes, 0);
+	attr.wanted = FOLIO_IO_ATTR_FRESH;
+	assert_int_equal(io_file_getattr(NULL, handle, &attr), 0);
+	assert_int_equal(kernel.refreshes, 1);
+	assert_int_equal(attr.size, 5000);
+	assert_false(attr.fields & FOLIO_IO_ATTR_FRESH);
+	kernel.no_statx = true;
+	assert_int_equal(io_file_getattr(NULL, handle, &attr), -ENOSYS);
+	kernel.no_statx = false;
+	io_file_close(&backend, handle);
+}
+
 /* A program for version 0.1 has a struct that ends before wanted. */
 static void test_old_struct(void **state)
 {
@@ -339,6 +366,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_access),
 	cmocka_unit_test(test_denied_handle),
 	cmocka_unit_test(test_mount),
+	cmocka_unit_test(test_fresh),
 	cmocka_unit_test(test_old_struct),
 	cmocka_unit_test(test_limit),
 };

@@ -317,7 +317,7 @@ static void use_handle(struct use *use, void *handle)
 	bool probed = use->way >= PROBED;
 	ssize_t r;
 
-	attr.wanted |= probed ? FOLIO_IO_ATTR_ACCESS : FOLIO_IO_ATTR_LIMIT;
+	attr.wanted |= probed ? FOLIO_IO_ATTR_ACCESS : FOLIO_IO_ATTR_LIMIT | FOLIO_IO_ATTR_FRESH;
 	if (!failed(use, "getattr", io_file_getattr(&backend, handle, &attr))) {
 		/* A probe has found a FIFO, which has become a device since. */
 		bool changed = os.error == NOT_REGULAR && probed;
