@@ -19,7 +19,8 @@
  * the same hold of that lock in which it accounts for the page, and closed_leave takes the lock: so
  * when an inode is freed, the evictor has left it.
  *
- * What the program has pinned does not stay: it may have locked the page to change it in place.
+ * What the program has pinned does not stay: it may have locked the page to change it in place. The
+ * pages of a file are examined for that only if the program has pinned one since the open.
  */
 #include "cache/closed.h"
 
@@ -101,6 +102,7 @@ static void rest_locked(struct inode *inode)
 	folio_ptr_store_relaxed(&inode->write_handle, NULL);
 	folio_u64_store_relaxed(&inode->disk_size, UINT64_MAX);
 	folio_u64_store_relaxed(&inode->writable_to, 0);
+	folio_u8_store_relaxed(&inode->pinned, 0);
 	inode->unconfirmed = inode->changed = false;
 	inode->spares = NULL;
 	inode->dirty_index = 0;
@@ -125,7 +127,9 @@ bool closed_keep(struct inode *inode, struct stats_shard *shard)
 		free(identity);
 		return false;
 	}
-	inode_drop_held(inode, shard);
+	/* The walk takes long in a large file. relaxed: pins of a handle end before its close. */
+	if (folio_u8_load_relaxed(&inode->pinned))
+		inode_drop_held(inode, shard);
 	tree_lock(&inode->tree);
 	inode->closed = inode->pages_large || inode->pages_small;
 	if (inode->closed) {

@@ -204,6 +204,11 @@ struct inode {
 	 * for each page, or one for each 64 pages; see inode_account_locked.
 	 */
 	folio_u8 hint_shift;
+	/*
+	 * Atomic. 1: the program has pinned a page since the file was opened. Stored by the first
+	 * pin; in the cache line that a pin loads for hint_shift.
+	 */
+	folio_u8 pinned;
 	/* Set at creation. */
 	struct folio_cache *cache;
 	void *handle; /* of the backend; NULL while the file is closed */

@@ -118,6 +118,7 @@ int folio_file_get_page(
 	if (unlikely(!pin_matches(file, folio, hint, index)))
 		return get_undo(file, index, flags, result, page, folio);
 	stats_add(thread_last.shard, STAT_HITS, 1);
+	pin_note(file->inode);
 	*result = folio;
 	*page = file->data + ((hint_page(hint) + (index & ((UINT64_C(1) << hint_order(hint)) - 1)))
 				     << FOLIO_PAGE_SHIFT);

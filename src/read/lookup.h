@@ -43,6 +43,16 @@ static inline __attribute__((always_inline)) bool pin_matches(
 }
 
 /*
+ * Note that the program gets a pin of a page of the file. relaxed: closed_keep loads it after the
+ * close of the handle, which the program orders after this call.
+ */
+static inline __attribute__((always_inline)) void pin_note(struct inode *inode)
+{
+	if (unlikely(!folio_u8_load_relaxed(&inode->pinned)))
+		folio_u8_store_relaxed(&inode->pinned, 1);
+}
+
+/*
  * Copy up to @len bytes from @offset, as far as the folio there and the file reach. Returns the
  * number of bytes copied; 0 if the page is not cached, or being changed; -1 if it was changed
  * during the copy. *marked: the caller must read the next window ahead. @once: as for heat_record.

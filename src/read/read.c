@@ -363,6 +363,7 @@ __attribute__((noinline)) int get_slow(
 	} while (verdict == PAGE_CHANGED);
 	if (verdict != PAGE_READY)
 		return verdict_errno(verdict, &call, -ENODATA);
+	pin_note(file->inode);
 	*page = folio_page(*result, index);
 	return 0;
 }

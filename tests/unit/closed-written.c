@@ -227,6 +227,14 @@ static void test_pinned(void **state)
 	pages = folio_size(folio) / PAGE;
 	folio_put(folio);
 	assert_int_equal(use(0), PAGES - pages);
+	/* The program has pinned nothing since: no page is examined. */
+	file = open_it(0, O_RDONLY);
+	assert_int_equal(read_all(file, 0), PAGES);
+	folio = entry_folio(tree_load(&file->inode->tree, 2));
+	folio_get(folio);
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(use(0), PAGES);
+	folio_put(folio);
 
 	/* The only page that there is. */
 	file = open_it(1, O_RDONLY);

@@ -71,9 +71,9 @@ static void keep_one(struct world *w)
  *	evictor                                         program
  *	                                                closes the file; its page stays
  *	isolates the page, with a reference
- *	                                                opens the file, and closes it: what
- *	                                                others hold does not stay, and so the
- *	                                                inode is freed
+ *	                                                opens the file, pins the page for a
+ *	                                                moment, and closes it: what others hold
+ *	                                                does not stay, and so the inode is freed
  *	                                                opens it again, and reads it
  *	finds that the page has left, and puts the
  *	last reference
@@ -89,6 +89,8 @@ void test_close_of_evicted_page(void **state)
 	task_begin(&evictor, &w, evict_run, FOLIO_PAUSE_evict_isolated);
 	arrived(&evictor.gate);
 	assert_int_equal(folio_file_open(w.cache, "a", O_RDONLY, 0, &w.file), 0);
+	pin_it(&w);
+	folio_put(pinned);
 	assert_int_equal(folio_file_close(w.file), 0);
 	assert_int_equal(w.cache->closed.files, 0);
 	assert_int_equal(w.cache->inodes.values, 0);
@@ -97,6 +99,37 @@ void test_close_of_evicted_page(void **state)
 	assert_int_equal(byte, 'o');
 	open_gate(&evictor.gate);
 	task_end(&evictor);
+	world_end(&w);
+}
+
+/*
+ *	evictor                                         program
+ *	isolates the page of an open file
+ *	                                                closes the file; its page stays
+ *	takes the page, the last one of the file
+ *	                                                opens the file, and reads the page again
+ */
+void test_eviction_after_close(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	struct task evictor = {.len = 0};
+	char byte = 0;
+
+	(void)state;
+	keep_one(&w);
+	assert_int_equal(folio_file_open(w.cache, "a", O_RDONLY, 0, &w.file), 0);
+	task_begin(&evictor, &w, evict_run, FOLIO_PAUSE_evict_isolated);
+	arrived(&evictor.gate);
+	assert_int_equal(folio_file_close(w.file), 0);
+	assert_int_equal(w.cache->closed.files, 1);
+	open_gate(&evictor.gate);
+	task_end(&evictor);
+	assert_int_equal(w.cache->closed.files, 0);
+	assert_non_null(w.cache->closed.emptied.first);
+	assert_int_equal(folio_file_open(w.cache, "a", O_RDWR, 0, &w.file), 0);
+	assert_null(w.cache->closed.emptied.first);
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 0), 1);
+	assert_int_equal(byte, 'o');
 	world_end(&w);
 }
 

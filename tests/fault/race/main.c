@@ -57,6 +57,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_hole_during_flush),
 		cmocka_unit_test(test_close_after_detached_punch),
 		cmocka_unit_test(test_close_of_evicted_page),
+		cmocka_unit_test(test_eviction_after_close),
 		cmocka_unit_test(test_open_of_evicted_file),
 		cmocka_unit_test(test_sync_of_locked_page),
 		cmocka_unit_test(test_two_syncs_of_a_failing_device),

@@ -182,6 +182,7 @@ void test_hole_during_flush(void **state);
 /* close.c */
 void test_close_after_detached_punch(void **state);
 void test_close_of_evicted_page(void **state);
+void test_eviction_after_close(void **state);
 void test_open_of_evicted_file(void **state);
 
 /* writeback.c */
