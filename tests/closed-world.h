@@ -29,6 +29,7 @@ static struct {
 	int64_t btime;
 	uint64_t generation;
 	uint64_t mount;
+	uint64_t limit;     /* with FOLIO_IO_ATTR_LIMIT */
 	bool keeps;         /* attributes: only queries with FOLIO_IO_ATTR_FRESH get new ones */
 	int64_t kept;       /* what it has kept of @changed */
 	unsigned refreshes; /* such queries */
@@ -87,6 +88,8 @@ static inline int report_getattr(void *context, void *handle, struct folio_io_at
 	attr->btime_nsec = 0;
 	attr->generation = report.generation;
 	attr->mount = report.mount;
+	attr->limit = report.limit;
+	attr->limit_error = EFBIG;
 	return 0;
 }
 

@@ -131,7 +131,8 @@ bool closed_keep(struct inode *inode, struct stats_shard *shard)
 	if (folio_u8_load_relaxed(&inode->pinned))
 		inode_drop_held(inode, shard);
 	tree_lock(&inode->tree);
-	inode->closed = inode->pages_large || inode->pages_small;
+	/* A page that was changed in place, but could not be marked, has what the file has not. */
+	inode->closed = !inode->unmarked && (inode->pages_large || inode->pages_small);
 	if (inode->closed) {
 		rest_locked(inode);
 		pthread_mutex_lock(&closed->lock);

@@ -238,6 +238,7 @@ struct inode {
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	bool unconfirmed;         /* written since confirm_written has begun last */
 	bool flush_failed;        /* confirm_written has found that data was lost */
+	bool unmarked;            /* a change in place was refused: the file will never have it */
 	bool changed;             /* the cache has changed the file, or may have, since the open */
 	bool closed;              /* no handle has it open; in a list of cache->closed */
 	struct share share;       /* of dirty pages and of runs, in the device's; atomic */

@@ -73,6 +73,19 @@ static int last_byte_fits(struct inode *inode, const struct folio *folio)
 	return limit_check(inode, (folio->index << FOLIO_PAGE_SHIFT) + bytes - 1, 1, &can);
 }
 
+/*
+ * A change stays in memory only: the file must not keep the page when it is closed (closed_keep).
+ * Under the tree's lock: whoever sees no flag there sees the folio pinned. Returns @error.
+ */
+static int refuse_mark(struct inode *inode, const struct folio *folio, int error)
+{
+	tree_lock(&inode->tree);
+	if (folio_ptr_load_relaxed(&folio->owner) == inode)
+		inode->unmarked = true;
+	tree_unlock(&inode->tree);
+	return error;
+}
+
 int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 {
 	struct folio_cache *cache;
@@ -86,11 +99,9 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 	inode = folio_ptr_load_acquire(&folio->owner);
 	if (!inode)
 		return -ENODATA;
-	if (!inode_write_handle(inode))
-		return -EBADF;
-	r = last_byte_fits(inode, folio);
+	r = inode_write_handle(inode) ? last_byte_fits(inode, folio) : -EBADF;
 	if (r)
-		return r;
+		return refuse_mark(inode, folio, r);
 	cache = inode->cache;
 	tree_lock(&inode->tree);
 	in_file = folio_ptr_load_relaxed(&folio->owner) == inode;

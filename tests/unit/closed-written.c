@@ -247,6 +247,38 @@ static void test_pinned(void **state)
 	end();
 }
 
+/* A change in place that cannot be marked stays in memory only, until the close at most. */
+static void test_refused_mark(void **state)
+{
+	struct folio_file *file;
+	struct folio *folio;
+	unsigned i;
+	void *page;
+
+	(void)state;
+	begin(256, 4);
+	report.limit = PAGE;
+	for (i = 0; i < 2; i++) {
+		/* The file is not open for writing; or it can never take the page. */
+		if (i)
+			report.fields |= FOLIO_IO_ATTR_LIMIT;
+		file = open_it(0, i ? O_RDWR : O_RDONLY);
+		assert_int_equal(read_all(file, 0), 0);
+		assert_int_equal(folio_file_get_page(file, 2, 0, &folio, &page), 0);
+		assert_int_equal(folio_lock(folio), 0);
+		memset(page, 'z', PAGE);
+		assert_int_equal(folio_mark_dirty(folio, 0), i ? -EFBIG : -EBADF);
+		assert_int_equal(folio_unlock(folio), 0);
+		folio_put(folio);
+		assert_int_equal(folio_file_close(file), 0);
+		assert_int_equal(files_closed(), 0);
+	}
+	/* It counts for that time only. */
+	assert_int_equal(use(0), 0);
+	assert_int_equal(use(0), PAGES);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_refused_mark),
 	};
 
 	test_begin("closed-written");
