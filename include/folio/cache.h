@@ -129,7 +129,7 @@ struct folio_cache_params {
 	 * How many files may keep their pages after the last close, for the next open; 0: none.
 	 * Beyond that, the one that has been closed for the longest time loses its pages. Closed
 	 * files have no descriptor, and about 1.5 KiB of memory each, next to the budget.
-	 * folio_file_close states which files stay.
+	 * folio_file_close states which files stay. Not for files that others map for writing.
 	 */
 	uint64_t closed_files_max;
 };

@@ -92,9 +92,12 @@ int folio_file_open_fd(struct folio_cache *cache, int fd, int flags, struct foli
  * must have come so long before its pages were read, or, if the cache has written it, before the
  * close, that a later change has another time: one tick of the kernel's clock, 1 to 10 ms, where
  * the file system stores nanoseconds. A file does not stay if a sync of it has failed, its file
- * system has lost data, or dirty pages were given up. What others change while it is open for
- * writing, which they must not, is noticed only if the cache itself has changed nothing. To drop
- * the pages at once, call folio_file_invalidate before the close.
+ * system has lost data, dirty pages were given up, or folio_mark_dirty has refused a page. What
+ * others change while it is open for writing, which they must not, is noticed only if the cache
+ * itself has changed nothing. Changes through a shared mapping (mmap(2)) may leave the times as
+ * they are: on tmpfs all do, elsewhere those of a page that is dirty already. So do not set
+ * closed_files_max in a cache of files that others map for writing. To drop the pages at once, call
+ * folio_file_invalidate before the close.
  *
  * Returns 0; or, with the handle still open, an error of write-back or of close(2) (-EIO for
  * ENOMEM), -EBUSY if other threads kept dirtying the file during the call, -EDEADLK (folio_lock),
