@@ -288,6 +288,7 @@ static const struct {
 	[FOLIO_PAUSE_pins_owner] = {.yield = 4},
 	[FOLIO_PAUSE_pins_made] = {.yield = 1},
 	[FOLIO_PAUSE_pins_noted] = {.yield = 4},
+	[FOLIO_PAUSE_walk_done] = {.yield = 256},
 	[FOLIO_PAUSE_futex_sleep] = {.yield = 4},
 	[FOLIO_PAUSE_futex_woken] = {.yield = 4},
 	[FOLIO_PAUSE_futex_wake] = {.yield = 4},
