@@ -397,8 +397,9 @@ static void test_out_of_memory(void **state)
 	int r;
 
 	(void)state;
+	/* Not skip(): meson takes the "not ok # SKIP" of cmocka for a failure. */
 	if (!SWEEPS_ALLOCATIONS)
-		skip();
+		return;
 	assert_int_equal(write_list(7, 5), 0);
 	for (n = 1;; n++) {
 		arm(n, false);
