@@ -108,6 +108,7 @@ static void evictor_about_to_sleep(struct world *w, struct gate *gate)
 {
 	folio_u32 *word = &w->cache->evict.wakeup;
 
+	wait_until(asleep(word) == 1);
 	gate->point = FOLIO_PAUSE_futex_sleep;
 	gate->at = word;
 	folio_ptr_store_release(&any_thread, gate);
@@ -175,8 +176,12 @@ void test_stop_of_the_evictor(void **state)
 /* Has the flusher wake up, find nothing to do, and arrive at the gate. */
 static void flusher_about_to_sleep(struct world *w, struct gate *gate)
 {
+	folio_u32 *word = &w->cache->writeback.wakeup;
+
+	/* Otherwise it may arrive before it is woken, and then find that wake. */
+	wait_until(asleep(word) == 1);
 	gate->point = FOLIO_PAUSE_futex_sleep;
-	gate->at = &w->cache->writeback.wakeup;
+	gate->at = word;
 	folio_ptr_store_release(&any_thread, gate);
 	dirty_wake_flusher(&w->cache->writeback, WAKE_SOME);
 	arrived(gate);

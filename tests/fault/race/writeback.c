@@ -343,6 +343,7 @@ static ssize_t write_once_run(struct task *task)
 void test_once_write_among_others(void **state)
 {
 	struct world w = world_begin_steps(1024, 0, 128 * PAGE);
+	struct gate flusher = {.point = FOLIO_PAUSE_thread_woken};
 	struct task writer = {.byte = 'w', .offset = 100 * PAGE}, syncer = {0};
 	uint64_t i;
 
@@ -350,8 +351,13 @@ void test_once_write_among_others(void **state)
 	assert_int_equal(folio_file_advise(w.file, FOLIO_ADVICE_RANDOM), 0);
 	for (i = 0; i < 64; i++)
 		assert_int_equal(write_byte(&w, i * PAGE, 'o'), 1);
+	/* The writer waits for one visit if none has begun before. */
+	folio_ptr_store_release(&any_thread, &flusher);
+	writer.gate.at = &w.cache->writeback.change;
+	task_begin(&writer, &w, write_once_run, FOLIO_PAUSE_cond_sleep);
+	arrived(&flusher);
+	open_gate(&flusher);
 	/* The device ends no write before it is told to. */
-	task_begin(&writer, &w, write_once_run, NOWHERE);
 	assert_int_equal(task_end(&writer), 1);
 	task_begin(&syncer, &w, sync_run, NOWHERE);
 	while (!task_done(&syncer))
