@@ -4,9 +4,9 @@
  * closes them.
  *
  * folio(7) compares the ways to read. Each call can return -ESTALE in a child process after fork.
- * While the thread has a folio of the cache locked (folio_lock), some return -EDEADLK.
- * The calls that wait for the device return -ETIMEDOUT if folio_cache_params.timeout_ms is set
- * and that time passes; folio-deadlines(7) states what each of them leaves behind.
+ * While the thread has a folio of the cache locked (folio_lock), some return -EDEADLK. The calls
+ * that wait for the device return -ETIMEDOUT if folio_cache_params.timeout_ms is set and that time
+ * passes; folio-deadlines(7) states what each leaves behind.
  */
 #ifndef FOLIO_FILE_H
 #define FOLIO_FILE_H
@@ -142,8 +142,7 @@ int folio_file_read_batch(
  *
  * The memory stays as it is until folio_put(*@folio), even if the file is invalidated or closed.
  * It may be changed only under folio_lock. (@page equals folio_page(*@folio, @index), but the
- * call does not read the descriptor, for whose cache line the threads that pin the folio
- * compete.)
+ * call does not read the descriptor, whose cache line all threads that pin the folio write.)
  *
  * Returns 0; -ENODATA if the page is past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT;
  * -EINVAL; -ENOMEM if nothing can be evicted; -EOVERFLOW if the page has 2^30 references;

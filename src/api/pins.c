@@ -13,10 +13,10 @@
  *                        before unfreeze (release) on.
  *   3  try_get           From here on, type, order and index do not change.
  *   4  even or UPTODATE  A program gets no other folio. By the hint it gets one whose version is
- *                        even, which a fill makes it shortly before it sets UPTODATE (read/fill.c,
- *                        5). A locked folio has an odd version, but only after it got UPTODATE.
- *                        Hence the version is loaded before the flags. (Values of an earlier use?
- *                        No: both are set before unfreeze.)
+ *                        even, which a fill makes it shortly before it sets UPTODATE
+ *                        (read/finish.c). A locked folio has an odd version, but only after it
+ *                        got UPTODATE. Hence the version is loaded before the flags. (Values of an
+ *                        earlier use? No: both are set before unfreeze.)
  *   5  the tree's lock   Under it, owner shows whether the tree's reference exists, and the flags
  *                        show whether that of the dirty state does: each is dropped only after
  *                        owner, or the flag, has been cleared.

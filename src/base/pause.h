@@ -25,7 +25,7 @@ enum folio_pause {
 	FOLIO_PAUSE_evict_broken,   /* D and E; the tree's lock is held */
 	FOLIO_PAUSE_evict_erased,   /* E and F */
 	FOLIO_PAUSE_evict_requeued, /* queueing again, the put of a folio that stays */
-	/* Fill (read/fill.c). */
+	/* Fill (read/fill.c, read/finish.c). */
 	FOLIO_PAUSE_fill_unfrozen, /* 2 and 3: unfreeze, the store in the tree */
 	FOLIO_PAUSE_fill_read,     /* 5: the contents, version even */
 	FOLIO_PAUSE_fill_settled,  /* 5: version even, UPTODATE */

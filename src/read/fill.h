@@ -6,28 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <folio/io.h>
-
+#include "read/finish.h"
 #include "read/op.h"
 
-/* Folios that one read of the backend fills: a part of one file, without a gap. */
-#define FILL_FOLIOS    FOLIO_IO_IOV_MAX
 /* Pages in one request, at most: several requests in parallel keep the device busy. */
 #define FILL_PAGES_MAX 256
 /* Requests that are submitted to the backend together. */
 #define FILL_BATCH     32
 /* As @mark of fill_add: no folio gets the mark of a window. */
 #define FILL_NO_MARK   UINT64_MAX
-
-struct fill {
-	struct folio_io_request request;
-	struct inode *inode;
-	uint64_t disk_size; /* of the inode, when the fill began */
-	uint32_t count;
-	uint64_t pages;
-	struct iovec iov[FILL_FOLIOS];
-	struct folio *folio[FILL_FOLIOS];
-};
 
 struct fill_batch {
 	struct call *call;
@@ -57,14 +44,6 @@ enum page_verdict fill_new(
 	struct call *call, struct inode *inode, struct page_range range, struct folio **folio);
 
 /*
- * End the fill of a folio whose contents are up to date; @valid bytes of it belong to the file.
- * @size: 0; or the folio is dirty, and the file has at least @size bytes from here on. Returns
- * false, with @size, if the folio has left the tree since: then only threads that have a reference
- * may use it.
- */
-bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size);
-
-/*
  * Read the first page of @range, which the caller did not find, and pages after it as far as one
  * request goes, on the calling thread. The caller is not counted as busy (core/progress.h).
  *
@@ -76,11 +55,5 @@ bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint
  */
 enum page_verdict fill_sync(struct call *call, struct inode *inode, struct page_range range,
 	struct folio **folio, uint64_t *filled);
-
-/*
- * The verdict that a failed fill has stored in the folio, for threads that waited for it. *error:
- * with PAGE_FAILED, -errno.
- */
-enum page_verdict fill_verdict(const struct folio *folio, int *error);
 
 #endif
