@@ -15,7 +15,7 @@
  * repeated reads count: the folio was fetched for its first read, and a read that starts where the
  * last one ended continues it, in pieces of a page or across the pages of a large folio.
  *
- * In a word with HEAT_MARK, the bits above it hold the heat that follows once the mark was reached.
+ * A word with HEAT_MARK holds nothing else. The read that takes the mark makes the folio cold.
  *
  * Below HEAT_HOT a reader stores a new value. From there on it only loads the word, so that the
  * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
