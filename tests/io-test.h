@@ -116,6 +116,7 @@ struct read {
 	struct group *group;
 	ssize_t result;
 	unsigned completed;
+	char thread[16]; /* the name of the one that completed it */
 };
 
 static inline void completed(struct folio_io_request *request, ssize_t result)
@@ -125,6 +126,7 @@ static inline void completed(struct folio_io_request *request, ssize_t result)
 
 	read->result = result;
 	read->completed++;
+	pthread_getname_np(pthread_self(), read->thread, sizeof(read->thread));
 	/* The request belongs to the caller again: the backend must not use what is left in it. */
 	memset(&read->request, 0xee, sizeof(read->request));
 	pthread_mutex_lock(&group->lock);

@@ -21,9 +21,10 @@ static struct {
 	folio_u32 waits;   /* so many calls that enter the ring to wait fail with enter_error */
 	folio_u32 submits; /* likewise of those that only submit */
 	folio_u32 polls;   /* so many calls of poll fail */
+	folio_u32 hasty;   /* calls of poll right after one that failed, without a pause */
 	folio_u32 enter_error;
 	/* Calls of these. */
-	folio_u32 cond_waits, broadcasts, enters, event_writes;
+	folio_u32 cond_waits, broadcasts, enters, event_writes, threads, joins;
 	folio_u32 idle_enters; /* with nothing to submit, and no wait */
 	/* The ring's thread stops before it waits: to be held, it is. */
 	folio_u32 hold, held;
@@ -94,9 +95,24 @@ int eventfd_write(int fd, eventfd_t value)
 	return REAL(eventfd_write, fd, value);
 }
 
+/* The thread's last call of poll has failed, and it has not paused since. */
+static _Thread_local bool refused;
+
+/* Nothing here waits for time. */
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time;
+	(void)left;
+	refused = false;
+	return 0;
+}
+
 int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
-	if (take_one(&os.polls)) {
+	if (refused)
+		folio_u32_fetch_add_relaxed(&os.hasty, 1);
+	refused = take_one(&os.polls);
+	if (refused) {
 		errno = EPERM;
 		return -1;
 	}
@@ -107,7 +123,14 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
 {
 	if (os.no_threads)
 		return EAGAIN;
+	folio_u32_fetch_add_relaxed(&os.threads, 1);
 	return REAL(pthread_create, thread, attr, run, arg);
+}
+
+int pthread_join(pthread_t thread, void **result)
+{
+	folio_u32_fetch_add_relaxed(&os.joins, 1);
+	return REAL(pthread_join, thread, result);
 }
 
 int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
@@ -133,6 +156,7 @@ static void expect_create(int expected)
 	if (!expected)
 		folio_io_uring.destroy(context);
 	assert_int_equal(count_fds(), fds);
+	assert_int_equal(folio_u32_load_relaxed(&os.joins), folio_u32_load_relaxed(&os.threads));
 	assert_int_equal(os.inits, 0);
 	assert_int_equal(folio_u32_load_relaxed(&os.waits), 0);
 }
@@ -240,6 +264,7 @@ static void test_refused_for_good(void **state)
 		world.ops->close(world.context, file);
 		world.ops->destroy(world.context);
 		enter_fails(0, 0);
+		assert_int_equal(folio_u32_load_relaxed(&os.hasty), 0);
 	}
 }
 
@@ -262,13 +287,16 @@ static void test_no_threads(void **state)
 	for (turn = 0; turn < 2; turn++) {
 		os.no_threads = turn == 0;
 		for (i = 0; i < COUNT; i++) {
-			reads[i] = read_new(&group, file[i / 2 % 2], i * PAGE, 2, 1, &random);
+			reads[i] = read_new(&group, file[1 - i / 2 % 2], i * PAGE, 2, 1, &random);
 			requests[i] = &reads[i]->request;
 		}
 		world.ops->submit(world.context, requests, COUNT);
 		group_wait(&group);
-		for (i = 0; i < COUNT; i++)
+		for (i = 0; i < COUNT; i++) {
+			assert_string_equal(reads[i]->thread,
+				os.no_threads || i / 2 % 2 ? "folio-uring" : "folio-io");
 			read_check_and_free(reads[i], i * PAGE, RANDOM_SIZE);
+		}
 		assert_string_equal(name_now(&world), "io_uring");
 	}
 	world.ops->close(world.context, file[0]);
