@@ -47,6 +47,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pass_began_before),
 		cmocka_unit_test(test_pass_ended_before),
 		cmocka_unit_test(test_visit_without_effect),
+		cmocka_unit_test(test_end_of_a_run_that_nothing_waits_for),
 		cmocka_unit_test(test_once_write_among_others),
 		cmocka_unit_test(test_hand_while_nodes_leave),
 		cmocka_unit_test(test_refused_truncation_during_flush),

@@ -194,6 +194,7 @@ void test_pass_ends(void **state);
 void test_pass_began_before(void **state);
 void test_pass_ended_before(void **state);
 void test_visit_without_effect(void **state);
+void test_end_of_a_run_that_nothing_waits_for(void **state);
 void test_once_write_among_others(void **state);
 void test_hand_while_nodes_leave(void **state);
 

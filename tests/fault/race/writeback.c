@@ -327,6 +327,28 @@ void test_visit_without_effect(void **state)
 	world_end(&w);
 }
 
+static void note_wake(struct gate *gate)
+{
+	(void)gate;
+}
+
+/* The end of a run wakes the flusher only if that has waited for it. The device ends it inline. */
+void test_end_of_a_run_that_nothing_waits_for(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	folio_u32 *wakeup = &w.cache->writeback.wakeup;
+	struct task syncer = {.gate = {.at = wakeup, .again = true, .call = note_wake}};
+
+	(void)state;
+	assert_int_equal(write_byte(&w, 0, 'x'), 1);
+	wait_until(!folio_u32_load_acquire(wakeup) && asleep(wakeup) == 1);
+	task_start(&syncer, &w, sync_run, FOLIO_PAUSE_futex_wake);
+	assert_int_equal(task_end(&syncer), 0);
+	assert_int_equal(folio_u32_load_acquire(&syncer.gate.arrived), 0);
+	assert_int_equal(*disk(&w, 0, 1), 'x');
+	world_end(&w);
+}
+
 static ssize_t write_once_run(struct task *task)
 {
 	return folio_file_write_flags(task->file, &task->byte, 1, task->offset, FOLIO_WRITE_ONCE);
