@@ -55,6 +55,8 @@ static ssize_t transfer(const struct null_device *device, const struct iovec *io
 	uint64_t bytes = 0, at;
 	unsigned i;
 
+	if (read && device->fails)
+		return -EIO;
 	for (i = 0; i < iov_count; i++) {
 		for (at = 0; read && device->touches && at < iov[i].iov_len; at += FOLIO_PAGE_SIZE)
 			*(uint64_t *)((char *)iov[i].iov_base + at) = offset + bytes + at;

@@ -18,6 +18,7 @@
 struct null_device {
 	uint64_t bytes; /* size of each file */
 	bool touches;   /* a read stores something in each page, as a device does */
+	bool fails;     /* each read fails with -EIO */
 	uint64_t reads; /* by threads that wait for them; of a program with one thread */
 };
 
