@@ -4,6 +4,7 @@
 #include "cache/release.h"
 #include "cache/thread.h"
 #include "evict/evict.h"
+#include "evict/refault.h"
 #include "read/fill.h"
 
 /* The largest order of a folio of a file: no read fills more. */
@@ -239,11 +240,17 @@ static void check_eviction(struct world *world, unsigned order, uint64_t *busy)
 {
 	uint64_t n = UINT64_C(1) << order,
 		 clock = folio_u64_load_relaxed(&world->cache->evict.clock);
+	struct evict *evict = &world->cache->evict;
+	uint64_t all = folio_u64_load_relaxed(&evict->pages);
 	struct folio *folio;
 
 	read_pages(world, n, n);
 	look(world);
+	folio_u64_store_relaxed(&evict->small_evicted, REFAULT_WHOLE / 2);
 	evict_all(world, false);
+	/* By so many pages of all, the average has moved to what it averages. */
+	assert_int_equal(folio_u64_load_relaxed(&evict->small_evicted),
+		REFAULT_WHOLE / 2 + REFAULT_WHOLE / 2 / all * n);
 	EXPECT(world, .evictions = n, .pages_free = n, .pages_file = -n);
 	expect_file(world, 0, 0, 0);
 	assert_int_equal(folio_u64_load_relaxed(&world->cache->evict.clock), clock + n);
