@@ -95,7 +95,7 @@ table() {
 	done
 }
 read_table() {
-	table 1048583 file-1048583 --seconds 1 --threads 2 <<LINES
+	table 1048583 file-1048583 --seconds 0.2 --threads 2 <<LINES
 hot: 64-byte reads of one page (.*)
 uniform: 64-byte reads anywhere in the file (.*)
 zipf: the same, pages chosen by Zipf's law, exponent 0\\.99 (.*)
@@ -115,10 +115,10 @@ Misses: not measured, the file is smaller than 8 MiB\\.
 LINES
 }
 
-check "bench" measures "hot uniform zipf chain" file-1048583 --seconds 1 --threads 2
+check "bench" measures "hot uniform zipf chain" file-1048583 --seconds 0.2 --threads 2
 check "bench --all" read_table
 check "bench of a file of less than a page" measures "hot uniform zipf" file-4095 \
-	--seconds 0.5 --threads 1
+	--seconds 0.1 --threads 1
 
 # A name longer than a line, with control characters and bytes that are not UTF-8.
 odd_name() {
@@ -139,16 +139,16 @@ for name in 'table', 'results':
 PYTHON
 }
 check "bench of a file with an odd name" odd_name
-check "bench with more threads than processors" measures "hot" file-65536 --seconds 0.5 \
+check "bench with more threads than processors" measures "hot" file-65536 --seconds 0.1 \
 	--threads 9
 check "bench of a file larger than the cache" measures \
-	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 1 --cache 4M --depth 8
-check "bench ref" measures "get+put release junk freeze" ref --seconds 1 --threads 3
+	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 0.2 --cache 4M --depth 8
+check "bench ref" measures "get+put release junk freeze" ref --seconds 0.2 --threads 3
 
 # On one cache line many threads are not faster than one, even if few of them had a processor in a
 # sample.
 crowd() {
-	"$folio" bench ref --threads 64 --seconds 0.5 --json >out 2>err || return 1
+	"$folio" bench ref --threads 64 --seconds 0.1 --json >out 2>err || return 1
 	python3 - <<'PYTHON'
 import json, sys
 with open('out') as file:
@@ -169,16 +169,16 @@ written_over() {
 	measures "hot uniform random sequential" write scratch --overwrite "$@" &&
 		! cmp -s "$file" scratch
 }
-check "bench write" written_over file-9441279 --seconds 1 --threads 2
-check "bench write of 16 pages, a sync after every write" written_over file-65536 --seconds 0.5 \
+check "bench write" written_over file-9441279 --seconds 0.2 --threads 2
+check "bench write of 16 pages, a sync after every write" written_over file-65536 --seconds 0.1 \
 	--threads 1 --sync 1
-check "bench write with more threads than processors" written_over file-1048583 --seconds 0.5 \
+check "bench write with more threads than processors" written_over file-1048583 --seconds 0.1 \
 	--threads 9
-check "bench write of a file larger than the cache" written_over file-9441279 --seconds 0.5 \
+check "bench write of a file larger than the cache" written_over file-9441279 --seconds 0.1 \
 	--cache 1M --sync 100
 
 write_table() {
-	table 9441279 write scratch --overwrite --seconds 0.5 --threads 2 <<LINES
+	table 9441279 write scratch --overwrite --seconds 0.1 --threads 2 <<LINES
 hot: 64-byte overwrites in one page, no sync (.*)
 uniform: 64-byte overwrites anywhere in .* of cached data, no sync (.*)
 random: 4 KiB writes anywhere in .*, a sync after every 32 (.*)
@@ -200,7 +200,7 @@ check "bench write --all" write_table
 nothing_left() {
 	rm -rf own
 	mkdir own
-	TMPDIR=$dir/own measures "hot" "$@" --seconds 0.5 --threads 1 || return 1
+	TMPDIR=$dir/own measures "hot" "$@" --seconds 0.1 --threads 1 || return 1
 	ls -A own
 	[ -z "$(ls -A own)" ]
 }
@@ -285,7 +285,7 @@ C
 			bench file-1048583 --threads 2 &&
 		cp file-1048583 scratch &&
 		LD_PRELOAD=$dir/other.so refuses 1 "scratch: $differ" bench write scratch \
-			--overwrite --threads 2 --seconds 0.5
+			--overwrite --threads 2 --seconds 0.1
 }
 # Truncated in the fifth sample, which reads the mapping. Each sample sleeps twice; the second sleep
 # is its measured part.
@@ -305,7 +305,7 @@ C
 	cc -D_GNU_SOURCE -shared -fPIC -o shorter.so shorter.c || return 1
 	cp file-65536 scratch
 	LD_PRELOAD=$dir/shorter.so refuses 1 "scratch: the file became shorter while it was read" \
-		bench scratch --threads 1 --seconds 0.5 || return 1
+		bench scratch --threads 1 --seconds 0.1 || return 1
 }
 if sanitized || ! command -v cc >/dev/null; then
 	skip "bench of a file that is truncated" "sanitized, or no compiler"
