@@ -39,7 +39,7 @@ static unsigned locks_taken(void)
 
 /* ---- the requests that the device gets ---- */
 
-static unsigned requests, elements;
+static unsigned requests, elements, longest;
 
 static ssize_t counting_read(
 	void *context, void *handle, const struct iovec *iov, unsigned iov_count, uint64_t offset)
@@ -54,8 +54,11 @@ static void counting_submit(void *context, struct folio_io_request **request, un
 	unsigned i;
 
 	requests += count;
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		elements += request[i]->iov_count;
+		if (request[i]->iov_count > longest)
+			longest = request[i]->iov_count;
+	}
 	io_fault_ops.submit(context, request, count);
 }
 
@@ -140,11 +143,38 @@ static void test_small_folios(void **state)
 	world_end(&world);
 }
 
+/* Free frames of which no two are adjacent: more folios than one request can have. */
+static void test_scattered_frames(void **state)
+{
+	enum { BUDGET = 1024, LEFT = 40, PAGES = 200 };
+	const struct folio_range range = {0, PAGES * PAGE};
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	counting_begin(&world, BUDGET);
+	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
+	for (i = 0; pool_free_pages(&world.cache->pool) > LEFT; i++)
+		expect_read(&world, (PAGES + 3 * i) * PAGE, PAGE, 1);
+	while (i-- > 0)
+		if (i % 2)
+			assert_int_equal(
+				folio_file_invalidate(world.file, (PAGES + 3 * i) * PAGE, PAGE), 0);
+	longest = 0;
+	assert_int_equal(folio_file_prefetch(world.file, &range, 1), PAGES);
+	io_fault_wait_idle(world.io);
+	assert_int_equal(longest, FOLIO_IO_IOV_MAX);
+	for (i = 0; i < PAGES; i++)
+		expect_read(&world, i * PAGE, PAGE, 1);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_large_folio),
 		cmocka_unit_test(test_small_folios),
+		cmocka_unit_test(test_scattered_frames),
 	};
 
 	test_begin("fill");

@@ -260,6 +260,19 @@ static void test_foreign(void **state)
 	assert_int_equal(open_result(), -EBADMSG);
 	write_ranges(5, 0, 0);
 	assert_int_equal(open_result(), -EBADMSG);
+	/* A range of no pages in the place of the end of a file. */
+	attr.handle_bytes = 0;
+	assert_int_equal(hotfile_create(&writer, path), 0);
+	hotfile_put_file(&writer, &attr);
+	hotfile_put_range(&writer, 5, 0);
+	assert_int_equal(hotfile_commit(&writer), 0);
+	assert_int_equal(open_result(), -EBADMSG);
+	attr.handle_bytes = FOLIO_IO_HANDLE_MAX + 1;
+	/* A pipe has no beginning to go back to. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(open_result(), -ESPIPE);
+	assert_int_equal(unlink(path), 0);
 	/* A handle that is longer than any is left out. */
 	assert_int_equal(hotfile_create(&writer, path), 0);
 	hotfile_put_file(&writer, &attr);

@@ -152,7 +152,7 @@ static void test_sequential_misses(void **state)
  */
 static void follow_pieces(uint64_t begin, int64_t step, uint64_t pages)
 {
-	uint64_t next = begin, last = 0;
+	uint64_t next = begin, last = 0, pieces = 3;
 	struct handle handle;
 	struct ahead ahead = {.count = 0};
 	unsigned i;
@@ -180,6 +180,9 @@ static void follow_pieces(uint64_t begin, int64_t step, uint64_t pages)
 		last = ahead_pages(ahead);
 		next += (uint64_t)step * (last / pages);
 		ahead = mark(&handle, ahead.mark);
+		/* Pages between the pieces were not used. */
+		assert_true(folio_u64_load_relaxed(&handle.clock) <= (pieces + 1) * pages);
+		pieces += last / pages;
 	}
 	handle_end(&handle);
 }
@@ -459,6 +462,14 @@ static void test_runs(void **state)
 	while (reader.next % 1000000 < 10000)
 		read_next(&handle, &reader);
 	assert_true(reader.misses > 0 && reader.misses <= 3);
+	/* Longer ones do not miss at each length at which they might have ended. */
+	for (; run < 304; run++) {
+		reader = (struct reader){.next = run * UINT64_C(1000000)};
+		reader.end = reader.next;
+		while (reader.next % 1000000 < 10000)
+			read_next(&handle, &reader);
+	}
+	assert_true(reader.misses <= 3);
 	handle_end(&handle);
 }
 

@@ -78,6 +78,37 @@ void test_detach_from_flusher(void **state)
 	wait_for_flusher(detach_run_);
 }
 
+static ssize_t close_run(struct task *task)
+{
+	return folio_file_close(task->file);
+}
+
+/* The flusher visits a file that is clean by now, and the last close waits for it. */
+void test_close_waits_for_flusher(void **state)
+{
+	struct world w = world_begin(64, 0, PAGE);
+	pthread_mutex_t *lock = &w.cache->writeback.lock;
+	struct gate woken = {.point = FOLIO_PAUSE_thread_woken}, visit = {.point = UNLOCKED};
+	struct task closer = {.gate.at = &w.cache->writeback.change};
+
+	(void)state;
+	visit.at = lock;
+	assert_int_equal(write_byte(&w, 0, 'x'), 1);
+	folio_ptr_store_release(&any_thread, &woken);
+	dirty_request_flush(w.cache);
+	arrived(&woken);
+	folio_ptr_store_release(&any_thread, &visit);
+	open_gate(&woken);
+	arrived(&visit);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	task_begin(&closer, &w, close_run, FOLIO_PAUSE_cond_sleep);
+	change_under_lock(lock, &visit, &closer);
+	assert_int_equal(task_end(&closer), 0);
+	assert_int_equal(*disk(&w, 0, 1), 'x');
+	assert_int_equal(folio_cache_close(w.cache), 0);
+	world_closed(&w);
+}
+
 /* ---- for dirty pages and runs ---- */
 
 static ssize_t write_many(struct task *task)
@@ -145,11 +176,6 @@ static int gated_flush(void *context, void *handle)
 	folio_u32_fetch_add_release(&in_flush.arrived, 1);
 	wait_until(folio_u32_load_acquire(&in_flush.open));
 	return 0;
-}
-
-static ssize_t close_run(struct task *task)
-{
-	return folio_file_close(task->file);
 }
 
 static ssize_t open_run(struct task *task)

@@ -121,6 +121,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_detached_call_ends_at_the_deadline),
 		cmocka_unit_test(test_wait_for_flusher),
 		cmocka_unit_test(test_detach_from_flusher),
+		cmocka_unit_test(test_close_waits_for_flusher),
 		cmocka_unit_test(test_wait_for_dirty_pages),
 		cmocka_unit_test(test_wait_for_run),
 		cmocka_unit_test(test_open_waits_for_confirmation),

@@ -262,6 +262,7 @@ void test_close_waits_for_detached_call(void **state);
 /* conditions.c */
 void test_wait_for_flusher(void **state);
 void test_detach_from_flusher(void **state);
+void test_close_waits_for_flusher(void **state);
 void test_wait_for_dirty_pages(void **state);
 void test_wait_for_run(void **state);
 void test_open_waits_for_confirmation(void **state);
