@@ -8,6 +8,7 @@
 
 #include <folio/hot.h>
 
+#include "asleep.h"
 #include "cache-test.h"
 #include "cache/identity.h"
 #include "cache/inode.h"
@@ -216,6 +217,7 @@ static void save_all(void)
 static void test_space(void **state)
 {
 	struct folio_hot_load result;
+	folio_u32 *wakeup;
 	struct world world;
 	unsigned i;
 	ssize_t n;
@@ -237,9 +239,12 @@ static void test_space(void **state)
 	end(&world);
 
 	world = begin(PAGES, FILES, 0, 0);
+	wakeup = &world.cache->evict.wakeup;
 	for (i = 0; i < 2 * PAGES; i++)
 		read_page(&world, i / PAGES, i % PAGES);
 	/* The evictor has as many pages free as it wants: of these, none is used that it needs. */
+	while (folio_u32_load_acquire(wakeup) || asleep(wakeup) != 1)
+		sched_yield();
 	await_quiet(world.cache);
 	queues_unlock(&world.cache->queues);
 	n = (ssize_t)cache_stats(world.cache).evictions;

@@ -52,11 +52,18 @@ int fstatvfs(int fd, struct statvfs *file_system)
 static struct folio_io_attr attr_of(const char *name)
 {
 	struct folio_io_attr attr = {.struct_size = sizeof(attr), .wanted = IDENTITY};
+	struct stat st;
 	void *handle;
 
 	assert_int_equal(io_file_open(&backend, path_of(name), O_RDONLY, 0, 0, &handle), 0);
 	assert_int_equal(io_file_getattr(NULL, handle, &attr), 0);
 	io_file_close(&backend, handle);
+	assert_int_equal(stat(path_of(name), &st), 0);
+	assert_int_equal(attr.mtime_sec, st.st_mtim.tv_sec);
+	assert_int_equal(attr.mtime_nsec, st.st_mtim.tv_nsec);
+	assert_true(attr.fields & FOLIO_IO_ATTR_CTIME);
+	assert_int_equal(attr.ctime_sec, st.st_ctim.tv_sec);
+	assert_int_equal(attr.ctime_nsec, st.st_ctim.tv_nsec);
 	assert_int_equal(attr.struct_size, sizeof(attr));
 	assert_int_equal(attr.wanted, IDENTITY);
 	assert_true(attr.fields & FOLIO_IO_ATTR_AMBIGUOUS);

@@ -2,9 +2,6 @@
 /* harness.c - gates, the cache on its device, and the threads of a test. */
 #include "race.h"
 
-#include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 /* ---- where threads stop ---- */
@@ -72,12 +69,6 @@ void open_gate(struct gate *gate)
 {
 	folio_u32_store_release(&gate->open, 1);
 	wait_until(!folio_u32_load_acquire(&gate->inside));
-}
-
-/* The kernel counts the threads that it moves to another word, here the same one. */
-long asleep(folio_ptr word)
-{
-	return syscall(SYS_futex, word, FUTEX_REQUEUE_PRIVATE, 0, INT_MAX, word, 0);
 }
 
 folio_u64 clock_ahead;

@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "asleep.h"
 #include "base/pause.h"
 #include "cache/types.h"
 #include "sim.h"
@@ -70,9 +71,6 @@ extern folio_u32 writes_seen;
 struct gate *take(folio_ptr *from);
 void arrived(const struct gate *gate);
 void open_gate(struct gate *gate);
-
-/* Threads that sleep on a word. */
-long asleep(folio_ptr word);
 
 /* How far the library's monotonic clock is ahead of the kernel's, in seconds. */
 extern folio_u64 clock_ahead;
