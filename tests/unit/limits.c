@@ -201,7 +201,8 @@ static void test_dirty(void **state)
 	static const struct {
 		uint64_t wanted, budget, pages;
 	} cases[] = {{0, 64, 16}, {0, 16, 8}, {0, 8192, 2048}, {1, 64, 8}, {9, 64, 9}, {32, 64, 32},
-		{33, 64, 32}, {UINT64_MAX >> FOLIO_PAGE_SHIFT, 8192, 4096}};
+		{33, 64, 32}, {(UINT64_C(1) << 32) + 9, 64, 32},
+		{UINT64_MAX >> FOLIO_PAGE_SHIFT, 8192, 4096}};
 	struct folio_cache_params params = {.size = sizeof(params), .bytes = 64 * PAGE};
 	struct folio_cache *cache;
 	unsigned i;
