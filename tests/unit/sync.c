@@ -376,6 +376,10 @@ static void test_range_in_a_gap(void **state)
 	assert_int_equal(stat(world.path, &st), 0);
 	assert_true((uint64_t)st.st_size >= 11 * PAGE);
 	assert_int_equal(pages_dirty(&world), 2);
+	/* The file is long enough by now. */
+	folio_u32_store_relaxed(&truncate_error, ENOSPC);
+	assert_int_equal(folio_file_sync(world.file, &range, FOLIO_SYNC_DATA), 0);
+	folio_u32_store_relaxed(&truncate_error, 0);
 	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
 	check_file(&world);
 	world_end(&world);
