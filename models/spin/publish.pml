@@ -26,6 +26,9 @@
  * run hands: spin -DPINNERS=1 -DROUNDS=2 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=0
  *     -DRECEIVER;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run all: spin -DPINNERS=1 -DROUNDS=2 -DFILLS=2 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0
+ *     -DRECEIVER;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
  * run quick: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=2 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-drop: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0;

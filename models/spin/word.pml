@@ -12,7 +12,13 @@
  * marks the word, so that readers report to it; an eraser changes the file behind the cache and
  * invalidates, DROPS times. Copiers and pinners read once.
  *
- * run full: spin -DPAGES=1 -DFILLS=2 -DWRITES=1 -DEVICTS=1 -DDROPS=1 -DCOPIERS=1 -DPINNERS=0;
+ * run full: spin -DPAGES=1 -DFILLS=2 -DWRITES=1 -DEVICTS=0 -DDROPS=1 -DCOPIERS=1 -DPINNERS=0;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * deep all: spin -DPAGES=1 -DFILLS=2 -DWRITES=1 -DEVICTS=1 -DDROPS=1 -DCOPIERS=1 -DPINNERS=0;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run evict: spin -DPAGES=1 -DFILLS=2 -DWRITES=0 -DEVICTS=1 -DDROPS=1 -DCOPIERS=1 -DPINNERS=0;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run writes: spin -DPAGES=1 -DFILLS=2 -DWRITES=2 -DEVICTS=1 -DDROPS=0 -DCOPIERS=1 -DPINNERS=0;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run pins: spin -DPAGES=1 -DFILLS=2 -DWRITES=1 -DEVICTS=1 -DDROPS=0 -DCOPIERS=0 -DPINNERS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
