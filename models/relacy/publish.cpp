@@ -381,7 +381,8 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	{
 		uint64_t seen;
 
-		if (!word_read_begin(&word[page], &seen) || !slot_pin(&slot, &ref, &word[page], seen))
+		if (!word_read_begin(&word[page], &seen) ||
+			!slot_pin(&slot, &ref, &word[page], seen))
 			return;
 		CLAIM(PLAIN_LOAD(data) == (int)page, "pinned another page than requested");
 		if (page)
@@ -406,9 +407,9 @@ int main()
 
 	m.full<struct publish_two<false>>();
 	m.full<struct publish_two<true>>();
-	m.bound<struct publish_hand<false>>(3);
-	m.bound<struct publish_hand<true>>(3);
-	m.bound<struct publish_limbo>(3);
-	m.bound<struct publish_refill>(3);
+	m.bound<struct publish_hand<false>>(4);
+	m.bound<struct publish_hand<true>>(4);
+	m.bound<struct publish_limbo>(4);
+	m.bound<struct publish_refill>(4);
 	return m.result();
 }

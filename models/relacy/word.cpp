@@ -131,9 +131,9 @@ template <bool pins> struct word_refill : rl::test_suite<word_refill<pins>, 3> {
 	struct folio_ref ref;
 	folio_u64 version;
 	folio_u64 word[2];
-	folio_u64 data[2];      /* for copies: the use that wrote it */
-	rl::var<int> plain;     /* for pins: the same */
-	folio_u32 gone;         /* set when the page of the first use is gone */
+	folio_u64 data[2];  /* for copies: the use that wrote it */
+	rl::var<int> plain; /* for pins: the same */
+	folio_u32 gone;     /* set when the page of the first use is gone */
 	unsigned page_of_second;
 	struct lock tree_lock;
 	struct handover pool;
@@ -284,7 +284,7 @@ int main()
 
 	m.bound<struct word_write<false>>(3);
 	m.bound<struct word_write<true>>(3);
-	m.bound<struct word_refill<false>>(3);
-	m.bound<struct word_refill<true>>(3);
+	m.bound<struct word_refill<false>>(4);
+	m.bound<struct word_refill<true>>(4);
 	return m.result();
 }

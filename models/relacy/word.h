@@ -53,10 +53,13 @@ static inline bool word_pin_check(folio_u64 *word, uint64_t seen)
 	return folio_u64_load_relaxed(word) >> 4 == seen >> 4;
 }
 
-/* By a fill, under the tree's lock: the frame has its place, and is being filled. */
+/*
+ * By a fill, under the tree's lock: the frame has its place, and is being filled. relaxed: no
+ * reader uses a busy word. It becomes a release where the word is also the entry of the tree.
+ */
 static inline void word_insert_locked(folio_u64 *word, folio_u64 *version, uint64_t frame)
 {
-	folio_u64_store_release(word, word_make(folio_u64_load_relaxed(version), frame, 0));
+	folio_u64_store_relaxed(word, word_make(folio_u64_load_relaxed(version), frame, 0));
 }
 
 /* The page leaves, under the tree's lock. */

@@ -29,6 +29,9 @@
  * run all: spin -DPINNERS=1 -DROUNDS=2 -DFILLS=2 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0
  *     -DRECEIVER;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run hands-two: spin -DPINNERS=2 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=0
+ *     -DRECEIVER;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=2 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-drop: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0;
@@ -366,7 +369,7 @@ proctype evictor()
 					/* reached: overtaken */
 					assert(owner[page] != i || words[i] == seen - PRESENT);
 #endif
-					/* D: still held, so what the scan found is still so; freeze */
+					/* D: still held, so the scan is still true: freeze */
 					if
 					:: words[i] == seen - PRESENT -> try_freeze(page, 2)
 					:: else
@@ -470,7 +473,8 @@ init {
 		:: words[n] != EMPTY ->
 			d_step {
 				assert(word[0] == 1);			/* claim: no-leak */
-				assert(owner[0] == n);			/* claim: word-of-right-page */
+				/* claim: word-of-right-page */
+				assert(owner[0] == n);
 				/* claim: settled-at-the-end */
 				assert(words[n] == make(version[0], 0, PRESENT));
 				word[0] = FROZEN;

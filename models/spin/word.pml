@@ -35,7 +35,7 @@
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-pins: spin -DPAGES=1 -DFILLS=2 -DWRITES=0 -DEVICTS=1 -DDROPS=1 -DCOPIERS=0 -DPINNERS=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-touch: spin -DPAGES=1 -DFILLS=2 -DWRITES=0 -DEVICTS=1 -DDROPS=0 -DCOPIERS=1
+ * run quick-touch: spin -DPAGES=1 -DFILLS=2 -DWRITES=0 -DEVICTS=1 -DDROPS=1 -DCOPIERS=1
  *     -DPINNERS=0 -DTOUCHES;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
@@ -195,7 +195,7 @@ proctype filler()
 	od
 }
 
-/* In place, under the folio's lock. The new state goes to the device, too, so that no page is dirty. */
+/* In place, under the folio's lock. The device gets the new state, too, so no page is dirty. */
 proctype writer()
 {
 	LOCALS;
@@ -271,7 +271,8 @@ proctype evictor()
 				fi;
 				if
 				:: won ->
-					assert(pins[page] == 0);	/* claim: freeze-excludes-pins */
+					/* claim: freeze-excludes-pins */
+					assert(pins[page] == 0);
 					version_write_begin(page);
 					words[i] = EMPTY;
 					owner[page] = NONE;
@@ -330,7 +331,10 @@ proctype pinner()
 		d_step {
 			pins[page]++;
 			/* claim: holder-of-right-page */
-			assert(holder[page] == LIVE && index_of(half0[page]) == i)
+			assert(holder[page] == LIVE && index_of(half0[page]) == i);
+#if WRITES == 0
+			assert(half0[page] == half1[page])	/* claim: pin-is-filled */
+#endif
 		};
 		d_step {
 			/* even if it has left the file since */
@@ -368,7 +372,8 @@ proctype copier()
 		assert(copied0 == copied1);		/* reached: torn */
 #endif
 #ifdef REACH_FOREIGN
-		assert(!(copied0 == copied1 && index_of(copied0) != i));	/* reached: foreign */
+		/* reached: foreign */
+		assert(!(copied0 == copied1 && index_of(copied0) != i));
 #endif
 		if
 		:: words[i] == seen ->			/* 3: the same word again? */
