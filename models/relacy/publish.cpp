@@ -25,6 +25,7 @@ static scenario counted("eviction met a counted pin and gave the word back");
 static scenario limbo("a page went to the limbo list");
 static scenario waited("a look at the limbo list found the page published still");
 static scenario refilled("the frame was pinned as another page");
+static scenario filled("a page was pinned as soon as it was filled");
 static scenario released("a look at the limbo list put the page");
 
 struct published_page {
@@ -90,10 +91,14 @@ struct published_page {
 		return true;
 	}
 
-	/* A pin of another page, which may be called off, too. */
+	/*
+	 * A pin of another page, which may be called off, too. No freezer is concerned with that
+	 * page, so there is no fence.
+	 */
 	void publish_other()
 	{
-		slot_pin(&slot, &other, &other_word, rl::rand(2));
+		slot_publish(&slot, &other);
+		slot_confirm(&slot, &other_word, rl::rand(2));
 	}
 
 	void unpin(bool another)
@@ -401,6 +406,48 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	}
 };
 
+/* A page is filled and pinned. There is no freezer, so no fence. */
+struct publish_fill : rl::test_suite<publish_fill, 2> {
+	enum { FRAME = 3 };
+
+	folio_u64 version;
+	folio_u64 word;
+	folio_ptr slot;
+	rl::var<int> data;
+
+	void before()
+	{
+		folio_u64_store_relaxed(&version, 1);
+		folio_u64_store_relaxed(&word, word_make(1, FRAME, 0));
+		folio_ptr_store_relaxed(&slot, NULL);
+		PLAIN_STORE(data, -1);
+	}
+
+	void pin()
+	{
+		uint64_t seen;
+
+		if (!word_read_begin(&word, &seen))
+			return;
+		slot_publish(&slot, &version);
+		if (!slot_confirm(&slot, &word, seen))
+			return;
+		filled.reached();
+		CLAIM(PLAIN_LOAD(data) == 1, "pinned, but wrong contents");
+		slot_unpin(&slot);
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0) {
+			PLAIN_STORE(data, 1);
+			word_settle(&word, &version, FRAME);
+		} else {
+			pin();
+		}
+	}
+};
+
 int main()
 {
 	model m("publish");
@@ -411,5 +458,6 @@ int main()
 	m.bound<struct publish_hand<true>>(4);
 	m.bound<struct publish_limbo>(4);
 	m.bound<struct publish_refill>(4);
+	m.full<struct publish_fill>();
 	return m.result();
 }

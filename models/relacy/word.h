@@ -113,7 +113,8 @@ static inline void word_unhold(folio_u64 *word, uint64_t held)
 
 /*
  * The asymmetric fence: a compiler barrier in the reader, membarrier(2) in the freezer. Here both
- * sides have a full fence.
+ * sides have a full fence. In the reader that is stronger than a compiler barrier, also where no
+ * freezer is concerned: there the models leave it out.
  */
 static inline void fence_light()
 {
@@ -125,15 +126,26 @@ static inline void fence_heavy()
 	folio_fence_seq_cst();
 }
 
-/* Publish a pin of what the word named at @seen. Returns false if the word has changed since. */
-static inline bool slot_pin(folio_ptr *slot, void *page, folio_u64 *word, uint64_t seen)
+/* Publish a pin of @page. */
+static inline void slot_publish(folio_ptr *slot, void *page)
 {
 	folio_ptr_store_release(slot, page);
-	fence_light();
+}
+
+/* The second look; the word was @seen. Calls the publication off if it has changed since. */
+static inline bool slot_confirm(folio_ptr *slot, folio_u64 *word, uint64_t seen)
+{
 	if (folio_u64_load_acquire(word) == seen)
 		return true;
 	folio_ptr_store_release(slot, NULL);
 	return false;
+}
+
+static inline bool slot_pin(folio_ptr *slot, void *page, folio_u64 *word, uint64_t seen)
+{
+	slot_publish(slot, page);
+	fence_light();
+	return slot_confirm(slot, word, seen);
 }
 
 /* By the slot's owner, before slot_pin: a pin that was handed over may still be there. */
