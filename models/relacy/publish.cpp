@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * publish - a thread pins a page by its address in a slot, and does not touch the count. Is the
+ * page ever taken while the pin lives, or overwritten before the pin's last read?
+ *
+ * A page is evicted, or dropped; whoever releases it overwrites its data, which are plain. The
+ * evictor holds the word, issues the heavy fence, scans the slot, freezes and releases. The dropper
+ * clears the word, issues the fence, scans, and leaves a published page on the limbo list, where
+ * another thread looks at it later. The pinner reads the data and then does one of these: unpins;
+ * unpins and publishes another page in the same slot; converts the pin to a counted one; hands it
+ * over, and publishes another page in the slot as soon as the receiver has put the pin.
+ *
+ * All executions for two threads; with the third, all with a bounded number of preemptions.
+ */
+#include "word.h"
+
+static scenario pinned("a page was pinned");
+static scenario off("a publication was called off");
+static scenario again("the slot was used again for another page");
+static scenario converted("a pin was converted");
+static scenario handed("a pin was handed over, and the slot used again after that");
+static scenario taken("eviction took the page");
+static scenario kept("eviction found the pin and gave the word back");
+static scenario counted("eviction met a counted pin and gave the word back");
+static scenario limbo("a page went to the limbo list");
+static scenario waited("a look at the limbo list found the page published still");
+static scenario refilled("the frame was pinned as another page");
+static scenario filled("a page was pinned as soon as it was filled");
+static scenario released("a look at the limbo list put the page");
+
+struct published_page {
+	enum { FRAME = 3, CONTENTS = 7 };
+
+	struct folio_ref ref;
+	folio_u64 version;
+	folio_u64 word;
+	folio_ptr slot;
+	rl::var<int> data;
+	rl::var<bool> free;
+	struct lock tree_lock;
+	struct handover list, mail; /* the limbo list; to the receiver */
+	int other;                  /* another page, of which only the address matters */
+	folio_u64 other_word;
+
+	void setup()
+	{
+		folio_ref_init_frozen(&ref);
+		folio_u64_store_relaxed(&version, 2);
+		folio_u64_store_relaxed(&word, word_make(2, FRAME, WORD_PRESENT));
+		folio_ptr_store_relaxed(&slot, NULL);
+		folio_u64_store_relaxed(&other_word, 0);
+		PLAIN_STORE(data, CONTENTS);
+		PLAIN_STORE(free, false);
+		list.init(NULL);
+		mail.init(NULL);
+		folio_ref_unfreeze(&ref, 1);
+	}
+
+	/* Frozen. */
+	void give_back()
+	{
+		version_write_begin(&version);
+		CLAIM(!PLAIN_LOAD(free), "released twice");
+		CLAIM(!word.debug_value(), "released with a word");
+		PLAIN_STORE(free, true);
+		PLAIN_STORE(data, -1);
+	}
+
+	void put()
+	{
+		if (folio_ref_put(&ref))
+			give_back();
+	}
+
+	void read()
+	{
+		CLAIM(PLAIN_LOAD(data) == CONTENTS, "pinned, but wrong contents");
+	}
+
+	bool pin()
+	{
+		uint64_t seen;
+
+		if (!word_read_begin(&word, &seen) || !slot_is_free(&slot))
+			return false;
+		if (!slot_pin(&slot, &ref, &word, seen)) {
+			off.reached();
+			return false;
+		}
+		pinned.reached();
+		return true;
+	}
+
+	/*
+	 * A pin of another page, which may be called off, too. No freezer is concerned with that
+	 * page, so there is no fence.
+	 */
+	void publish_other()
+	{
+		slot_publish(&slot, &other);
+		slot_confirm(&slot, &other_word, rl::rand(2));
+	}
+
+	void unpin(bool another)
+	{
+		if (!pin())
+			return;
+		read();
+		slot_unpin(&slot);
+		if (another) {
+			again.reached();
+			publish_other();
+		}
+	}
+
+	void convert()
+	{
+		if (!pin())
+			return;
+		folio_ref_get(&ref);
+		slot_unpin(&slot);
+		converted.reached();
+		read();
+		put();
+	}
+
+	void hand_over()
+	{
+		if (!pin())
+			return;
+		mail.give(&ref);
+		if (slot_is_free(&slot)) {
+			handed.reached();
+			publish_other();
+		}
+	}
+
+	void receive()
+	{
+		if (!mail.take())
+			return;
+		read();
+		slot_unpin(&slot);
+	}
+
+	void evict()
+	{
+		uint64_t held;
+		bool won = false;
+
+		folio_ref_get(&ref); /* isolated in the queue's lock */
+		if (!word_hold(&word, &held)) {
+			put();
+			return;
+		}
+		fence_heavy();
+		if (slot_has(&slot, &ref)) {
+			kept.reached();
+		} else {
+			tree_lock.acquire();
+			if (folio_u64_load_relaxed(&word) == held)
+				won = folio_ref_try_freeze(&ref, 2);
+			if (won) {
+				version_write_begin(&version);
+				word_erase_locked(&word);
+			} else {
+				counted.reached();
+			}
+			tree_lock.release();
+		}
+		if (won) {
+			taken.reached();
+			give_back();
+			return;
+		}
+		word_unhold(&word, held);
+		put();
+	}
+
+	void drop()
+	{
+		tree_lock.acquire();
+		word_erase_locked(&word);
+		tree_lock.release();
+		fence_heavy();
+		if (slot_has(&slot, &ref)) {
+			limbo.reached();
+			list.give(&ref);
+		} else {
+			put();
+		}
+	}
+
+	void look()
+	{
+		if (!list.take())
+			return;
+		if (slot_has(&slot, &ref)) {
+			waited.reached();
+			list.give(&ref);
+		} else {
+			released.reached();
+			put();
+		}
+	}
+
+	void finish(bool dropped)
+	{
+		look();
+		CLAIM(!(dropped && list.place.debug_value() && !slot.debug_value()),
+			"the limbo list forgets a page");
+		if (dropped)
+			CLAIM(PLAIN_LOAD(free) || list.place.debug_value(), "the memory is lost");
+		else
+			CLAIM(PLAIN_LOAD(free) == !word_is_present(word.debug_value()),
+				"cached without a word, or free with one");
+		CLAIM(PLAIN_LOAD(free) == folio_ref_is_frozen(&ref), "free but not frozen");
+		if (!PLAIN_LOAD(free))
+			CLAIM(folio_ref_count(&ref) == 1, "a wrong count at the end");
+	}
+};
+
+/* A pinner, and a freezer: an evictor, or a dropper that looks at its limbo list once. */
+template <bool drops> struct publish_two : rl::test_suite<publish_two<drops>, 2> {
+	struct published_page page;
+
+	void before()
+	{
+		page.setup();
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 1 && drops) {
+			page.drop();
+			page.look();
+		} else if (index == 1) {
+			page.evict();
+		} else if (rl::rand(2)) {
+			page.unpin(rl::rand(2));
+		} else {
+			page.convert();
+		}
+	}
+
+	void after()
+	{
+		page.finish(drops);
+	}
+};
+
+/* The pin is handed over. */
+template <bool drops> struct publish_hand : rl::test_suite<publish_hand<drops>, 3> {
+	struct published_page page;
+
+	void before()
+	{
+		page.setup();
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0)
+			page.hand_over();
+		else if (index == 1)
+			page.receive();
+		else if (drops)
+			page.drop();
+		else
+			page.evict();
+	}
+
+	void after()
+	{
+		page.receive();
+		page.finish(drops);
+	}
+};
+
+/* One thread drops, another looks at the limbo list. */
+struct publish_limbo : rl::test_suite<publish_limbo, 3> {
+	struct published_page page;
+
+	void before()
+	{
+		page.setup();
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0)
+			page.unpin(rl::rand(2));
+		else if (index == 1)
+			page.drop();
+		else
+			page.look();
+	}
+
+	void after()
+	{
+		page.finish(true);
+	}
+};
+
+/*
+ * The frame is filled for another page after the eviction; the pinner requests either page. The
+ * first page is being filled when the evictor and the pinner begin.
+ */
+struct publish_refill : rl::test_suite<publish_refill, 3> {
+	enum { FRAME = 3 };
+
+	struct folio_ref ref;
+	folio_u64 version;
+	folio_u64 word[2];
+	folio_ptr slot;
+	rl::var<int> data; /* the page that the frame contains */
+	struct lock tree_lock;
+	struct handover pool;
+
+	void before()
+	{
+		folio_ref_init_frozen(&ref);
+		folio_u64_store_relaxed(&version, 1);
+		folio_u64_store_relaxed(&word[0], word_make(1, FRAME, 0));
+		folio_u64_store_relaxed(&word[1], 0);
+		folio_ptr_store_relaxed(&slot, NULL);
+		PLAIN_STORE(data, -1);
+		pool.init(NULL);
+		folio_ref_unfreeze(&ref, 2);
+	}
+
+	void put()
+	{
+		CLAIM(!folio_ref_put(&ref), "released while in the tree");
+	}
+
+	void fill(unsigned page)
+	{
+		PLAIN_STORE(data, page);
+		word_settle(&word[page], &version, FRAME);
+		put();
+	}
+
+	void refill()
+	{
+		fill(0);
+		if (!pool.take())
+			return;
+		version_write_begin(&version);
+		folio_ref_unfreeze(&ref, 2);
+		tree_lock.acquire();
+		word_insert_locked(&word[1], &version, FRAME);
+		tree_lock.release();
+		fill(1);
+	}
+
+	void evict()
+	{
+		uint64_t held;
+		bool won = false;
+
+		if (!folio_ref_try_get(&ref))
+			return;
+		if (word_hold(&word[0], &held)) {
+			fence_heavy();
+			if (!slot_has(&slot, &ref)) {
+				tree_lock.acquire();
+				won = folio_u64_load_relaxed(&word[0]) == held &&
+				      folio_ref_try_freeze(&ref, 2);
+				if (won) {
+					version_write_begin(&version);
+					word_erase_locked(&word[0]);
+				}
+				tree_lock.release();
+			}
+			if (!won)
+				word_unhold(&word[0], held);
+		}
+		if (won)
+			pool.give(&ref);
+		else
+			put();
+	}
+
+	void pin(unsigned page)
+	{
+		uint64_t seen;
+
+		if (!word_read_begin(&word[page], &seen) ||
+			!slot_pin(&slot, &ref, &word[page], seen))
+			return;
+		CLAIM(PLAIN_LOAD(data) == (int)page, "pinned another page than requested");
+		if (page)
+			refilled.reached();
+		slot_unpin(&slot);
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0)
+			refill();
+		else if (index == 1)
+			evict();
+		else
+			pin(rl::rand(2));
+	}
+};
+
+/* A page is filled and pinned. There is no freezer, so no fence. */
+struct publish_fill : rl::test_suite<publish_fill, 2> {
+	enum { FRAME = 3 };
+
+	folio_u64 version;
+	folio_u64 word;
+	folio_ptr slot;
+	rl::var<int> data;
+
+	void before()
+	{
+		folio_u64_store_relaxed(&version, 1);
+		folio_u64_store_relaxed(&word, word_make(1, FRAME, 0));
+		folio_ptr_store_relaxed(&slot, NULL);
+		PLAIN_STORE(data, -1);
+	}
+
+	void pin()
+	{
+		uint64_t seen;
+
+		if (!word_read_begin(&word, &seen))
+			return;
+		slot_publish(&slot, &version);
+		if (!slot_confirm(&slot, &word, seen))
+			return;
+		filled.reached();
+		CLAIM(PLAIN_LOAD(data) == 1, "pinned, but wrong contents");
+		slot_unpin(&slot);
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0) {
+			PLAIN_STORE(data, 1);
+			word_settle(&word, &version, FRAME);
+		} else {
+			pin();
+		}
+	}
+};
+
+int main()
+{
+	model m("publish");
+
+	m.full<struct publish_two<false>>();
+	m.full<struct publish_two<true>>();
+	m.bound<struct publish_hand<false>>(4);
+	m.bound<struct publish_hand<true>>(4);
+	m.bound<struct publish_limbo>(4);
+	m.bound<struct publish_refill>(4);
+	m.full<struct publish_fill>();
+	return m.result();
+}
