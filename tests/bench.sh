@@ -142,7 +142,8 @@ check "bench of a file with an odd name" odd_name
 check "bench with more threads than processors" measures "hot" file-65536 --seconds 0.1 \
 	--threads 9
 check "bench of a file larger than the cache" measures \
-	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 0.2 --cache 4M --depth 8
+	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 0.2 --cache 4M \
+	--depth 8
 check "bench ref" measures "get+put release junk freeze" ref --seconds 0.2 --threads 3
 
 # On one cache line many threads are not faster than one, even if few of them had a processor in a

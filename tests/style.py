@@ -17,7 +17,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COLUMNS = 100
 
 # Files that quote what a program, another project or a lawyer wrote. They are left as they are.
-QUOTED = ("bench/results/", "linux/results/", "linux/patches/", "linux/config", "LICENSE")
+QUOTED = ("bench/results/", "linux/results/", "linux/patches/", "linux/config", "tests/reports/",
+          "LICENSE")
 # Lines that may be longer: rows of Markdown tables, and the sources and commands that tables of
 # mutants quote (all but their comments and their "why").
 LONG = {".md": re.compile(r"\s*\|"), ".toml": re.compile(r"(?!\s*#|why\b)")}
