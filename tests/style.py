@@ -18,7 +18,7 @@ COLUMNS = 100
 
 # Files that quote what a program, another project or a lawyer wrote. They are left as they are.
 QUOTED = ("bench/results/", "linux/results/", "linux/patches/", "linux/config", "tests/reports/",
-          "LICENSE")
+          "tests/mutants/results/", "LICENSE")
 # Lines that may be longer: rows of Markdown tables, and the sources and commands that tables of
 # mutants quote (all but their comments and their "why").
 LONG = {".md": re.compile(r"\s*\|"), ".toml": re.compile(r"(?!\s*#|why\b)")}
