@@ -11,7 +11,7 @@ static void test_stays(void **state)
 	uint64_t fills;
 
 	(void)state;
-	begin(256, 4);
+	begin(256, UINT64_C(1) << 32);
 	assert_int_equal(use(0), 0);
 	/* No descriptor is left. */
 	assert_int_equal(folio_u64_load_relaxed(&opened), folio_u64_load_relaxed(&closed));

@@ -47,6 +47,8 @@ static int report_attr(void *context, void *handle, struct folio_io_attr *attr)
 		plain.inode = 42 - plain.device * KEY_FACTOR;
 	else
 		plain.device = 1;
+	/* Numbers have 64 bits. */
+	plain.inode += equal_keys ? 0 : UINT64_C(5) << 32;
 	if (growing) {
 		growing--;
 		growth += PAGE;

@@ -186,6 +186,41 @@ static void test_model_far(void **state)
 	run_model(128, 32, FARTHEST, scaled(3000));
 }
 
+/* Every byte next to a border of pages: writes begin and end there, in pages that are not cached. */
+static void test_borders_of_pages(void **state)
+{
+	static const uint64_t near[] = {0, 1, 2, 3, PAGE - 2, PAGE - 1};
+	static struct world world;
+	unsigned i, j, pages, byte = 0;
+
+	(void)state;
+	world_begin(&world, 64, 0);
+	world.size = 4 * PAGE + 1;
+	memset(world.model, 'o', world.size);
+	assert_int_equal(folio_file_write(world.file, world.model, world.size, 0), world.size);
+	for (i = 0; i < 6; i++) {
+		for (j = 0; j < 6; j++) {
+			for (pages = 0; pages < 3; pages++) {
+				uint64_t offset = PAGE + near[i],
+					 end = (1 + pages) * PAGE + near[j];
+
+				if (end <= offset)
+					continue;
+				assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+				assert_int_equal(
+					folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+				memset(world.model + offset, 'a' + byte++ % 26, end - offset);
+				assert_int_equal(folio_file_write(world.file, world.model + offset,
+							 end - offset, offset),
+					end - offset);
+				assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+				check_file(&world);
+			}
+		}
+	}
+	world_end(&world);
+}
+
 static void test_arguments(void **state)
 {
 	static struct world world;
@@ -410,6 +445,7 @@ static void test_reads_before_writes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_borders_of_pages),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_ranges_far_away),
 		cmocka_unit_test(test_reads_before_writes),
