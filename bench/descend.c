@@ -14,19 +14,15 @@
  * They run in turn, each with the same keys. Prints for each size of the tree the medians over the
  * rounds: nanoseconds for a look-up, and the ratio to mmap within a round, with its quartiles.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <folio.h>
 
 #include "../tools/folio/random.h"
+#include "measure.h"
 
 #define LEVELS     3
 #define ENTRIES    510                               /* of a node */
@@ -50,27 +46,6 @@ static const char *const names[] = {[MMAP] = "mmap", [PIN] = "pin", [COPY] = "co
 static struct folio_file *file;
 static const struct node *map;
 static uint64_t keys; /* of the tree: 0 .. keys - 1 */
-
-static void check(int64_t r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "descend: %s: %s\n", what, strerror((int)-r));
-	exit(1);
-}
-
-static int64_t result(int64_t r)
-{
-	return r < 0 ? -errno : r;
-}
-
-static double nanoseconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the tree ---- */
 
@@ -181,7 +156,7 @@ static uint32_t (*const look_up[])(uint32_t key) = {
 /* Nanoseconds for each of @count look-ups. */
 static double measure(enum contender contender, uint64_t seed, uint64_t count)
 {
-	double begin = nanoseconds();
+	double begin = nanoseconds(CLOCK_MONOTONIC);
 	uint64_t i;
 
 	for (i = 0; i < count; i++) {
@@ -192,19 +167,12 @@ static double measure(enum contender contender, uint64_t seed, uint64_t count)
 			exit(1);
 		}
 	}
-	return (nanoseconds() - begin) / (double)count;
+	return (nanoseconds(CLOCK_MONOTONIC) - begin) / (double)count;
 }
 
 /* ---- the table ---- */
 
 static double time_of[CONTENDERS][ROUNDS_MAX], ratio[CONTENDERS][ROUNDS_MAX];
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
 
 static void run(uint64_t pages, unsigned rounds)
 {
@@ -223,8 +191,8 @@ static void run(uint64_t pages, unsigned rounds)
 			ratio[i][round] = time_of[i][round] / time_of[MMAP][round];
 	}
 	for (i = 0; i < CONTENDERS; i++) {
-		qsort(time_of[i], rounds, sizeof(double), compare);
-		qsort(ratio[i], rounds, sizeof(double), compare);
+		sort(time_of[i], rounds);
+		sort(ratio[i], rounds);
 		printf("| %.2f MiB | %s | %.1f | %.2f | %.2f to %.2f |\n",
 			(double)pages * FOLIO_PAGE_SIZE / 1048576, names[i], time_of[i][rounds / 2],
 			ratio[i][rounds / 2], ratio[i][rounds / 4], ratio[i][rounds * 3 / 4]);

@@ -9,15 +9,11 @@
  * Prints a table: medians of the ns per call, and of the ratios within a round. MANY files need
  * about MANY * 6 KiB of memory.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <folio.h>
 
+#include "measure.h"
 #include "null-device.h"
 
 #define ROUNDS_MAX 20001
@@ -35,22 +31,6 @@ struct crowd {
 	uint64_t next; /* number of the next file */
 	double ns[STEPS][ROUNDS_MAX];
 };
-
-static void check(int64_t r, const char *what)
-{
-	if (r < 0) {
-		fprintf(stderr, "open-files: %s: %s\n", what, strerror((int)-r));
-		exit(1);
-	}
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static struct folio_file *open_next(struct crowd *crowd)
 {
@@ -103,34 +83,27 @@ static void measure(struct crowd *crowd, unsigned round)
 	double at[STEPS + 1];
 	unsigned i, step;
 
-	at[OPEN] = now();
+	at[OPEN] = nanoseconds(CLOCK_MONOTONIC);
 	for (i = 0; i < BATCH; i++)
 		file[i] = open_next(crowd);
-	at[WRITE] = now();
+	at[WRITE] = nanoseconds(CLOCK_MONOTONIC);
 	for (i = 0; i < BATCH; i++)
 		check(folio_file_write(file[i], "x", 1, 0), name[WRITE]);
-	at[SYNC] = now();
+	at[SYNC] = nanoseconds(CLOCK_MONOTONIC);
 	for (i = 0; i < BATCH; i++)
 		check(folio_file_sync(file[i], NULL, 0), name[SYNC]);
-	at[CLOSE] = now();
+	at[CLOSE] = nanoseconds(CLOCK_MONOTONIC);
 	for (i = 0; i < BATCH; i++)
 		check(folio_file_close(file[i]), name[CLOSE]);
-	at[STEPS] = now();
+	at[STEPS] = nanoseconds(CLOCK_MONOTONIC);
 	for (step = 0; step < STEPS; step++)
 		crowd->ns[step][round] = (at[step + 1] - at[step]) / BATCH;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 /* Sorts the values. */
 static double median(double *value, unsigned count)
 {
-	qsort(value, count, sizeof(*value), compare);
+	sort(value, count);
 	return value[count / 2];
 }
 

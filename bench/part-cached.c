@@ -17,19 +17,15 @@
  * ratio to the case whole within a round, with its quartiles. The device fails by then, so a miss
  * would end the program.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <folio.h>
 
 #include "../tools/folio/random.h"
+#include "measure.h"
 #include "null-device.h"
 
 #define TIMES       8
@@ -60,22 +56,6 @@ struct world {
 };
 
 static struct world worlds[CASES];
-
-static void check(int64_t r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "part-cached: %s: %s\n", what, strerror((int)-r));
-	exit(1);
-}
-
-static double nanoseconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the caches ---- */
 
@@ -169,7 +149,7 @@ static void *run_reader(void *arg)
 {
 	struct reader *reader = arg;
 	const struct world *world = reader->world;
-	double begin = nanoseconds();
+	double begin = nanoseconds(CLOCK_MONOTONIC);
 	uint64_t i, at = reader->first;
 
 	for (i = 0; i < READS; i++) {
@@ -188,7 +168,7 @@ static void *run_reader(void *arg)
 			check(read_place(world, place), "a hit");
 		}
 	}
-	reader->ns = (nanoseconds() - begin) / READS;
+	reader->ns = (nanoseconds(CLOCK_MONOTONIC) - begin) / READS;
 	return NULL;
 }
 
@@ -217,13 +197,6 @@ static double measure(enum case_number number, bool pins, unsigned threads)
 
 static double time_of[CASES][ROUNDS_MAX], ratio[CASES][ROUNDS_MAX];
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void run(bool pins, unsigned threads, unsigned rounds)
 {
 	unsigned round, i;
@@ -238,8 +211,8 @@ static void run(bool pins, unsigned threads, unsigned rounds)
 			ratio[i][round] = time_of[i][round] / time_of[WHOLE][round];
 	}
 	for (i = 0; i < CASES; i++) {
-		qsort(time_of[i], rounds, sizeof(double), compare);
-		qsort(ratio[i], rounds, sizeof(double), compare);
+		sort(time_of[i], rounds);
+		sort(ratio[i], rounds);
 		printf("| %s | %s | %u | %.1f | %.2f | %.2f to %.2f |\n", names[i],
 			pins ? "pin" : "copy", threads, time_of[i][rounds / 2],
 			ratio[i][rounds / 2], ratio[i][rounds / 4], ratio[i][rounds * 3 / 4]);

@@ -18,38 +18,18 @@
  * the cache and is the least disturbed by other programs; mean and percentiles of the duration of a
  * call.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <folio/cache.h>
 
 #include "../tools/folio/random.h"
+#include "measure.h"
 #include "null-device.h"
 
 #define FILE_PAGES ((uint64_t)1 << 24)
-
-static uint64_t nanoseconds(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static void check(int64_t r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "pinned-misses: %s: %s\n", what, strerror((int)-r));
-	exit(1);
-}
 
 /* ---- the cache, and its pins ---- */
 
@@ -125,9 +105,10 @@ static void exchange(struct folio **place, struct folio **folio)
 }
 
 /* One call; returns its nanoseconds. @passing_count: pages that stay pinned. */
-static uint64_t miss(enum way way, uint64_t number, uint64_t passing_count)
+static double miss(enum way way, uint64_t number, uint64_t passing_count)
 {
-	uint64_t page = next_page(), start = nanoseconds(CLOCK_MONOTONIC);
+	uint64_t page = next_page();
+	double start = nanoseconds(CLOCK_MONOTONIC);
 	struct folio *folio;
 
 	if (way == READ) {
@@ -144,24 +125,18 @@ static uint64_t miss(enum way way, uint64_t number, uint64_t passing_count)
 	return nanoseconds(CLOCK_MONOTONIC) - start;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* In microseconds, of sorted nanoseconds: @part of them are shorter. */
-static double at(const uint64_t *took, uint64_t count, double part)
+static double at(const double *took, uint64_t count, double part)
 {
 	uint64_t index = (uint64_t)((double)count * part);
 
-	return (double)took[index < count ? index : count - 1] / 1e3;
+	return took[index < count ? index : count - 1] / 1e3;
 }
 
-static void measure(enum way way, double percent, uint64_t *took, uint64_t misses)
+static void measure(enum way way, double percent, double *took, uint64_t misses)
 {
-	uint64_t count = unpinned / 4 ? unpinned / 4 : 1, sum = 0, cpu, i;
+	uint64_t count = unpinned / 4 ? unpinned / 4 : 1, i;
+	double cpu, sum = 0;
 
 	for (i = 0; i < count; i++)
 		passing[i] = NULL;
@@ -175,11 +150,11 @@ static void measure(enum way way, double percent, uint64_t *took, uint64_t misse
 				folio_put(passing[i]);
 		}
 	}
-	qsort(took, misses, sizeof(*took), by_value);
+	sort(took, misses);
 	printf("%5.1f %%  %-11s %8" PRIu64 " %8.2f %8.2f %8.2f %8.2f %8.2f %9.2f\n", percent,
-		way_name[way], unpinned, (double)cpu / (double)misses / 1e3,
-		(double)sum / (double)misses / 1e3, at(took, misses, 0.5), at(took, misses, 0.99),
-		at(took, misses, 0.999), at(took, misses, 1));
+		way_name[way], unpinned, cpu / (double)misses / 1e3, sum / (double)misses / 1e3,
+		at(took, misses, 0.5), at(took, misses, 0.99), at(took, misses, 0.999),
+		at(took, misses, 1));
 	fflush(stdout);
 }
 
@@ -187,7 +162,8 @@ int main(int argc, char **argv)
 {
 	static const double percent[] = {0, 50, 90, 95, 99, 99.9};
 	uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 1024;
-	uint64_t misses = argc > 2 ? strtoull(argv[2], NULL, 10) : 200000, *took;
+	uint64_t misses = argc > 2 ? strtoull(argv[2], NULL, 10) : 200000;
+	double *took;
 	unsigned p, way;
 
 	if (argc > 3 || mib < 1 || mib > 32768 || !misses) {

@@ -15,36 +15,17 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <folio.h>
 
 #include "../tools/folio/random.h"
+#include "measure.h"
 #include "null-device.h"
 
 #define FILE_TIMES 8
 
 static struct folio_file *file;
 static uint64_t file_pages;
-
-static double microseconds(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void check(ssize_t r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "random-misses: %s: %s\n", what, strerror((int)-r));
-	exit(1);
-}
 
 static void reads(uint64_t first, uint64_t count)
 {
@@ -86,15 +67,15 @@ int main(int argc, char **argv)
 	check(folio_file_advise(file, FOLIO_ADVICE_RANDOM), "advice");
 	reads(0, file_pages / FILE_TIMES * 2);
 	check(folio_cache_stats(cache, &before), "statistics");
-	all = microseconds(CLOCK_PROCESS_CPUTIME_ID);
-	own = microseconds(CLOCK_THREAD_CPUTIME_ID);
+	all = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+	own = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
 	measured_reads(UINT64_C(1) << 40, count);
-	own = microseconds(CLOCK_THREAD_CPUTIME_ID) - own;
-	all = microseconds(CLOCK_PROCESS_CPUTIME_ID) - all;
+	own = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - own;
+	all = nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - all;
 	check(folio_cache_stats(cache, &after), "statistics");
 	misses = (double)(after.misses - before.misses);
 	printf("%" PRIu64 " MiB: %.0f misses, %.2f us each, %.2f on the calling thread\n", mib,
-		misses, all / misses, own / misses);
+		misses, all / misses / 1e3, own / misses / 1e3);
 	check(folio_file_close(file), "close");
 	check(folio_cache_close(cache), "close");
 	return 0;

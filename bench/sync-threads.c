@@ -9,17 +9,14 @@
  * file of its own of 64 MiB. Prints a table: medians of the syncs per second, of the ratio within a
  * round, with quartiles, and of how many syncs of folio's threads share one of the device.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <folio.h>
+
+#include "measure.h"
 
 #define PAGES       16384
 #define ROUNDS_MAX  1001
@@ -34,27 +31,6 @@ static int fd;
 static struct folio_file *file;
 static unsigned syncs_each;
 static atomic_uint device_syncs;
-
-static void check(int64_t r, const char *what)
-{
-	if (r < 0) {
-		fprintf(stderr, "sync-threads: %s: %s\n", what, strerror((int)-r));
-		exit(1);
-	}
-}
-
-static int64_t result(int64_t r)
-{
-	return r < 0 ? -errno : r;
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static int counted_sync(void *context, void *handle, unsigned flags)
 {
@@ -105,7 +81,7 @@ static double measure(enum contender contender, unsigned threads, unsigned syncs
 {
 	pthread_t thread[THREADS_MAX];
 	unsigned self[THREADS_MAX], i;
-	double begin = now();
+	double begin = nanoseconds(CLOCK_MONOTONIC);
 
 	syncs_each = syncs / threads ? syncs / threads : 1;
 	for (i = 0; i < threads; i++) {
@@ -116,7 +92,7 @@ static double measure(enum contender contender, unsigned threads, unsigned syncs
 	}
 	for (i = 0; i < threads; i++)
 		pthread_join(thread[i], NULL);
-	return syncs_each * threads / (now() - begin);
+	return syncs_each * threads * 1e9 / (nanoseconds(CLOCK_MONOTONIC) - begin);
 }
 
 /* A file whose blocks are allocated and written. */
@@ -157,13 +133,6 @@ static struct folio_cache *open_cache(void)
 	return cache;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static double rate[COUNTS][CONTENDERS][ROUNDS_MAX], ratio[COUNTS][ROUNDS_MAX];
 static double shared[COUNTS][ROUNDS_MAX];
 
@@ -190,10 +159,10 @@ static void print_table(unsigned rounds)
 	printf("| threads | pwrite, fdatasync: syncs/s | folio: syncs/s | ratio | quartiles |"
 	       " syncs for each of the device |\n|---|---|---|---|---|---|\n");
 	for (n = 0; n < COUNTS; n++) {
-		qsort(rate[n][KERNEL], rounds, sizeof(double), compare);
-		qsort(rate[n][FOLIO], rounds, sizeof(double), compare);
-		qsort(ratio[n], rounds, sizeof(double), compare);
-		qsort(shared[n], rounds, sizeof(double), compare);
+		sort(rate[n][KERNEL], rounds);
+		sort(rate[n][FOLIO], rounds);
+		sort(ratio[n], rounds);
+		sort(shared[n], rounds);
 		printf("| %u | %.0f | %.0f | ", thread_counts[n], rate[n][KERNEL][rounds / 2],
 			rate[n][FOLIO][rounds / 2]);
 		printf("%.2f | %.2f to %.2f | %.1f |\n", ratio[n][rounds / 2], ratio[n][rounds / 4],
