@@ -186,7 +186,7 @@ static void test_model_far(void **state)
 	run_model(128, 32, FARTHEST, scaled(3000));
 }
 
-/* Every byte next to a border of pages: writes begin and end there, in pages that are not cached. */
+/* Bytes next to borders of pages: writes begin and end there, in pages that are not cached. */
 static void test_borders_of_pages(void **state)
 {
 	static const uint64_t near[] = {0, 1, 2, 3, PAGE - 2, PAGE - 1};
