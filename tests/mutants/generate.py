@@ -285,7 +285,7 @@ class Campaign:
             for line in self.log.read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 self.known[row["key"]] = row
-        self.begin = time.monotonic()
+        self.begin = 0
         self.lock = threading.Lock()
         self.trees = queue.Queue()
         self.seconds = {}
@@ -417,6 +417,7 @@ class Campaign:
         quota = quotas(paths, self.options.count, self.options.seed)
         if not (self.options.report or self.options.survivors):
             self.prepare()
+        self.begin = time.monotonic()
         # Large files first, so that the last worker does not have the longest.
         paths = sorted((path for path in paths if quota[path]), key=lambda path: -quota[path])
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
@@ -473,7 +474,7 @@ def main():
     parser.add_argument("--longest", type=float, default=math.inf, metavar="S",
                         help="leave out tests that take S seconds (--again runs them later)")
     parser.add_argument("--minutes", type=float, metavar="N",
-                        help="begin no further mutant after N minutes")
+                        help="begin no further mutant N minutes after the first")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build-mutants", metavar="DIR",
                         help="trees and logs (build-mutants)")
     parser.add_argument("--progress", action="store_true",
