@@ -251,7 +251,12 @@ class Runner:
         if mine:
             try:
                 unedited = {key: mutant[key] for key in ("name", "env") if key in mutant}
-                future.set_result(self.run(unedited, name, f"clean-{number}-{name}", {}))
+                for attempt in range(ATTEMPTS):
+                    folder = f"clean-{number}-{attempt}-{name}"
+                    result = self.run(unedited, name, folder, {})
+                    if result.kind in ("passed", "build"):
+                        break
+                future.set_result(result)
             except BaseException as error:
                 future.set_exception(error)
         return future.result()
@@ -285,7 +290,7 @@ class Runner:
             return False, result.text, result.output
         # A reported violation counts, however the run ended afterwards.
         pattern = mutant.get("violation", catcher.get("violation"))
-        if not pattern and result.kind != "failed":
+        if not pattern and result.kind in ("passed", "build"):
             return False, result.text, result.output
         if pattern:
             match = re.search(pattern, result.output, re.MULTILINE)

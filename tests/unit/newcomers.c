@@ -228,7 +228,8 @@ static void test_hot_set_unchanged(void **state)
 		write_once(&world, WRITE_AT + i, i % 5 ? PAGE : 100);
 		assert_true(dirty(&world) <= PART);
 	}
-	assert_int_equal(cached(&world, 0, HOT), HOT);
+	/* What is in flight cannot be evicted, and may take the place of a few. */
+	assert_true(cached(&world, 0, HOT) >= HOT - PART);
 	/* Those that the last ones make space for are written. */
 	assert_true(cached(&world, WRITE_AT, 4 * PAGES) <= 3 * PART);
 	wait_until(flusher_rests(&world));
