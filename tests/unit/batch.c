@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Many ranges in one call: prefetch and folio_file_read_batch. */
+#include "asleep.h"
 #include "fault-world.h"
 #include "read/fill.h"
 
@@ -112,6 +113,8 @@ static void test_prefetch_when_warm(void **state)
 		n = folio_file_prefetch(world.file, &rest, 1);
 		assert_true(n > 0);
 		io_fault_wait_idle(world.io);
+		/* Else it could find that only hot pages have been read, later, among new ones. */
+		wait_asleep(&world.cache->evict.wakeup);
 		/* Each page is read in four pieces. */
 		for (i = 0; i < 4 * n; i++)
 			expect_read(&world, at * PAGE + i * (PAGE / 4), PAGE / 4, 1);

@@ -243,8 +243,7 @@ static void test_space(void **state)
 	for (i = 0; i < 2 * PAGES; i++)
 		read_page(&world, i / PAGES, i % PAGES);
 	/* The evictor has as many pages free as it wants: of these, none is used that it needs. */
-	while (folio_u32_load_acquire(wakeup) || asleep(wakeup) != 1)
-		sched_yield();
+	wait_asleep(wakeup);
 	await_quiet(world.cache);
 	queues_unlock(&world.cache->queues);
 	n = (ssize_t)cache_stats(world.cache).evictions;
