@@ -35,7 +35,7 @@ static inline void world_begin(struct world *world, unsigned pages, uint64_t dir
 		.size = sizeof(params),
 		.bytes = pages * PAGE,
 		.dirty_bytes = dirty_pages * PAGE,
-		.dirty_age_ms = 20,
+		.dirty_age_ms = UINT32_MAX,
 	};
 	int fd;
 
