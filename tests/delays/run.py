@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Run the unit and fault tests while their threads are delayed at random: who relies on timing?
+"""Run the unit and fault tests while their threads are delayed at random: which rely on time?
 
     tests/delays/run.py [--build build] [--rounds 1] [--rate 10] [--longest 2000] [--jobs 6]
                         [--seed N] [TEST...]
