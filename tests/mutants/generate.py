@@ -41,9 +41,15 @@ ROOT = HERE.parent.parent
 SOURCES = ("src/*/*.c", "src/*/*.h", "include/folio/*.h", "tools/folio/*.[ch]",
            "tools/folio/bench/*.[ch]")
 SUITES = {"tools": ("command",), "src": ("unit", "fault"), "include": ("unit", "fault")}
+COUNTED = "caught", "survived"
+# Tests that run none of the code in these files: other commands.
+COMMANDS = "tools/folio/c[ap]*.c"
+BLIND = {"command/cp": "tools/folio/bench/*", "command/random": "tools/folio/[!r]*",
+         "command/bench": COMMANDS, "command/cells": COMMANDS, "command/screen": COMMANDS,
+         "command/reports": COMMANDS}
 SETUP = ["meson", "setup", "-Dbuildtype=plain", "-Doptimization=1", "-Dwerror=true",
          "-Dbench=false", "-Dc_link_args=-fuse-ld=gold"]
-LEAST = 4           # mutants of a file that count
+LIBRARIES = ["src/libfolio.a", "tests/libfolio-small.a", "tools/folio"]
 PATIENCE = 3, 20    # a test hangs after so many times its usual time, and so many seconds more
 MEMORY = 12 << 30  # bytes that a mutant may allocate
 
@@ -100,13 +106,12 @@ def code_lines(path):
 
 
 def quotas(paths, count, seed):
-    """How many mutants of each file must count: by its size, with a least number if possible."""
-    sizes = {path: code_lines(path) for path in paths}
-    if count < LEAST * len(paths):
-        drawn = random.Random(seed).choices(paths, [sizes[path] for path in paths], k=count)
-        return collections.Counter(drawn)
-    total, rest = sum(sizes.values()), count - LEAST * len(paths)
-    return collections.Counter({path: LEAST + -(-rest * sizes[path] // total) for path in paths})
+    """How many mutants of each file must count: its share by size. That of small files is rounded
+    by chance that depends on their names alone, so that a change of one file leaves the others."""
+    sizes = {path: code_lines(path) for path in sources(None)}
+    total = sum(sizes.values())
+    return {path: int(count * sizes[path] / total + random.Random(f"{seed} {path}").random())
+            for path in paths}
 
 
 class Equivalents:
@@ -137,17 +142,16 @@ class Equivalents:
 
 
 class Test:
-    def __init__(self, entry, build):
+    def __init__(self, entry, build, outputs):
         self.name = entry["suite"][0].split(":")[-1] + "/" + entry["name"]
         self.suite = self.name.split("/", maxsplit=1)[0]
         # Meson runs a test in the build folder, and names programs in it from there.
-        self.command = [str(build / word) if (build / word).is_file() else word
+        self.command = [str(build / word) if str(build / word) in outputs else word
                         for word in entry["cmd"]]
         self.env = entry["env"]
         self.alone = not entry["is_parallel"]
         self.tap = entry["protocol"] == "tap"
-        built = (os.path.relpath(word, build) for word in self.command if "/" in word)
-        self.targets = [name for name in built if not name.startswith("..")]
+        self.targets = [os.path.relpath(word, build) for word in self.command if word in outputs]
         self.seconds = 1.0
 
 
@@ -161,7 +165,8 @@ class Tree:
         self.build = folder / "build"
         self.scratch = folder / "scratch"
 
-    def prepare(self):
+    def prepare(self, suites):
+        """Copy what has changed, and build the tests of these suites and what mutants change."""
         self.folder.mkdir(parents=True, exist_ok=True)
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
                                 text=True, check=True).stdout
@@ -176,11 +181,17 @@ class Tree:
             os.utime(target)
         if not (self.build / "build.ninja").exists():
             self.demand([*SETUP, str(self.build), str(self.folder)])
-        self.demand(["ninja", "-C", str(self.build), "-j1"])
-        listed = subprocess.run(["meson", "introspect", "--tests", str(self.build)],
-                                capture_output=True, text=True, check=True).stdout
-        self.tests = [Test(entry, self.build) for entry in json.loads(listed)]
+        self.demand(["ninja", "-C", str(self.build), "build.ninja"])
+        outputs = {name for target in self.introspect("--targets") for name in target["filename"]}
+        tests = (Test(entry, self.build, outputs) for entry in self.introspect("--tests"))
+        self.tests = [test for test in tests if test.suite in suites]
+        self.demand(["ninja", "-C", str(self.build), "-j1", *LIBRARIES,
+                     *{name for test in self.tests for name in test.targets}])
         self.objects = self.hash_objects(everything=True)
+
+    def introspect(self, what):
+        return json.loads(subprocess.run(["meson", "introspect", what, str(self.build)],
+                                         capture_output=True, text=True, check=True).stdout)
 
     def demand(self, command):
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True,
@@ -274,6 +285,7 @@ class Campaign:
 
     def __init__(self, options):
         self.options = options
+        self.idle = options.report or options.survivors
         self.folder = options.build_dir.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder / f"seed-{options.seed}.jsonl"
@@ -292,17 +304,17 @@ class Campaign:
 
     def prepare(self):
         """Build a tree for each worker. Run each test once: one that passes takes part."""
+        wanted = {suite for path in self.paths() for suite in SUITES[path.split("/")[0]]}
         trees = [Tree(self.folder / f"tree-{i}") for i in range(self.options.jobs)]
         for tree in trees:
             self.say(f"building {tree.folder}")
-            tree.prepare()
+            tree.prepare(wanted)
             self.trees.put(tree)
         known = self.folder / "seconds.json"
         if known.exists():
             self.seconds = json.loads(known.read_text(encoding="utf-8"))
-        wanted = {suite for path in self.paths() for suite in SUITES[path.split("/")[0]]}
         for test in trees[0].tests:
-            if test.suite not in wanted or test.name in self.seconds:
+            if test.name in self.seconds:
                 continue
             self.say(f"{test.name} without a mutant")
             begin = time.monotonic()
@@ -334,12 +346,12 @@ class Campaign:
 
         return sorted((test for test in tree.tests
                        if self.seconds.get(test.name, self.options.longest) < self.options.longest
-                       and test.suite in SUITES[path.split("/")[0]]), key=order)
+                       and test.suite in SUITES[path.split("/")[0]]
+                       and not fnmatch.fnmatch(path, BLIND.get(test.name, ""))), key=order)
 
     def judge(self, tree, mutant):
         """Returns the verdict and the test that decided it."""
-        libraries = ["src/libfolio.a", "tests/libfolio-small.a", "tools/folio"]
-        if not tree.ninja(libraries):
+        if not tree.ninja(LIBRARIES):
             return "rejected", "compiler"
         tests = self.tests_for(tree, mutant.path)
         if tree.unchanged():
@@ -392,19 +404,19 @@ class Campaign:
         return row
 
     def file(self, path, quota):
-        """Test mutants of a file until enough of them count."""
+        """Test mutants of a file until enough of them count. All that are known are among them."""
+        mutants = list(candidates(path, self.options.seed))
+        known = [self.known[mutant.key] for mutant in mutants if mutant.key in self.known]
+        missing = quota - sum(row["verdict"] in COUNTED for row in known)
         rows = []
-        for mutant in candidates(path, self.options.seed):
-            if sum(row["verdict"] in ("caught", "survived") for _, row in rows) >= quota:
-                break
-            if self.options.report or self.options.survivors:
-                row = self.known.get(mutant.key)
-                if not row:
-                    break
-            elif self.is_late() and mutant.key not in self.known:
-                break
-            else:
+        for mutant in mutants:
+            row = self.known.get(mutant.key)
+            if not row and (self.idle or missing <= 0 or self.is_late()):
+                continue
+            if not self.idle:
+                is_new = not row
                 row = self.test(mutant)
+                missing -= is_new and row["verdict"] in COUNTED
             rows.append((mutant, row))
         return rows
 
@@ -415,11 +427,12 @@ class Campaign:
     def run(self):
         paths = self.paths()
         quota = quotas(paths, self.options.count, self.options.seed)
-        if not (self.options.report or self.options.survivors):
+        if not self.idle:
             self.prepare()
         self.begin = time.monotonic()
         # Large files first, so that the last worker does not have the longest.
-        paths = sorted((path for path in paths if quota[path]), key=lambda path: -quota[path])
+        paths = sorted((path for path in paths if quota[path] or self.idle),
+                       key=lambda path: -quota[path])
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
             rows = list(pool.map(lambda path: self.file(path, quota[path]), paths))
         if self.options.survivors:
@@ -431,6 +444,7 @@ class Campaign:
         self.table(dict(zip(paths, rows)))
 
     def table(self, found):
+        """By file and for all: printed for a terminal, or as the lines of docs/mutants.md."""
         made = collections.Counter()
         lines = []
         for path in sorted(found):
@@ -443,6 +457,9 @@ class Campaign:
             made.update(counts)
             if found[path]:
                 lines.append((path, counts))
+        if self.options.markdown:
+            self.markdown(lines, made)
+            return
         print(f"{score(made)} of {counted(made)} mutants caught or argued (seed "
               f"{self.options.seed})\n")
         print(f"{'file':36} {'made':>5} {'caught':>7} {'survived':>9} {'argued':>7} "
@@ -450,6 +467,19 @@ class Campaign:
         for path, counts in lines + [("all", made)]:
             print(f"{path:36} {counted(counts):5} {counts['caught']:7} {counts['survived']:9} "
                   f"{counts['argued']:7} {counts['unchanged']:10} {score(counts):>6}")
+
+    @staticmethod
+    def markdown(lines, made):
+        folders = collections.defaultdict(collections.Counter)
+        for path, counts in lines:
+            folders[os.path.dirname(path)].update(counts)
+        print("| file | made | caught | argued | survived | score |\n|---|---|---|---|---|---|")
+        for folder, sum_of in [*folders.items(), ("all", made)]:
+            named = [(f"&nbsp; {Path(path).name}", counts) for path, counts in lines
+                     if os.path.dirname(path) == folder]
+            for name, counts in [(folder, sum_of), *named]:
+                print(f"| {name} | {counted(counts)} | {counts['caught']} | {counts['argued']} "
+                      f"| {counts['survived']} | {score(counts)} |")
 
 
 def counted(counts):
@@ -481,9 +511,12 @@ def main():
                         help="a line for each mutant, also without a terminal")
     parser.add_argument("--again", action="store_true", help="run the survivors once more")
     parser.add_argument("--report", action="store_true", help="the table, without running")
+    parser.add_argument("--markdown", action="store_true",
+                        help="the table of docs/mutants.md, without running")
     parser.add_argument("--survivors", action="store_true", help="their diffs, without running")
     parser.add_argument("--check", action="store_true", help="check equivalent.toml")
     options = parser.parse_args()
+    options.report = options.report or options.markdown
     if options.check:
         return Equivalents().check()
     if options.count < 1 or options.jobs < 1 or options.scale <= 0:
@@ -492,7 +525,8 @@ def main():
         options.seed = random.SystemRandom().randrange(1 << 31)
     if not sources(options.path):
         parser.error("no such source")
-    print(f"# generate.py --seed {options.seed} --count {options.count}", flush=True)
+    if not options.markdown:
+        print(f"# generate.py --seed {options.seed} --count {options.count}", flush=True)
     Campaign(options).run()
     return 0
 
