@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""cells.py CELLS - what folio bench measures, and what it says if a call fails, line by line.
+
+CELLS (cells.c) is folio bench with workers and rounds that do not measure: each contender is called
+a few times. What it was called with and what it did is the same each time: the sums of all
+contenders of a workload that read the same lines are equal. It is compared with
+tests/reports/cells-*.txt. After a change of a benchmark, write them anew, look at each, and commit
+them with the change:
+
+    python3 tests/cells.py build/tests/cells --write
+
+Prints TAP.
+"""
+import difflib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent / 'reports'
+RUNS = {
+    'bench': 'bench large --threads 3 --depth 5',
+    'bench-small': 'bench small --threads 1',
+    'bench-part': 'bench large --cache 4M --depth 8 --threads 2',
+    'write': 'write large --overwrite --threads 2 --sync 4',
+    'write-small': 'write small --overwrite --threads 3 --sync 2 --cache 1M',
+    'write-pages': 'write pages --overwrite --threads 2 --sync 3',
+    'ref': 'ref --threads 3',
+}
+SKIP = 'not possible here: '
+# Faults of each run: function, kind, and the event (of the trace) from which on its calls fail.
+FAULTS = {
+    'bench-part': [
+        # While all bytes are verified, then while the contenders of hits are checked.
+        'folio_file_read byte 0', 'folio_file_read error 0', 'folio_file_read short 0',
+        'pread64 byte 0', 'pread64 error 0', 'folio_file_get_page error 0',
+        'folio_file_read byte 1', 'folio_file_read error 1', 'folio_file_read short 1',
+        'pread64 byte 1', 'pread64 error 1', 'pread64 short 1', 'folio_file_get_page error 1',
+        'folio_file_read_batch byte 1', 'folio_file_read_batch error 1',
+        'folio_file_read_batch short 1', 'folio_file_read_batch result 1',
+        # While hits are measured.
+        'folio_file_read error 2', 'folio_file_read short 2', 'folio_file_get_page error 4',
+        'folio_file_read_batch error 3', 'folio_file_read_batch short 3',
+        'folio_file_read_batch result 3', 'pread64 error 5', 'pread64 short 5',
+        # The reads of the entire file, and those that are not cached.
+        'pread64 byte 50', 'folio_file_read byte 50', 'folio_file_read error 60',
+        'folio_file_read short 60', 'folio_file_read byte 61', 'pread64 byte 62',
+        'folio_file_read byte 63', 'folio_file_prefetch error 63', 'folio_file_read_batch byte 64',
+        'io_uring_submit_and_wait error 65', 'pread64 byte 65',
+        'folio_file_read error 66', 'folio_file_read short 66', 'pread64 error 67',
+        'pread64 short 67', 'folio_file_prefetch error 68', 'folio_file_read error 68',
+        'folio_file_read short 68', 'folio_file_read_batch error 69',
+        'folio_file_read_batch short 69', 'folio_file_read_batch result 69',
+        'io_uring_submit_and_wait error 70', 'folio_file_read error 71',
+        'folio_file_read short 71', 'pread64 error 72', 'pread64 short 72'],
+    'write': [
+        'folio_file_read error 0', 'pread64 error 0', 'folio_file_write error 1',
+        'folio_file_write short 1', 'folio_mark_dirty error 2', 'folio_file_get_page error 2',
+        'pwrite64 error 3', 'pwrite64 short 3', 'folio_file_sync error 16', 'fdatasync error 16',
+        'folio_file_write error 17', 'folio_file_write short 17', 'folio_file_sync error 17',
+        'pwrite64 error 18', 'pwrite64 short 18', 'fdatasync error 18', 'folio_file_sync error 24',
+        'fdatasync error 24', 'pread64 byte 25', 'folio_file_read byte 25'],
+}
+
+
+def complete(cells, arguments, folder, fault=''):
+    """The exit status and the trace of a run; then what does not change of its results."""
+    for name, size in ('small', 65536 + 100), ('large', (9 << 20) + 4095), ('pages', 8192):
+        (folder / name).write_bytes(random.Random(size).randbytes(size))
+    run = subprocess.run([cells, *arguments.split(), '--json'], cwd=folder, capture_output=True,
+                         stdin=subprocess.DEVNULL, check=False, text=True,
+                         env={**os.environ, 'CELLS_FAULT': fault})
+    lines = [f'$ {arguments} {fault}', *run.stderr.splitlines(), f'status {run.returncode}']
+    if fault:
+        # The end of the trace is new.
+        return lines[:1] + lines[-4:]
+    return lines if run.returncode else lines + list(results(json.loads(run.stdout)))
+
+
+def results(report):
+    """Lines of the results; the first of them if something cannot be compared on this machine."""
+    for note in report['notes']:
+        if note.startswith('No '):
+            yield SKIP + note
+    for group in 'file', 'cache', 'verified', 'counters':
+        for name, value in report.get(group, {}).items():
+            if name in ('bytes', 'hit_bytes', 'sync', 'name', 'threads', 'seconds'):
+                yield f'{group} {name}: {value}'
+    for row in report['results']:
+        yield ' | '.join(f'{value}' for name, value in row.items()
+                         if not isinstance(value, (dict, list)))
+        if 'succeed' in row:
+            yield f'succeed: {row["succeed"]["median"]}'
+        for name in 'missed', 'by device':
+            share = row.get(name)
+            assert share is None or 0 <= share['median'] <= 20, row
+    for note in report['notes']:
+        if not note.startswith(('Cache:', 'The machine', 'Huge', 'A virtual')):
+            yield note
+
+
+def main():
+    cells = str(Path(sys.argv[1]).resolve())
+    write = sys.argv[2:] == ['--write']
+    failed = 0
+    print(f'1..{len(RUNS)}')
+    for number, (name, arguments) in enumerate(RUNS.items(), 1):
+        with tempfile.TemporaryDirectory() as folder:
+            lines = list(complete(cells, arguments, Path(folder)))
+            for fault in FAULTS.get(name, []):
+                lines += complete(cells, arguments, Path(folder), fault)
+        path = FOLDER / f'cells-{name}.txt'
+        if write:
+            path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        want = path.read_text(encoding='utf-8').splitlines()
+        skip = [line for line in lines if line.startswith(SKIP)]
+        if skip:
+            print(f'ok {number} - {path.stem} # SKIP {skip[0]}')
+            continue
+        if lines != want:
+            failed += 1
+            for line in difflib.unified_diff(want, lines, path.name, 'now', n=0, lineterm=''):
+                print(f'# {line}')
+        print(f'{"ok" if lines == want else "not ok"} {number} - {path.stem}', flush=True)
+    return failed != 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
