@@ -36,7 +36,8 @@ static uint64_t prefetched;
 
 /*
  * CELLS_FAULT="FUNCTION KIND EVENT": from an event on, a call of the function fails. KIND: error,
- * short (half of what was asked for), byte (the first one is wrong).
+ * short (half of what was asked for), end (nothing), byte (one is wrong), result (of one
+ * read of several).
  */
 static bool fails(const char *function, const char *kind)
 {
@@ -62,6 +63,8 @@ static bool fails(const char *function, const char *kind)
 		done = __real_##name arguments;                 \
 		if (done > 0 && fails(#name, "byte"))           \
 			++*(char *)buf;                         \
+		if (fails(#name, "end"))                        \
+			return 0;                               \
 		return fails(#name, "short") ? done / 2 : done; \
 	}
 
@@ -126,6 +129,8 @@ int __wrap_folio_file_read_batch(
 		++*(char *)reads[count - 1].buf;
 	if (fails("folio_file_read_batch", "short"))
 		reads[count - 1].result /= 2;
+	if (fails("folio_file_read_batch", "end"))
+		reads[count - 1].result = 0;
 	if (fails("folio_file_read_batch", "result"))
 		reads[count - 1].result = -EDOM;
 	return result;
@@ -274,11 +279,15 @@ unsigned rounds_thread_counts(unsigned most, unsigned counts[THREAD_COUNTS_MAX])
 
 static uint64_t hash_of(const char *data, size_t len)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t hash = UINT64_C(0xcbf29ce484222325), word;
 	size_t i;
 
-	for (i = 0; i < len; i++)
-		hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
+	/* A half is whole pages. */
+	for (i = 0; i < len; i += sizeof(word)) {
+		memcpy(&word, data + i, sizeof(word));
+		hash = (hash ^ word) * UINT64_C(0x100000001b3);
+		hash ^= hash >> 29;
+	}
 	return hash;
 }
 
