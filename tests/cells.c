@@ -7,6 +7,7 @@
  *   cells bench|write|ref ARGUMENT...
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "bench/bench-write.h"
 #include "bench/bench.h"
 #include "bench/rounds.h"
+#include "progress.h"
 
 #define ROUNDS 5
 
@@ -154,6 +156,37 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned count)
 	if (fails("io_uring_submit_and_wait", "error"))
 		return -ENOSPC;
 	return __real_io_uring_submit_and_wait(ring, ring_size);
+}
+
+void __real_io_uring_queue_exit(struct io_uring *ring);
+void __wrap_io_uring_queue_exit(struct io_uring *ring);
+void __wrap_io_uring_queue_exit(struct io_uring *ring)
+{
+	fprintf(stderr, "ring closed, %u in flight\n", ring->sq.sqe_tail - *ring->cq.khead);
+	__real_io_uring_queue_exit(ring);
+}
+
+/* ---- instead of progress.c ---- */
+
+static bool line_left;
+
+void progress(const char *format, ...)
+{
+	va_list list;
+
+	fprintf(stderr, "~ ");
+	va_start(list, format);
+	vfprintf(stderr, format, list);
+	va_end(list);
+	fprintf(stderr, "\n");
+	line_left = true;
+}
+
+void progress_end(void)
+{
+	if (line_left)
+		fprintf(stderr, "~\n");
+	line_left = false;
 }
 
 /* ---- instead of workers.c ---- */

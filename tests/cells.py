@@ -82,11 +82,20 @@ def complete(cells, arguments, folder, fault=''):
     run = subprocess.run([cells, *arguments.split(), '--json'], cwd=folder, capture_output=True,
                          stdin=subprocess.DEVNULL, check=False, text=True, errors='replace',
                          env={**os.environ, 'CELLS_FAULT': fault})
-    lines = [f'$ {arguments} {fault}', *run.stderr.splitlines(), f'status {run.returncode}']
+    lines = [f'$ {arguments} {fault}', *trace(run.stderr), f'status {run.returncode}']
     if fault:
         # The end of the trace is new.
-        return lines[:1] + lines[-4:]
+        return lines[:1] + lines[-5:]
     return lines if run.returncode else lines + list(results(json.loads(run.stdout)))
+
+
+def trace(text):
+    """Its lines. How often the cache is filled depends on the cache's own threads."""
+    last = None
+    for line in text.splitlines():
+        if line != last:
+            yield line
+        last = line
 
 
 def results(report):
