@@ -298,7 +298,7 @@ struct sample workers_measure(struct workers *workers, unsigned threads, worker_
 	if (warm_up == 0.005)
 		fprintf(stderr, "%u: %u threads, %g and %g seconds\n", events++, threads, warm_up,
 			seconds);
-	return sample_of(workers, threads, batch, context, 400, false);
+	return sample_of(workers, threads, batch, context, 100, false);
 }
 
 /* ---- instead of rounds.c ---- */

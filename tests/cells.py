@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parent / 'reports'
 RUNS = {
     'bench': 'bench large --threads 3 --depth 5',
     'bench-small': 'bench small --threads 1',
-    'bench-part': 'bench medium --cache 1M --depth 8 --threads 2',
+    'bench-part': 'bench medium --cache 256K --depth 8 --threads 2',
     'write': 'write medium --overwrite --threads 2 --sync 4',
     'write-small': 'write small --overwrite --threads 3 --sync 2 --cache 1M',
     'write-pages': 'write pages --overwrite --threads 2 --sync 3',
@@ -33,7 +33,7 @@ RUNS = {
 }
 FILES = {name: random.Random(size).randbytes(size) for name, size in
          (('small', 65536 + 100), ('large', (9 << 20) + 4095), ('pages', 8192),
-          ('medium', (3 << 20) + 100))}
+          ('medium', (1 << 20) + 100))}
 SKIP = 'not possible here: '
 # Faults of each run: function, kind, and the event (of the trace) from which on its calls fail.
 FAULTS = {

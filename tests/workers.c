@@ -352,6 +352,14 @@ static bool since(void)
 	       near(rate_since(5, &slot), 400 / 40.0);
 }
 
+static bool fails_at(struct workers *workers, unsigned threads, unsigned thread, uint64_t call)
+{
+	struct sample sample = sample_with(workers, threads,
+		(struct work){.cost = 1000, .failing = thread, .failing_call = call});
+
+	return sample.failed && sample.error == EDOM && sample.rate == 0;
+}
+
 static bool failed(void)
 {
 	struct workers *workers;
@@ -362,14 +370,12 @@ static bool failed(void)
 
 	set_cpus(4, NULL);
 	workers = workers_create(4);
-	for (call = 1; workers && call < 3000; call = call * 3 + 1) {
-		for (thread = 0; thread < 3; thread++) {
-			sample = sample_with(workers, 3,
-				(struct work){
-					.cost = 1000, .failing = thread, .failing_call = call});
-			good = good && sample.failed && sample.error == EDOM && sample.rate == 0;
-		}
-	}
+	/* Before the measurement, each of several threads does five batches to find their size. */
+	for (call = 1; workers && call < 5; call++)
+		for (thread = 0; thread < 3; thread++)
+			good = good && fails_at(workers, 3, thread, call);
+	for (call = 5; workers && call < 3000; call *= 3)
+		good = good && fails_at(workers, 1, 0, call);
 	/* The next run knows nothing of it. */
 	sample = sample_with(workers, 3, (struct work){.cost = 1000});
 	good = good && !sample.failed && sample.rate > 0;

@@ -41,12 +41,16 @@ ROOT = HERE.parent.parent
 SOURCES = ("src/*/*.c", "src/*/*.h", "include/folio/*.h", "tools/folio/*.[ch]",
            "tools/folio/bench/*.[ch]")
 SUITES = {"tools": ("command",), "src": ("unit", "fault"), "include": ("unit", "fault")}
+# Where --markdown writes the table by file.
+TABLE = ROOT / "docs" / "mutants.md"
+BEGIN, END = "<!-- mutants: begin -->", "<!-- mutants: end -->"
 COUNTED = "caught", "survived"
-# Tests that run none of the code in these files: other commands.
+# Tests that run none of the code in these files, and tests that run that of no others.
 COMMANDS = "tools/folio/c[ap]*.c"
-BLIND = {"command/cp": "tools/folio/bench/*", "command/random": "tools/folio/[!r]*",
-         "command/bench": COMMANDS, "command/cells": COMMANDS, "command/screen": COMMANDS,
-         "command/reports": COMMANDS}
+BLIND = {"command/cp": "tools/folio/bench/*", "command/bench": COMMANDS,
+         "command/cells": COMMANDS, "command/screen": COMMANDS, "command/reports": COMMANDS}
+ONLY = {"command/random": "tools/folio/random.[ch]",
+        "command/workers": "tools/folio/bench/workers.[ch]"}
 SETUP = ["meson", "setup", "-Dbuildtype=plain", "-Doptimization=1", "-Dwerror=true",
          "-Dbench=false", "-Dc_link_args=-fuse-ld=gold"]
 LIBRARIES = ["src/libfolio.a", "tests/libfolio-small.a", "tools/folio"]
@@ -347,7 +351,8 @@ class Campaign:
         return sorted((test for test in tree.tests
                        if self.seconds.get(test.name, self.options.longest) < self.options.longest
                        and test.suite in SUITES[path.split("/")[0]]
-                       and not fnmatch.fnmatch(path, BLIND.get(test.name, ""))), key=order)
+                       and not fnmatch.fnmatch(path, BLIND.get(test.name, ""))
+                       and fnmatch.fnmatch(path, ONLY.get(test.name, "*"))), key=order)
 
     def judge(self, tree, mutant):
         """Returns the verdict and the test that decided it."""
@@ -444,7 +449,7 @@ class Campaign:
         self.table(dict(zip(paths, rows)))
 
     def table(self, found):
-        """By file and for all: printed for a terminal, or as the lines of docs/mutants.md."""
+        """By file and for all: printed for a terminal, or written to docs/mutants.md."""
         made = collections.Counter()
         lines = []
         for path in sorted(found):
@@ -473,13 +478,16 @@ class Campaign:
         folders = collections.defaultdict(collections.Counter)
         for path, counts in lines:
             folders[os.path.dirname(path)].update(counts)
-        print("| file | made | caught | argued | survived | score |\n|---|---|---|---|---|---|")
+        rows = ["| file | made | caught | argued | survived | score |", "|---|---|---|---|---|---|"]
         for folder, sum_of in [*folders.items(), ("all", made)]:
             named = [(f"&nbsp; {Path(path).name}", counts) for path, counts in lines
                      if os.path.dirname(path) == folder]
             for name, counts in [(folder, sum_of), *named]:
-                print(f"| {name} | {counted(counts)} | {counts['caught']} | {counts['argued']} "
-                      f"| {counts['survived']} | {score(counts)} |")
+                rows.append(f"| {name} | {counted(counts)} | {counts['caught']} "
+                            f"| {counts['argued']} | {counts['survived']} | {score(counts)} |")
+        text = TABLE.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        TABLE.write_text("\n".join([before + BEGIN, *rows, END + after]), encoding="utf-8")
 
 
 def counted(counts):
@@ -512,7 +520,7 @@ def main():
     parser.add_argument("--again", action="store_true", help="run the survivors once more")
     parser.add_argument("--report", action="store_true", help="the table, without running")
     parser.add_argument("--markdown", action="store_true",
-                        help="the table of docs/mutants.md, without running")
+                        help="write the table to docs/mutants.md, without running")
     parser.add_argument("--survivors", action="store_true", help="their diffs, without running")
     parser.add_argument("--check", action="store_true", help="check equivalent.toml")
     options = parser.parse_args()
