@@ -12,12 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <folio/ref.h>
 #include <folio/write.h>
 #include <liburing.h>
 
 #include "bench/bench-ref.h"
 #include "bench/bench-write.h"
 #include "bench/bench.h"
+#include "bench/counters.h"
 #include "bench/rounds.h"
 #include "progress.h"
 
@@ -337,6 +339,27 @@ static void show_file(const struct bench *bench)
 	free(data);
 }
 
+/* The beginning of struct counters in bench-ref.c. */
+struct all_counters {
+	struct counter_line shared, gone;
+	struct counter_line *own, *slots;
+};
+
+/* Faults of the counters themselves: a reference that was lost, or put too often. */
+static void spoil(struct all_counters *counters, unsigned threads)
+{
+	if (fails("counters", "shared"))
+		counters->shared.word++;
+	if (fails("counters", "gone"))
+		counters->gone.word = 1;
+	if (fails("counters", "junk"))
+		counters->gone.word = FOLIO_REF_JUNK_LIMIT + threads + 1;
+	if (fails("counters", "own"))
+		counters->own[threads - 1].word = 1;
+	if (fails("counters", "slots"))
+		counters->slots[threads - 1].word = 1;
+}
+
 bool rounds_run(struct report *report, struct workers *workers, const struct cell *cells,
 	unsigned count, double seconds, const char *command)
 {
@@ -367,6 +390,8 @@ bool rounds_run(struct report *report, struct workers *workers, const struct cel
 		if (prefetched)
 			fprintf(stderr, "  prefetched %016llx\n", (unsigned long long)prefetched);
 		prefetched = 0;
+		if (!file)
+			spoil(cell->context, cell->threads);
 		if (writes)
 			show_file((const struct bench *)report);
 		for (round = 0; round < ROUNDS; round++) {
