@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <folio/ref.h>
@@ -115,6 +116,16 @@ ssize_t __wrap_folio_file_prefetch(
 	for (i = 0; i < count; i++)
 		prefetched = prefetched * 31 + ranges[i].offset + ranges[i].len;
 	return __real_folio_file_prefetch(file, ranges, count);
+}
+
+void *__real_mmap64(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+	errno = ENOSPC;
+	if (fails("mmap64", flags & MAP_SHARED ? "file" : "memory"))
+		return MAP_FAILED;
+	return __real_mmap64(at, len, protection, flags, fd, offset);
 }
 
 int __real_folio_file_read_batch(
@@ -271,7 +282,7 @@ static struct sample sample_of(struct workers *workers, unsigned threads, worker
 		position = worker->position;
 		sum = worker->sum;
 		done = batch(worker, n);
-		if (show)
+		if (show && (i < 3 || i == threads - 1))
 			fprintf(stderr, "  %u: %d done, from %d to %d, sum %016llx, extra %d\n", i,
 				(int)done, (int)position, (int)worker->position,
 				(unsigned long long)(worker->sum - sum), (int)worker->extra);
@@ -380,6 +391,10 @@ bool rounds_run(struct report *report, struct workers *workers, const struct cel
 				workload->axis, workload->scale);
 		if (cell->prepare)
 			cell->prepare(cell);
+		if (!file && fails("counters", "live"))
+			((struct all_counters *)cell->context)->gone.word = 1;
+		if (!file && fails("counters", "free"))
+			((struct all_counters *)cell->context)->shared.word = 0;
 		sample = sample_of(workers, cell->threads, cell->batch, cell->context,
 			workload->bytes > 4096 || (writes && workload->bytes == 4096) ? 11 : 70,
 			true);

@@ -30,6 +30,7 @@ RUNS = {
     'write-small': 'write small --overwrite --threads 3 --sync 2 --cache 1M',
     'write-pages': 'write pages --overwrite --threads 2 --sync 3',
     'ref': 'ref --threads 3',
+    'ref-many': 'ref --threads 257',
 }
 FILES = {name: random.Random(size).randbytes(size) for name, size in
          (('small', 65536 + 100), ('large', (9 << 20) + 4095), ('pages', 8192),
@@ -46,13 +47,15 @@ FAULTS = {
         'pread64 byte 1', 'pread64 error 1', 'pread64 short 1', 'folio_file_get_page error 1',
         'folio_file_read_batch byte 1', 'folio_file_read_batch error 1',
         'folio_file_read_batch short 1', 'folio_file_read_batch result 1',
+        'mmap64 memory 0', 'mmap64 memory 1', 'mmap64 file 1',
         # While hits are measured.
         'folio_file_read error 2', 'folio_file_read short 2', 'folio_file_read end 2',
         'folio_file_read_batch end 3', 'pread64 end 5', 'folio_file_get_page error 4',
         'folio_file_read_batch error 3', 'folio_file_read_batch short 3',
         'folio_file_read_batch result 3', 'pread64 error 5', 'pread64 short 5',
         # The reads of the entire file, and those that are not cached.
-        'pread64 byte 50', 'folio_file_read byte 50', 'folio_file_read error 60',
+        'pread64 byte 50', 'folio_file_read byte 50', 'mmap64 memory 50', 'mmap64 file 50',
+        'folio_file_read error 60',
         'folio_file_read short 60', 'folio_file_read byte 61', 'pread64 byte 62',
         'folio_file_read byte 63', 'folio_file_prefetch error 63', 'folio_file_read_batch byte 64',
         'io_uring_submit_and_wait error 65', 'pread64 byte 65',
@@ -68,12 +71,15 @@ FAULTS = {
         'folio_file_read error 0', 'pread64 error 0', 'folio_file_write error 1',
         'folio_file_write short 1', 'folio_mark_dirty error 2', 'folio_file_get_page error 2',
         'pwrite64 error 3', 'pwrite64 short 3', 'folio_file_sync error 16', 'fdatasync error 16',
+        'mmap64 memory 0', 'mmap64 file 0',
         'folio_file_write error 17', 'folio_file_write short 17', 'folio_file_sync error 17',
         'pwrite64 error 18', 'pwrite64 short 18', 'fdatasync error 18', 'folio_file_sync error 24',
         'fdatasync error 24', 'pread64 byte 25', 'folio_file_read byte 25'],
     # Counts that are wrong after a run: found at once, in each of the three checks.
     'ref': ['counters shared 0', 'counters own 0', 'counters slots 5', 'counters gone 14',
-            'counters junk 14', 'counters shared 24', 'counters junk 22'],
+            'counters junk 14', 'counters shared 24', 'counters junk 22', 'counters free 0',
+            'counters free 1', 'counters free 2', 'counters live 3', 'counters live 14',
+            'counters live 15', 'counters live 16'],
 }
 
 

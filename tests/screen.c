@@ -182,6 +182,8 @@ static void fill(struct report *report, const struct set *set, bool busy)
 	/* Longer than a line, so that it is broken. */
 	report_headline(report, "A processor with a name of some length, 2 virtual processors, "
 				"24.0 GiB, Linux 6.1");
+	if (!strcmp(set->name, "extremes"))
+		report_headline(report, "file <a&b>, whose name has what a picture must escape");
 	report_text(report, "machine", "cpu", "A processor");
 	report_number(report, "file", "sync", 32);
 	if (strcmp(set->name, "counters"))
