@@ -113,9 +113,17 @@ def results(report):
         if note.startswith('No '):
             yield SKIP + note
     for group in 'file', 'cache', 'verified', 'counters':
+        yield f'{group}: {" ".join(report.get(group, {}))}'
         for name, value in report.get(group, {}).items():
             if name in ('bytes', 'hit_bytes', 'sync', 'name', 'threads', 'seconds'):
                 yield f'{group} {name}: {value}'
+    # The numbers of the note vary; they are those of the facts.
+    cache = [note for note in report['notes'] if note.startswith('Cache: ')]
+    facts = report.get('cache', {})
+    if 'hits' in facts:
+        assert cache[0].startswith('Cache: %d hits, %d misses, %d retries, %d evictions in total; '
+                                   % tuple(facts[name] for name in
+                                           ('hits', 'misses', 'retries', 'evictions'))), report
     for row in report['results']:
         yield ' | '.join(f'{value}' for name, value in row.items()
                          if not isinstance(value, (dict, list)))

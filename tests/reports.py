@@ -20,7 +20,8 @@ FOLDER = Path(__file__).resolve().parent / 'reports'
 # Arguments of screen, and the suffix of the file with what they print.
 FORMS = {'txt': [], 'all.txt': ['--all'], 'json': ['--json'], 'csv': ['--csv'],
          'svg': ['--json', '--svg', 'picture.svg']}
-SETS = {'reads': ['busy'], 'extremes': [], 'writes': [], 'counters': []}
+SETS = {'reads': ['busy'], 'extremes': [], 'writes': [], 'counters': [],
+        'single': []}
 
 
 def printed(screen, name, form):

@@ -3,7 +3,7 @@
  * screen.c - prints fixed results as folio bench prints its own: the same code from the report on,
  * with samples that are constants instead of measurements. For screen.py.
  *
- *   screen reads|extremes|writes|counters [busy] [--all | --json | --csv] [--svg FILE]
+ *   screen reads|extremes|writes|counters|single [busy] [--all | --json | --csv] [--svg FILE]
  */
 #include <stdio.h>
 #include <string.h>
@@ -153,6 +153,20 @@ static const struct row counter_rows[] = {
 	{4, "fetch-add, bit", ROLE_OWN, 2, 12, false, 0.7},
 };
 
+/* One thread, and equal rates: the scale of the chart has no length of its own. */
+static const struct row single_rows[] = {
+	{0, "load + CAS loop", ROLE_PEER, 1, 50, false, 0},
+	{0, "CAS assuming 1", ROLE_PEER, 1, 50, false, 0},
+	{0, "fetch-add, bit", ROLE_OWN, 1, 50, false, 0},
+	{0, "own counters", ROLE_LIMIT, 1, 50, false, 0},
+	{1, "sub", ROLE_PEER, 1, 50, false, 0},
+	{1, "sub + CAS, bit", ROLE_OWN, 1, 50, false, 0},
+	{2, "load + CAS loop", ROLE_PEER, 1, 50, false, 0},
+	{2, "fetch-add, bit", ROLE_OWN, 1, 50, false, 0},
+	{3, "load + CAS loop", ROLE_PEER, 1, 50, false, 1},
+	{3, "fetch-add, bit", ROLE_OWN, 1, 50, false, 1},
+};
+
 static const struct set {
 	const char *name, *command;
 	const struct workload *workloads;
@@ -167,6 +181,8 @@ static const struct set {
 	{"writes", "folio bench write", COUNT(write_workloads), COUNT(write_rows),
 		summarize_writes},
 	{"counters", "folio bench ref", COUNT(counter_workloads), COUNT(counter_rows),
+		summarize_counters},
+	{"single", "folio bench ref", COUNT(counter_workloads), COUNT(single_rows),
 		summarize_counters},
 };
 
