@@ -112,8 +112,9 @@ def results(report):
     for note in report['notes']:
         if note.startswith('No '):
             yield SKIP + note
-    for group in 'file', 'cache', 'verified', 'counters':
-        yield f'{group}: {" ".join(report.get(group, {}))}'
+    for group in 'file', 'cache':
+        if group in report:
+            yield f'{group}: {" ".join(report[group])}'
         for name, value in report.get(group, {}).items():
             if name in ('bytes', 'hit_bytes', 'sync', 'name', 'threads', 'seconds'):
                 yield f'{group} {name}: {value}'

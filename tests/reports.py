@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent / 'reports'
 FORMS = {'txt': [], 'all.txt': ['--all'], 'json': ['--json'], 'csv': ['--csv'],
          'svg': ['--json', '--svg', 'picture.svg']}
 SETS = {'reads': ['busy'], 'extremes': [], 'writes': [], 'counters': [],
-        'single': []}
+        'single': [], 'equal': []}
 
 
 def printed(screen, name, form):

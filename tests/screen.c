@@ -3,7 +3,7 @@
  * screen.c - prints fixed results as folio bench prints its own: the same code from the report on,
  * with samples that are constants instead of measurements. For screen.py.
  *
- *   screen reads|extremes|writes|counters|single [busy] [--all | --json | --csv] [--svg FILE]
+ *   screen reads|extremes|equal|writes|counters|single [busy] [--all | --json | --csv] [--svg FILE]
  */
 #include <stdio.h>
 #include <string.h>
@@ -167,6 +167,15 @@ static const struct row single_rows[] = {
 	{3, "fetch-add, bit", ROLE_OWN, 1, 50, false, 1},
 };
 
+/* A chart with a scale of powers of ten, of ratios that are all 1. */
+static const struct row equal_rows[] = {
+	{0, "folio copy", ROLE_OWN, 1, 5, false, 0},
+	{0, "pread", ROLE_PEER, 1, 5, false, 0},
+	{0, "bare array", ROLE_LIMIT, 1, 5, false, 0},
+	{3, "folio copy", ROLE_OWN, 32, 114, false, 1},
+	{3, "pread direct", ROLE_PEER, 32, 114, false, 1},
+};
+
 static const struct set {
 	const char *name, *command;
 	const struct workload *workloads;
@@ -182,6 +191,7 @@ static const struct set {
 		summarize_writes},
 	{"counters", "folio bench ref", COUNT(counter_workloads), COUNT(counter_rows),
 		summarize_counters},
+	{"equal", "folio bench", COUNT(read_workloads), COUNT(equal_rows), summarize_reads},
 	{"single", "folio bench ref", COUNT(counter_workloads), COUNT(single_rows),
 		summarize_counters},
 };
