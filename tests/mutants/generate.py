@@ -384,7 +384,8 @@ class Campaign:
     def test(self, mutant):
         """Returns the row of a mutant, from the log or by testing it."""
         row = self.known.get(mutant.key)
-        if row and not (self.options.again and row["verdict"] == "survived"):
+        if row and not (self.options.again and row["verdict"] == "survived" and
+                        not self.equivalents.argued(mutant)):
             return row
         tree = self.trees.get()
         begin = time.monotonic()
