@@ -247,6 +247,35 @@ static void test_pinned(void **state)
 	end();
 }
 
+/* Nor does the last of more pages than a close examines under one hold of the lock. */
+static void test_pinned_far(void **state)
+{
+	enum { MANY = 1200 };
+	struct folio_file_stat stat = {.size = sizeof(stat)};
+	struct folio_file *file;
+	struct folio *folio;
+	void *page;
+	uint64_t i;
+	char byte;
+
+	(void)state;
+	begin(4 * MANY, 4);
+	assert_int_equal(truncate(path_of(0), MANY * PAGE), 0);
+	file = open_it(0, O_RDONLY);
+	for (i = 0; i < MANY; i++)
+		assert_int_equal(folio_file_read(file, &byte, 1, i * PAGE), 1);
+	assert_int_equal(folio_file_get_page(file, MANY - 1, 0, &folio, &page), 0);
+	assert_int_equal(folio_order(folio), 0);
+	assert_int_equal(folio_file_close(file), 0);
+	folio_put(folio);
+	file = open_it(0, O_RDONLY);
+	assert_int_equal(folio_file_stat(file, &stat), 0);
+	assert_int_equal(stat.pages, MANY - 1);
+	assert_false(page_cached(file, MANY - 1));
+	assert_int_equal(folio_file_close(file), 0);
+	end();
+}
+
 /* A change in place that cannot be marked stays in memory only, until the close at most. */
 static void test_refused_mark(void **state)
 {
@@ -288,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_pinned_far),
 		cmocka_unit_test(test_refused_mark),
 	};
 

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <folio/hot.h>
+
 #include "fault-world.h"
 #include "cache/table.h"
 
@@ -256,6 +258,9 @@ static void child(struct world *world, struct folio *pinned, bool own)
 		EXPECT(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM) == -ESTALE);
 		EXPECT(folio_file_invalidate(world->file, 0, 1) == -ESTALE);
 		EXPECT(folio_file_revalidate(world->file) == -ESTALE);
+		EXPECT(folio_file_set_share(world->file, 0, PAGE) == -ESTALE);
+		EXPECT(folio_cache_save_hot(world->cache, "folio-hot") == -ESTALE);
+		EXPECT(folio_cache_load_hot(world->cache, "folio-hot", NULL) == -ESTALE);
 		EXPECT(folio_file_size(world->file) == 0);
 		EXPECT(folio_file_open(world->cache, "a", O_RDONLY, 0, &file) == -ESTALE);
 		EXPECT(folio_cache_stats(world->cache, &stats) == -ESTALE);

@@ -32,6 +32,9 @@ static uint32_t fields;       /* that it reports */
 static bool late;             /* it answers after the deadline of one millisecond */
 static bool one_number;       /* all files have one inode number, each on a device of its own */
 static folio_u32 queries;     /* of attributes */
+static bool hold;             /* reads stay in flight */
+static struct folio_io_request *held[2];
+static unsigned held_count;
 
 static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 {
@@ -64,8 +67,14 @@ static void note_submit(void *context, struct folio_io_request **submitted, unsi
 		if (submitted[i]->op == FOLIO_IO_READ) {
 			uint32_t n = folio_u32_fetch_add_relaxed(&requests, 1);
 
-			requested[n] = submitted[i]->offset / PAGE;
+			requested[n % (FILES * PAGES)] = submitted[i]->offset / PAGE;
 		}
+	if (hold) {
+		assert_true(held_count + count <= sizeof(held) / sizeof(held[0]));
+		memcpy(held + held_count, submitted, count * sizeof(held[0]));
+		held_count += count;
+		return;
+	}
 	folio_io_threads.submit(context, submitted, count);
 }
 
@@ -198,6 +207,66 @@ static void test_round_trip(void **state)
 	assert_int_equal(load(&world, &result), 0);
 	assert_int_equal(result.pages_skipped, pages);
 	assert_int_equal(folio_cache_load_hot(world.cache, list, NULL), 0);
+	end(&world);
+}
+
+/*
+ * More ranges than are collected at once, then more pages without any than are examined at once,
+ * and a page behind these.
+ */
+static void test_many_ranges(void **state)
+{
+	enum { RANGES = 600, LAST = 18000 };
+	struct folio_hot_load result;
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	assert_int_equal(truncate(path_of(0), (LAST + 1) * PAGE), 0);
+	world = begin(2 * LAST, 1, 0, 0);
+	for (i = 0; i < LAST; i++)
+		read_page(&world, 0, i);
+	for (i = 0; i < RANGES; i++)
+		heat_page(&world, 0, 2 * i);
+	heat_page(&world, 0, LAST);
+	assert_int_equal(folio_cache_save_hot(world.cache, list), RANGES + 1);
+	end(&world);
+
+	world = begin(2 * LAST, 1, 0, 0);
+	assert_int_equal(load(&world, &result), RANGES + 1);
+	/* The file is listed once. */
+	assert_int_equal(result.files, 1);
+	await_reads(&world);
+	for (i = 0; i < LAST; i++)
+		assert_int_equal(page_cached(world.file[0], i), i % 2 == 0 && i < 2 * RANGES);
+	assert_true(page_cached(world.file[0], LAST));
+	end(&world);
+	assert_int_equal(truncate(path_of(0), PAGES * PAGE), 0);
+}
+
+/* The pages that a file keeps for its floor are hot, although they were used once. */
+static void test_kept(void **state)
+{
+	enum { FLOOR = 60, BUDGET = 256 };
+	struct folio_hot_load result;
+	struct world world = begin(BUDGET, 2, 0, 0);
+	uint64_t i;
+
+	(void)state;
+	for (i = 0; i < FLOOR; i++)
+		read_page(&world, 0, i);
+	assert_int_equal(folio_file_set_share(world.file[0], FLOOR * PAGE, 0), 0);
+	for (i = 0; i < 8 * PAGES; i++)
+		read_page(&world, 1, i % PAGES);
+	assert_true(folio_cache_save_hot(world.cache, list) >= FLOOR);
+	assert_true(folio_cache_load_hot(world.cache, list, NULL) >= 0);
+	end(&world);
+
+	world = begin(2 * FILES * PAGES, 2, 0, 0);
+	assert_true(load(&world, &result) >= FLOOR);
+	await_reads(&world);
+	for (i = 0; i < FLOOR; i++)
+		assert_true(page_cached(world.file[0], i));
 	end(&world);
 }
 
@@ -501,6 +570,28 @@ static void test_slots(void **state)
 	end(&world);
 }
 
+/* No request ends, so there is no slot for the second one until the deadline. */
+static void test_no_slot(void **state)
+{
+	struct folio_hot_load result;
+	struct world world;
+
+	(void)state;
+	save_all();
+	world = begin(2 * FILES * PAGES, FILES, 20, 1);
+	hold = true;
+	assert_int_equal(load(&world, &result), -ETIMEDOUT);
+	hold = false;
+	assert_int_equal(held_count, 1);
+	assert_int_equal(result.files, 1);
+	assert_in_range(cache_stats(world.cache).prefetch_pages, 1, PAGES - 1);
+	assert_int_equal(result.pages_left + cache_stats(world.cache).prefetch_pages, PAGES);
+	held_count = 0;
+	folio_io_threads.submit(world.cache->io_context, held, 1);
+	await_reads(&world);
+	end(&world);
+}
+
 /* Other threads open, read and close the files at the same time. */
 static folio_u32 stop;
 
@@ -552,6 +643,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_many_ranges),
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_lookups),
@@ -561,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_slots),
+		cmocka_unit_test(test_no_slot),
 		cmocka_unit_test(test_threads),
 	};
 	unsigned i;

@@ -19,6 +19,8 @@ static char path[64];
 static int folder_error; /* fsync of a folder */
 static int file_error;   /* fsync of another file */
 static int write_error;  /* write, once */
+static int read_error;   /* read, once */
+static int close_error;  /* close, once */
 
 int fsync(int fd)
 {
@@ -38,6 +40,29 @@ ssize_t write(int fd, const void *buf, size_t len)
 	write_error = 0;
 	if (!error)
 		return syscall(SYS_write, fd, buf, len);
+	errno = error;
+	return -1;
+}
+
+ssize_t read(int fd, void *buf, size_t len)
+{
+	int error = read_error;
+
+	read_error = 0;
+	if (!error)
+		return syscall(SYS_read, fd, buf, len);
+	errno = error;
+	return -1;
+}
+
+/* As the kernel does, it closes the descriptor in any case. */
+int close(int fd)
+{
+	int error = close_error, r = (int)syscall(SYS_close, fd);
+
+	close_error = 0;
+	if (!error)
+		return r;
 	errno = error;
 	return -1;
 }
@@ -200,6 +225,31 @@ static void test_damage(void **state)
 	assert_int_equal(open_result(), 0);
 }
 
+/* A list that ends after each word of a file's handle. */
+static void test_cut_handle(void **state)
+{
+	struct folio_io_attr attr = {
+		.fields = FOLIO_IO_ATTR_HANDLE, .handle_bytes = FOLIO_IO_HANDLE_MAX};
+	static struct hotfile_writer writer;
+	struct stat st;
+	int r;
+
+	(void)state;
+	assert_int_equal(hotfile_create(&writer, path), 0);
+	hotfile_put_file(&writer, &attr);
+	hotfile_put_file_end(&writer);
+	assert_int_equal(hotfile_commit(&writer), 0);
+	assert_int_equal(open_result(), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size > FOLIO_IO_HANDLE_MAX);
+	while (st.st_size > 0) {
+		st.st_size -= 8;
+		r = truncate(path, st.st_size);
+		assert_int_equal(r, 0);
+		assert_int_equal(open_result(), -EBADMSG);
+	}
+}
+
 /* As test_damage, with a list that is as long as the buffer. */
 static void test_tail(void **state)
 {
@@ -342,8 +392,14 @@ static void test_failures(void **state)
 	file_error = EIO;
 	assert_int_equal(write_list(8, 5), -EIO);
 	file_error = 0;
+	close_error = EDQUOT;
+	assert_int_equal(write_list(8, 5), -EDQUOT);
 	expect_list(7, 5);
 	assert_int_equal(names(), 1);
+	read_error = EINTR;
+	assert_int_equal(open_result(), 0);
+	read_error = EIO;
+	assert_int_equal(open_result(), -EIO);
 
 	snprintf(missing, sizeof(missing), "%s/missing/list", folder);
 	strcpy(path, missing);
@@ -434,6 +490,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_cut_handle),
 		cmocka_unit_test(test_tail),
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_failures),

@@ -108,11 +108,46 @@ static void test_dirty_outgrown(void **state)
 	world_end(&world);
 }
 
+/*
+ * A clean page that the file has outgrown is read again before a part of it is written; and a write
+ * that makes the file longer puts no zeros behind its valid bytes, which are not all that it has.
+ */
+static void test_clean_outgrown(void **state)
+{
+	static struct world world;
+	char buf[FOLIO_PAGE_SIZE];
+
+	(void)state;
+	world_begin(&world, 64, 0);
+	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_RANDOM), 0);
+	memset(world.model, 'a', 2 * PAGE);
+	assert_int_equal(folio_file_write(world.file, world.model, PAGE + 300, 0), PAGE + 300);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	make_outgrown(&world, 0, 100);
+	world.model[200] = 'b';
+	assert_int_equal(folio_file_write(world.file, "b", 1, 200), 1);
+	assert_int_equal(valid_bytes(&world, 0), PAGE);
+	assert_int_equal(folio_file_read(world.file, buf, PAGE, 0), PAGE);
+	assert_memory_equal(buf, world.model, PAGE);
+	/* The last page: the write is behind it. */
+	make_outgrown(&world, 1, 50);
+	memset(world.model + PAGE + 300, 0, PAGE);
+	world.model[2 * PAGE] = 'c';
+	world.size = 2 * PAGE + 1;
+	assert_int_equal(folio_file_write(world.file, "c", 1, 2 * PAGE), 1);
+	assert_int_equal(folio_file_read(world.file, buf, PAGE, PAGE), PAGE);
+	assert_memory_equal(buf, world.model + PAGE, PAGE);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	check_file(&world);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_split_keeps_the_end),
 		cmocka_unit_test(test_dirty_outgrown),
+		cmocka_unit_test(test_clean_outgrown),
 	};
 
 	test_begin("page");
