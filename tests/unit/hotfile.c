@@ -225,29 +225,37 @@ static void test_damage(void **state)
 	assert_int_equal(open_result(), 0);
 }
 
-/* A list that ends after each word of a file's handle. */
+/* After it was checked, a list becomes shorter: it ends in the handle of its second file. */
 static void test_cut_handle(void **state)
 {
-	struct folio_io_attr attr = {
-		.fields = FOLIO_IO_ATTR_HANDLE, .handle_bytes = FOLIO_IO_HANDLE_MAX};
+	/* Words of the list before the first range, of the end of a file, and of a second file. */
+	enum { BEFORE = 12, END = 2, FIXED = 9 };
+	struct folio_io_attr attr = {.inode = 1};
 	static struct hotfile_writer writer;
-	struct stat st;
-	int r;
+	static struct hotfile file;
+	uint64_t first, pages;
+	unsigned i, ranges = (HOTFILE_WORDS - BEFORE - END - FIXED) / 2 - 1;
 
 	(void)state;
 	assert_int_equal(hotfile_create(&writer, path), 0);
 	hotfile_put_file(&writer, &attr);
+	for (i = 0; i < ranges; i++)
+		hotfile_put_range(&writer, 2 * i, 1);
+	hotfile_put_file_end(&writer);
+	attr.fields = FOLIO_IO_ATTR_HANDLE;
+	attr.handle_bytes = FOLIO_IO_HANDLE_MAX;
+	hotfile_put_file(&writer, &attr);
 	hotfile_put_file_end(&writer);
 	assert_int_equal(hotfile_commit(&writer), 0);
-	assert_int_equal(open_result(), 0);
-	assert_int_equal(stat(path, &st), 0);
-	assert_true(st.st_size > FOLIO_IO_HANDLE_MAX);
-	while (st.st_size > 0) {
-		st.st_size -= 8;
-		r = truncate(path, st.st_size);
-		assert_int_equal(r, 0);
-		assert_int_equal(open_result(), -EBADMSG);
-	}
+	assert_int_equal(hotfile_open(&file, path), 0);
+	/* The words that are in memory. */
+	assert_int_equal(truncate(path, sizeof(file.word)), 0);
+	assert_int_equal(hotfile_next_file(&file, &attr), 1);
+	for (i = 0; i < ranges; i++)
+		assert_int_equal(hotfile_next_range(&file, &first, &pages), 1);
+	assert_int_equal(hotfile_next_range(&file, &first, &pages), 0);
+	assert_int_equal(hotfile_next_file(&file, &attr), -EBADMSG);
+	hotfile_close(&file);
 }
 
 /* As test_damage, with a list that is as long as the buffer. */
