@@ -399,6 +399,9 @@ static void test_failures(void **state)
 	assert_int_equal(write_list(8, 5), -ENOSPC);
 	file_error = EIO;
 	assert_int_equal(write_list(8, 5), -EIO);
+	/* The first error counts. */
+	close_error = EDQUOT;
+	assert_int_equal(write_list(8, 5), -EIO);
 	file_error = 0;
 	close_error = EDQUOT;
 	assert_int_equal(write_list(8, 5), -EDQUOT);

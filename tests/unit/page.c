@@ -129,6 +129,13 @@ static void test_clean_outgrown(void **state)
 	assert_int_equal(valid_bytes(&world, 0), PAGE);
 	assert_int_equal(folio_file_read(world.file, buf, PAGE, 0), PAGE);
 	assert_memory_equal(buf, world.model, PAGE);
+	/* By now it is dirty: the cache has what the file has not, and that reads as zeros. */
+	make_outgrown(&world, 0, 100);
+	memset(world.model + 100, 0, PAGE - 100);
+	world.model[200] = 'd';
+	assert_int_equal(folio_file_write(world.file, "d", 1, 200), 1);
+	assert_int_equal(folio_file_read(world.file, buf, PAGE, 0), PAGE);
+	assert_memory_equal(buf, world.model, PAGE);
 	/* The last page: the write is behind it. */
 	make_outgrown(&world, 1, 50);
 	memset(world.model + PAGE + 300, 0, PAGE);
