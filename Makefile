@@ -20,7 +20,8 @@ run: $(BUILD)/build.ninja $(if $(FILE),,$(BUILD)/bench.data)
 
 check: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
-	meson test -C $(BUILD) --no-rebuild --print-errorlogs --no-suite models
+	meson test -C $(BUILD) --no-rebuild --print-errorlogs --timeout-multiplier 3 \
+		--no-suite models
 
 # Four minutes. Counters are atomic, since threads share them. The seed is fixed, so that the
 # figures of two runs are alike. With its builtin, gcc replaces fork by a function that forgets what
