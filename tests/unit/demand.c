@@ -78,6 +78,8 @@ static void test_one_read_for_all(void **state)
 	io_fault_hold(world.io);
 	readers_begin(reader, &world, 7, 0);
 	all_wait_for(&world, 7);
+	/* The page is in the cache before its read begins. */
+	io_fault_wait_held(world.io, 1);
 	assert_int_equal(reads(&world), 1);
 	/* Callers that do not wait return at once and start no second read. */
 	assert_int_equal(folio_file_read_nowait(world.file, buf, sizeof(buf), 7 * PAGE), -EAGAIN);
