@@ -11,7 +11,7 @@
 #include "cache-test.h"
 #include "sim.h"
 
-#define ALARM_SECONDS 20
+#define ALARM_SECONDS 50
 
 /* ---- the device ---- */
 

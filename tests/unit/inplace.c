@@ -86,7 +86,7 @@ static void test_lock_of_dropped_page(void **state)
 	unsigned how;
 
 	(void)state;
-	alarm(20);
+	alarm(50);
 	pages_begin(&world);
 	for (how = 0; how < 3; how++) {
 		assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);

@@ -138,7 +138,7 @@ static void in_child(void (*run)(int error), int error)
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		alarm(10);
+		alarm(50);
 		run(error);
 		_exit(0);
 	}

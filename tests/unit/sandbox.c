@@ -119,7 +119,7 @@ static void expect_well(uint32_t timeout_ms)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		alarm(10);
+		alarm(50);
 		child(path, timeout_ms);
 		_exit(0);
 	}

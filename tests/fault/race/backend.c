@@ -59,6 +59,8 @@ static void open_file(void)
 		backend.ops->open(backend.context, backend.path, O_RDONLY, 0, 0, &backend.handle),
 		0);
 	unlink(backend.path);
+	/* The ring reads also on a file system that only blocks. */
+	((struct io_file *)backend.handle)->blocks = false;
 }
 
 static void close_backend(void)
@@ -293,8 +295,6 @@ void test_request_while_the_ring_is_awake(void **state)
 	reads_begin(false);
 	if (!backend_begin(&folio_io_uring, 2, NULL))
 		skip();
-	/* Also on a file system that only blocks. */
-	((struct io_file *)backend.handle)->blocks = false;
 	task_begin(&first, NULL, submit_run, NOWHERE);
 	task_end(&first);
 	arrived(&reads[0].gate);

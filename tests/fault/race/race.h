@@ -31,7 +31,7 @@
 #define PAGE ((uint64_t)FOLIO_PAGE_SIZE)
 
 #ifndef ALARM_SECONDS
-#define ALARM_SECONDS 20
+#define ALARM_SECONDS 50
 #endif
 
 #define wait_until(condition)          \
