@@ -11,7 +11,9 @@
 #include "cache-test.h"
 #include "sim.h"
 
+#ifndef ALARM_SECONDS
 #define ALARM_SECONDS 50
+#endif
 
 /* ---- the device ---- */
 
