@@ -7,6 +7,11 @@
 #include "io-writes.h"
 #include "sandbox.h"
 
+/* A child that hangs ends after so long. */
+#ifndef ALARM_SECONDS
+#define ALARM_SECONDS 50
+#endif
+
 /* TSan cannot start threads in the child of a process that had threads. */
 #if defined(__SANITIZE_THREAD__)
 #define FORKS false
@@ -138,7 +143,7 @@ static void in_child(void (*run)(int error), int error)
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		alarm(50);
+		alarm(ALARM_SECONDS);
 		run(error);
 		_exit(0);
 	}

@@ -9,6 +9,11 @@
 #include "io/file.h"
 #include "sandbox.h"
 
+/* A child that hangs ends after so long. */
+#ifndef ALARM_SECONDS
+#define ALARM_SECONDS 50
+#endif
+
 /* TSan cannot start threads in the child of a process that had threads. */
 #if defined(__SANITIZE_THREAD__)
 #define FORKS false
@@ -119,7 +124,7 @@ static void expect_well(uint32_t timeout_ms)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		alarm(50);
+		alarm(ALARM_SECONDS);
 		child(path, timeout_ms);
 		_exit(0);
 	}
