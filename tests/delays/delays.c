@@ -70,7 +70,9 @@ static void *real(void **cached, const char *name, const char *version)
 	void *found = __atomic_load_n(cached, __ATOMIC_RELAXED);
 
 	if (!found) {
-		found = version ? dlvsym(RTLD_NEXT, name, version) : dlsym(RTLD_NEXT, name);
+		found = version ? dlvsym(RTLD_NEXT, name, version) : NULL;
+		if (!found)
+			found = dlsym(RTLD_NEXT, name);
 		if (!found)
 			abort();
 		__atomic_store_n(cached, found, __ATOMIC_RELAXED);
@@ -93,7 +95,10 @@ static void *real(void **cached, const char *name, const char *version)
 REPLACE(pthread_mutex_lock, NULL, (pthread_mutex_t * mutex), (mutex))
 REPLACE(pthread_mutex_trylock, NULL, (pthread_mutex_t * mutex), (mutex))
 REPLACE(pthread_mutex_unlock, NULL, (pthread_mutex_t * mutex), (mutex))
-/* With an old version, which dlsym would return, a waiter of glibc's is not woken. */
+/*
+ * With an old version, which dlsym would return on x86, a waiter of glibc's is not woken. Where that
+ * name of a version does not exist, there is only one.
+ */
 REPLACE(pthread_cond_wait, "GLIBC_2.3.2", (pthread_cond_t * cond, pthread_mutex_t *mutex),
 	(cond, mutex))
 
