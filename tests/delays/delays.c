@@ -96,8 +96,8 @@ REPLACE(pthread_mutex_lock, NULL, (pthread_mutex_t * mutex), (mutex))
 REPLACE(pthread_mutex_trylock, NULL, (pthread_mutex_t * mutex), (mutex))
 REPLACE(pthread_mutex_unlock, NULL, (pthread_mutex_t * mutex), (mutex))
 /*
- * With an old version, which dlsym would return on x86, a waiter of glibc's is not woken. Where that
- * name of a version does not exist, there is only one.
+ * With the oldest version, which dlsym would return on x86, a waiter is not woken. Where glibc does
+ * not have this one, it has only one.
  */
 REPLACE(pthread_cond_wait, "GLIBC_2.3.2", (pthread_cond_t * cond, pthread_mutex_t *mutex),
 	(cond, mutex))
