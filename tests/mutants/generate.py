@@ -7,6 +7,7 @@
     generate.py --seed 7 --report           the table of what is known of that seed, runs nothing
     generate.py --seed 7 --survivors        the diffs of the mutants that no test caught
     generate.py --seed 7 --again            runs the survivors once more, with the tests of today
+    generate.py --seed 7 --again --sanitize and with AddressSanitizer
     generate.py --check                     checks equivalent.toml against the sources
 
 README.md in this folder describes the verdicts. (The name random.py would hide Python's own module
@@ -16,6 +17,7 @@ of that name from every script of this folder.)
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -53,8 +55,12 @@ ONLY = {"command/random": "tools/folio/random.[ch]",
         "command/workers": "tools/folio/bench/workers.[ch]"}
 SETUP = ["meson", "setup", "-Dbuildtype=plain", "-Doptimization=1", "-Dwerror=true",
          "-Dbench=false", "-Dc_link_args=-fuse-ld=gold"]
+# As .ci/run builds and runs the tests with AddressSanitizer.
+SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dref_debug=true"]
+SANITIZED = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1"}
 LIBRARIES = ["src/libfolio.a", "tests/libfolio-small.a", "tools/folio"]
-PATIENCE = 3, 20    # a test hangs after so many times its usual time, and so many seconds more
+PATIENCE = 3, 20   # a test hangs after so many times its usual time, and so many seconds more
+SLOWER = 20        # ... and with the sanitizer
 MEMORY = 12 << 30  # bytes that a mutant may allocate
 
 
@@ -164,14 +170,17 @@ class Tree:
 
     alone = threading.Lock()
 
-    def __init__(self, folder):
+    def __init__(self, folder, sanitize=False):
         self.folder = folder
         self.build = folder / "build"
         self.scratch = folder / "scratch"
+        self.sanitize = sanitize
 
     def prepare(self, suites):
-        """Copy what has changed, and build the tests of these suites and what mutants change."""
+        """Copy what has changed, and build what mutants change. Without the sanitizer, the tests
+        of these suites as well."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        added = False
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
                                 text=True, check=True).stdout
         for name in listed.split("\0"):
@@ -180,17 +189,24 @@ class Tree:
                 continue
             if target.exists() and target.read_bytes() == source.read_bytes():
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # Tests are found by listing the folders.
+                added = True
             shutil.copy2(source, target)
             os.utime(target)
+        if added:
+            (self.folder / "meson.build").touch()
         if not (self.build / "build.ninja").exists():
-            self.demand([*SETUP, str(self.build), str(self.folder)])
+            self.demand([*SETUP, *(SANITIZE if self.sanitize else []), str(self.build),
+                         str(self.folder)])
         self.demand(["ninja", "-C", str(self.build), "build.ninja"])
         outputs = {name for target in self.introspect("--targets") for name in target["filename"]}
         tests = (Test(entry, self.build, outputs) for entry in self.introspect("--tests"))
         self.tests = [test for test in tests if test.suite in suites]
+        tests = [] if self.sanitize else self.tests
         self.demand(["ninja", "-C", str(self.build), "-j1", *LIBRARIES,
-                     *{name for test in self.tests for name in test.targets}])
+                     *{name for test in tests for name in test.targets}])
         self.objects = self.hash_objects(everything=True)
 
     def introspect(self, what):
@@ -202,6 +218,15 @@ class Tree:
                               env=self.env(), check=False)
         if done.returncode:
             sys.exit(f"{' '.join(command)}\n{done.stdout[-4000:]}{done.stderr}")
+
+    @contextlib.contextmanager
+    def mutated(self, mutant):
+        target = self.folder / mutant.path
+        target.write_text(mutant.mutated(), encoding="utf-8")
+        try:
+            yield
+        finally:
+            target.write_text(mutant.text, encoding="utf-8")
 
     def env(self):
         # Copies of one file at several places compile once.
@@ -225,16 +250,22 @@ class Tree:
 
     def run(self, test, limit, scale):
         """Run one test. Returns a word for the failure, or None if it passes."""
+        with Tree.alone if test.alone else contextlib.nullcontext():
+            return self.run_now(test, limit, scale)
+
+    def run_now(self, test, limit, scale):
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
         env = {**self.env(), **test.env, "TMPDIR": str(self.scratch), "FOLIO_SEED": "1",
-               "FOLIO_TEST_SCALE": str(scale), "MALLOC_PERTURB_": "165"}
+               "FOLIO_TEST_SCALE": str(scale), "MALLOC_PERTURB_": "165",
+               **(SANITIZED if self.sanitize else {})}
         # timeout(1) ends a test that would run for ever after this script itself is killed.
         command = ["timeout", "-s", "KILL", str(limit + 5), *test.command]
         process = subprocess.Popen(command, cwd=self.scratch, env=env, text=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.DEVNULL, start_new_session=True,
-                                   errors="replace", preexec_fn=limit_resources)
+                                   errors="replace",
+                                   preexec_fn=None if self.sanitize else limit_resources)
         hung = threading.Event()
 
         def stop():
@@ -305,6 +336,8 @@ class Campaign:
         self.lock = threading.Lock()
         self.trees = queue.Queue()
         self.seconds = {}
+        self.sanitized = {}  # by the folder of a tree: the same with the sanitizer
+        self.passes = {}     # by test: does it pass there without a mutant?
 
     def prepare(self):
         """Build a tree for each worker. Run each test once: one that passes takes part."""
@@ -338,21 +371,24 @@ class Campaign:
 
     def tests_for(self, tree, path):
         """The tests of the stem, then the others: quick ones, and those that caught much."""
-        stem = str(Path(path).with_suffix(""))
-        name = Path(path).stem
-        own = self.named.get(stem) or (f"io-{name}" if path.startswith("src/io/") else name)
         group = os.path.dirname(path)
 
         def order(test):
-            test_name = test.name.split("/")[1]
             worth = 1 + self.kills[group, test.name]
-            return (test_name not in (own, own + "-small"), self.seconds[test.name] / worth)
+            return (not self.is_own(test, path), self.seconds[test.name] / worth)
 
         return sorted((test for test in tree.tests
                        if self.seconds.get(test.name, self.options.longest) < self.options.longest
                        and test.suite in SUITES[path.split("/")[0]]
                        and not fnmatch.fnmatch(path, BLIND.get(test.name, ""))
                        and fnmatch.fnmatch(path, ONLY.get(test.name, "*"))), key=order)
+
+    def is_own(self, test, path):
+        """Is it the test of the stem?"""
+        name = Path(path).stem
+        own = self.named.get(str(Path(path).with_suffix(""))) or (
+            f"io-{name}" if path.startswith("src/io/") else name)
+        return test.name.split("/")[1] in (own, own + "-small")
 
     def judge(self, tree, mutant):
         """Returns the verdict and the test that decided it."""
@@ -370,16 +406,37 @@ class Campaign:
             if not tree.ninja(test.targets):
                 return "rejected", "compiler"
             limit = PATIENCE[0] * self.seconds[test.name] + PATIENCE[1]
-            if test.alone:
-                with Tree.alone:
-                    failed = tree.run(test, limit, self.options.scale)
-            else:
-                failed = tree.run(test, limit, self.options.scale)
+            failed = tree.run(test, limit, self.options.scale)
             if failed:
                 with self.lock:
                     self.kills[os.path.dirname(mutant.path), test.name] += 1
                 return "caught", f"{test.name}: {failed}"
-        return "survived", ""
+        by = self.options.sanitize and self.run_sanitized(tree, mutant)
+        return ("caught", f"sanitizer, {by}") if by else ("survived", "")
+
+    def run_sanitized(self, plain, mutant):
+        """The tests of the stem with the sanitizer; of a tool, all that run its code. Returns the
+        one that failed, or None."""
+        if plain.folder not in self.sanitized:
+            tree = Tree(plain.folder.with_name(plain.folder.name + "-sanitized"), sanitize=True)
+            self.say(f"building {tree.folder}")
+            tree.prepare({test.suite for test in plain.tests})
+            self.sanitized[plain.folder] = tree
+        tree = self.sanitized[plain.folder]
+        tests = [test for test in self.tests_for(tree, mutant.path)
+                 if test.suite == "command" or self.is_own(test, mutant.path)]
+        for test in tests:
+            if test.name not in self.passes:
+                self.passes[test.name] = tree.ninja(test.targets) and \
+                    not tree.run(test, 600, self.options.scale)
+        with tree.mutated(mutant):
+            for test in tests:
+                if self.passes[test.name] and tree.ninja(test.targets):
+                    limit = SLOWER * self.seconds[test.name] + PATIENCE[1]
+                    failed = tree.run(test, limit, self.options.scale)
+                    if failed:
+                        return f"{test.name}: {failed}"
+        return None
 
     def test(self, mutant):
         """Returns the row of a mutant, from the log or by testing it."""
@@ -390,12 +447,8 @@ class Campaign:
         tree = self.trees.get()
         begin = time.monotonic()
         try:
-            target = tree.folder / mutant.path
-            target.write_text(mutant.mutated(), encoding="utf-8")
-            try:
+            with tree.mutated(mutant):
                 verdict, by = self.judge(tree, mutant)
-            finally:
-                target.write_text(mutant.text, encoding="utf-8")
         finally:
             self.trees.put(tree)
         row = {"key": mutant.key, "file": mutant.path, "line": mutant.mutation.line,
@@ -519,6 +572,8 @@ def main():
     parser.add_argument("--progress", action="store_true",
                         help="a line for each mutant, also without a terminal")
     parser.add_argument("--again", action="store_true", help="run the survivors once more")
+    parser.add_argument("--sanitize", action="store_true",
+                        help="run the tests of a survivor's stem with AddressSanitizer as well")
     parser.add_argument("--report", action="store_true", help="the table, without running")
     parser.add_argument("--markdown", action="store_true",
                         help="write the table to docs/mutants.md, without running")

@@ -32,7 +32,8 @@ static uint32_t fields;       /* that it reports */
 static bool late;             /* it answers after the deadline of one millisecond */
 static bool one_number;       /* all files have one inode number, each on a device of its own */
 static folio_u32 queries;     /* of attributes */
-static bool hold;             /* reads stay in flight */
+static struct folio_cache *looked_up; /* queries come with the lock of its open files */
+static bool hold;                     /* reads stay in flight */
 static struct folio_io_request *held[2];
 static unsigned held_count;
 
@@ -55,6 +56,8 @@ static int note_getattr(void *context, void *handle, struct folio_io_attr *attr)
 		attr->device += attr->inode;
 		attr->inode = 1;
 	}
+	if (looked_up)
+		assert_int_equal(pthread_mutex_trylock(&looked_up->files_lock), EBUSY);
 	folio_u32_fetch_add_relaxed(&queries, 1);
 	return r;
 }
@@ -378,7 +381,10 @@ static void test_files(void **state)
 	assert_int_equal(truncate(path_of(1), PAGES * PAGE), 0);
 }
 
-/* A file is found by its numbers: no other one is queried, nor one that no handle has open. */
+/*
+ * A file is found by its numbers: no other one is queried, nor one that no handle has open. None is
+ * closed by another thread in the meantime.
+ */
 static void test_lookups(void **state)
 {
 	struct folio_hot_load result;
@@ -389,7 +395,9 @@ static void test_lookups(void **state)
 	save_all();
 	world = begin(2 * FILES * PAGES, FILES, 0, 0);
 	folio_u32_store_relaxed(&queries, 0);
+	looked_up = world.cache;
 	assert_int_equal(load(&world, &result), FILES * PAGES);
+	looked_up = NULL;
 	assert_int_equal(folio_u32_load_relaxed(&queries), FILES);
 	await_reads(&world);
 	world.file[0]->inode->attr_recent = false;

@@ -55,6 +55,15 @@ static uint32_t valid_bytes(struct world *world, uint64_t index)
 		&entry_folio(tree_load(&world->file->inode->tree, index))->valid);
 }
 
+/* The version is even: readers need not lock the page. */
+static bool is_settled(struct world *world, uint64_t index)
+{
+	struct folio *folio = entry_folio(tree_load(&world->file->inode->tree, index));
+	uint64_t seen;
+
+	return version_read_begin(&folio->version, &seen);
+}
+
 /*
  * A dirty page that the file has outgrown gets zeros, up to the end of the file. A reader that has
  * another folio locked does not wait for its lock.
@@ -83,6 +92,7 @@ static void test_dirty_outgrown(void **state)
 	assert_int_equal(folio_file_read(world.file, buf, PAGE - 100, 100), PAGE - 100);
 	assert_memory_equal(buf, zeros, PAGE - 100);
 	assert_int_equal(valid_bytes(&world, 0), PAGE);
+	assert_true(is_settled(&world, 0));
 	assert_int_equal(folio_file_read(world.file, buf, 100, 0), 100);
 	assert_memory_equal(buf, world.model, 100);
 	/* Nothing of the page is valid. */

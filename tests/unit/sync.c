@@ -4,6 +4,7 @@
 
 #include "write-world.h"
 #include "io/attempt.h"
+#include "write/writeback.h"
 
 static folio_u32 write_error, sync_error, truncate_error;
 static folio_u32 write_missing; /* bytes that each write reports too few */
@@ -491,6 +492,34 @@ static void test_arguments(void **state)
 	world_end(&world);
 }
 
+/* What a device has written counts less with each period, also after 2^32 of them. */
+static void test_periods(void **state)
+{
+	static struct world world;
+	struct writeback_device *device;
+	struct writeback *writeback;
+	unsigned i;
+
+	(void)state;
+	failing_world_begin(&world, 64, NULL, NULL);
+	writeback = &world.cache->writeback;
+	device = world.file->inode->backing;
+	assert_true(writeback->runs_max >= 16);
+	share_take(&device->share, SHARE_RUNS, writeback->runs_max / 2);
+	share_take(&writeback->share, SHARE_RUNS, writeback->runs_max / 4);
+	for (i = 0; i < 2; i++) {
+		pthread_mutex_lock(&writeback->lock);
+		folio_u64_store_relaxed(&writeback->period, i ? (UINT64_C(1) << 32) + 5 : 5);
+		if (!i)
+			share_wrote(&device->share, 100, 5);
+		assert_int_equal(writeback_may_run(device, NULL), !i);
+		pthread_mutex_unlock(&writeback->lock);
+	}
+	share_give(&writeback->share, SHARE_RUNS, writeback->runs_max / 4);
+	share_give(&device->share, SHARE_RUNS, writeback->runs_max / 2);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -506,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_sync_fails),
 		cmocka_unit_test(test_log_first),
 		cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_periods),
 	};
 
 	test_begin("sync");

@@ -3,6 +3,9 @@
  * The caches that a thread has used: it has one shard of statistics for each, from its first call
  * on the cache until the thread or the cache ends, however many caches it uses in between.
  */
+#include <dlfcn.h>
+#include <sys/wait.h>
+
 #include "fault-world.h"
 #include "cache/thread.h"
 
@@ -195,7 +198,7 @@ static void test_first_call_at_last(void **state)
 	void *good;
 
 	(void)state;
-#if defined(SANITIZE_THREAD) || defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 	print_message(
 		"# skipped: TSan removes the thread before, ASan finds the head of its list\n");
 	return;
@@ -314,6 +317,79 @@ static void test_layers(void **state)
 	io_fault_free(here.io);
 }
 
+/*
+ * A thread whose list cannot be registered for its end counts with others that share a shard. Of
+ * the list nothing is left (AddressSanitizer).
+ */
+static _Thread_local bool no_values;
+
+#if !defined(__SANITIZE_THREAD__) /* TSan itself calls it, before the program begins */
+int pthread_setspecific(pthread_key_t key, const void *value)
+{
+	if (no_values)
+		return ENOMEM;
+	return ((__typeof__(&pthread_setspecific))dlsym(RTLD_NEXT, "pthread_setspecific"))(
+		key, value);
+}
+#endif
+
+static void *read_without_list(void *arg)
+{
+	bool good;
+
+	no_values = true;
+	good = read_all(arg);
+	no_values = false;
+	return (void *)(intptr_t)(good && read_all(arg));
+}
+
+static void test_no_list(void **state)
+{
+	struct caches world;
+	pthread_t thread;
+	unsigned i, before[CACHES];
+	void *good;
+
+	(void)state;
+	caches_begin(&world);
+	for (i = 0; i < CACHES; i++)
+		before[i] = shards_of(world.cache[i]);
+	assert_int_equal(pthread_create(&thread, NULL, read_without_list, &world), 0);
+	pthread_join(thread, &good);
+	assert_true((intptr_t)good);
+	for (i = 0; i < CACHES; i++) {
+		assert_int_equal(shards_of(world.cache[i]), before[i]);
+		assert_int_equal(cache_stats(world.cache[i]).misses, 1);
+		assert_int_equal(cache_stats(world.cache[i]).hits, 1);
+	}
+	caches_end(&world);
+}
+
+/* A child of fork cannot use its parent's caches, and looks at none past the end of their table. */
+static void test_child(void **state)
+{
+	struct caches world;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	caches_begin(&world);
+	assert_true(read_all(&world));
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		char buf[64];
+
+		_exit(folio_file_read(world.file[0], buf, sizeof(buf), 0) != -ESTALE);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_true(read_all(&world));
+	caches_end(&world);
+}
+
 /* ---- destructors ---- */
 
 /*
@@ -427,6 +503,8 @@ int main(void)
 		cmocka_unit_test(test_close_before_thread),
 		cmocka_unit_test(test_first_call_at_last),
 		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_no_list),
+		cmocka_unit_test(test_child),
 		cmocka_unit_test(test_destructors),
 	};
 
