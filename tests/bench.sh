@@ -10,7 +10,7 @@ random_files 4095 65536 $(((1 << 20) + 7)) $(((9 << 20) + 4095))
 
 cat >results.py <<'PYTHON'
 """results.py FORMAT FILE WORKLOAD...: FILE has that format, and rows of these workloads."""
-import csv, json, re, sys
+import csv, json, os, re, sys
 import xml.etree.ElementTree
 
 form, path, workloads = sys.argv[1], sys.argv[2], sys.argv[3:]
@@ -36,6 +36,10 @@ elif form == 'json':
     assert re.fullmatch(r'\d+\.\d+\.\d+', report['version']), report['version']
     assert re.fullmatch('folio bench .* --json --svg picture.svg', report['command'])
     assert report['machine']['cpu'] and report['machine']['processors'] >= 1
+    choices = '/sys/kernel/mm/transparent_hugepage/enabled'
+    if os.path.exists(choices):
+        with open(choices) as file:
+            assert '[%s]' % report['machine']['huge_pages'] in file.read().split()
     seen = {row['workload'] for row in report['results']}
     assert set(workloads) <= seen, seen
     for row in report['results']:
@@ -288,25 +292,31 @@ C
 		LD_PRELOAD=$dir/other.so refuses 1 "scratch: $differ" bench write scratch \
 			--overwrite --threads 2 --seconds 0.1
 }
-# Truncated in the fifth sample, which reads the mapping. Each sample sleeps twice; the second sleep
-# is its measured part.
+# Truncated in the fifth sample, which reads the mapping, or in the fourth one, which writes to it.
+# Each sample sleeps twice; the second sleep is its measured part. 4 GiB are 0 in 32 bits.
 shorter() {
 	cat >shorter.c <<'C'
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 int nanosleep(const struct timespec *time, struct timespec *left)
 {
 	static int calls;
 
-	if (++calls == 2 * 4 + 1 && truncate("scratch", 0))
+	if (++calls == 2 * atoi(getenv("SAMPLES")) + 1 && truncate("scratch", 0))
 		_exit(9);
 	return clock_nanosleep(CLOCK_MONOTONIC, 0, time, left);
 }
 C
 	cc -D_GNU_SOURCE -shared -fPIC -o shorter.so shorter.c || return 1
 	cp file-65536 scratch
-	LD_PRELOAD=$dir/shorter.so refuses 1 "scratch: the file became shorter while it was read" \
+	SAMPLES=4 LD_PRELOAD=$dir/shorter.so refuses 1 \
+		"scratch: the file became shorter while it was read" \
 		bench scratch --threads 1 --seconds 0.1 || return 1
+	truncate -s 4G scratch
+	SAMPLES=3 LD_PRELOAD=$dir/shorter.so refuses 1 \
+		"scratch: the file became shorter while it was written" \
+		bench write scratch --overwrite --threads 1 --seconds 0.1 --cache 16M || return 1
 }
 if sanitized || ! command -v cc >/dev/null; then
 	skip "bench of a file that is truncated" "sanitized, or no compiler"

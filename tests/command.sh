@@ -23,6 +23,9 @@ explains() {
 for help in --help -h help; do
 	check "folio $help" explains "folio COMMAND [ARGUMENT...]" $help
 done
+for command in cat cp bench; do
+	check "the help names $command" grep -q "^  $command  *[A-Za-z]" out
+done
 while IFS='|' read -r command line; do
 	check "folio $command --help" explains "$line" $command --help
 	check "folio $command -h" explains "$line" $command -h

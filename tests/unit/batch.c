@@ -250,7 +250,7 @@ static void *run_batch(void *arg)
 
 static void test_batch(void **state)
 {
-	struct folio_read read[200];
+	static struct folio_read read[600];
 	struct folio_cache_stats before, after;
 	struct world world;
 	unsigned i;
@@ -318,6 +318,13 @@ static void test_batch(void **state)
 	io_fault_fail_range(world.contents, 0, 0, 0);
 	assert_int_equal(folio_file_read_batch(world.file, read, 40, 0), 0);
 	expect_batch(&world, read, 40);
+
+	/* More than a byte can count. */
+	for (i = 0; i < 600; i++)
+		read[i] = (struct folio_read){batch_buf[0], PAGE, i % 40 * 3 * PAGE, 12345};
+	assert_int_equal(folio_file_read_batch(world.file, read, 600, 0), 0);
+	for (i = 0; i < 600; i++)
+		assert_int_equal(read[i].result, PAGE);
 	world_end(&world);
 }
 

@@ -57,13 +57,34 @@ static void test_cache_backend_fails(void **state)
 	io_fault_free(io);
 }
 
+/* The nodes of the trees are in huge pages, unless the program wants none. */
+static void test_huge_pages(void **state)
+{
+	struct io_fault *io = io_fault_new(test_seed, 0);
+	struct folio_cache *cache;
+
+	(void)state;
+	cache = cache_open(64, 0, io);
+	assert_true(cache->tree_budget.huge_pages);
+	assert_int_equal(folio_cache_close(cache), 0);
+	cache = cache_open(64, FOLIO_CACHE_NO_HUGE_PAGES, io);
+	assert_false(cache->tree_budget.huge_pages);
+	assert_int_equal(folio_cache_close(cache), 0);
+	io_fault_free(io);
+}
+
 /* A backend that lacks a function which a cache needs is refused. */
 static void test_cache_backend_incomplete(void **state)
 {
 	struct io_fault *io = io_fault_new(test_seed, 0);
 	struct folio_io_ops ops = io_fault_ops;
-	struct folio_cache_params params = {
-		.size = sizeof(params), .bytes = 64 * PAGE, .io = &ops, .io_context = io};
+	/* Without a default: one that is missing would be refused later. */
+	struct folio_cache_params params = {.size = sizeof(params),
+		.bytes = 64 * PAGE,
+		.bytes_max = 64 * PAGE,
+		.io_depth = 8,
+		.io = &ops,
+		.io_context = io};
 	struct folio_cache *cache = NULL;
 
 	(void)state;
@@ -219,6 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cache_params),
+		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_cache_backend_fails),
 		cmocka_unit_test(test_cache_backend_incomplete),
 		cmocka_unit_test(test_cache_backend_of_other_version),

@@ -2,9 +2,22 @@
 /* Requests as one or more attempts: what each attempt covers, and what its result means. */
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "io-calls.h"
 #include "io-test.h"
+
+static bool failing_getattr;
+
+int fstat(int fd, struct stat *st)
+{
+	if (failing_getattr) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fstat, fd, st);
+}
 
 /* Judge one attempt at @request, for @len bytes. */
 static enum io_verdict judge(
@@ -93,6 +106,14 @@ static void test_judge(void **state)
 	result = 5000;
 	assert_int_equal(judge(read, 16384, false, &done, &result), IO_SHORT);
 	assert_int_equal(done, 5000);
+
+	/* Whether the file has more cannot be queried. */
+	failing_getattr = true;
+	done = 0;
+	result = 5000;
+	assert_int_equal(judge(read, 16384, true, &done, &result), IO_ENDED);
+	assert_int_equal(result, -EIO);
+	failing_getattr = false;
 	io_file_close(&backend, handle);
 }
 

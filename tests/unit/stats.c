@@ -246,6 +246,8 @@ static void test_file_stat(void **state)
 	assert_int_equal(folio_file_stat(world.file, &stat), 0);
 	assert_int_equal(stat.bytes, 20 * PAGE + 7);
 	assert_int_equal(stat.pages, UINT64_C(0x7777777777777777));
+	stat.size = sizeof(stat.size);
+	assert_int_equal(folio_file_stat(world.file, &stat), 0);
 	stat.size = sizeof(stat.size) - 1;
 	assert_int_equal(folio_file_stat(world.file, &stat), -EINVAL);
 	assert_int_equal(folio_file_stat(NULL, &stat), -EINVAL);

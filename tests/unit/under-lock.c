@@ -9,10 +9,11 @@
 #include "write-world.h"
 #include "write/writeback.h"
 
-/* Called before this thread takes the lock, and not while it runs. */
+/* Called before this thread takes the lock, and after it has released it; not while they run. */
 static _Thread_local struct {
 	pthread_mutex_t *lock;
 	void (*before)(void *arg);
+	void (*after)(void *arg);
 	void *arg;
 } watch;
 
@@ -28,6 +29,22 @@ int pthread_mutex_lock(pthread_mutex_t *lock)
 		watch.lock = lock;
 	}
 	return next(lock);
+}
+
+int pthread_mutex_unlock(pthread_mutex_t *lock)
+{
+	static int (*next)(pthread_mutex_t *);
+	int r;
+
+	if (!next)
+		*(void **)&next = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+	r = next(lock);
+	if (lock == watch.lock && watch.after) {
+		watch.lock = NULL;
+		watch.after(watch.arg);
+		watch.lock = lock;
+	}
+	return r;
 }
 
 /* The condition that this thread may wait for, and what then makes it true. */
@@ -51,6 +68,7 @@ int pthread_cond_wait(pthread_cond_t *change, pthread_mutex_t *lock)
 static void watch_begin(pthread_mutex_t *lock, void (*before)(void *arg), void *arg)
 {
 	watch.before = before;
+	watch.after = NULL;
 	watch.arg = arg;
 	watch.lock = lock;
 }
@@ -203,12 +221,71 @@ static void test_close_during_visit(void **state)
 	unlink(world.path);
 }
 
+/* ---- a tree that changes during each walk ---- */
+
+struct changing {
+	struct tree tree;
+	folio_ptr *slot; /* of the first entry; looks as if nodes had left the tree */
+	void *entry, *node;
+};
+
+static void settle(void *arg)
+{
+	struct changing *changing = arg;
+
+	folio_ptr_store_release(changing->slot, changing->entry);
+}
+
+static void change_again(void *arg)
+{
+	struct changing *changing = arg;
+
+	folio_ptr_store_release(changing->slot, changing->node);
+}
+
+/* A search that has failed too often without the lock waits for it, and searches once more. */
+static void test_walk(void **state)
+{
+	static _Alignas(64) char memory[64]; /* the address is the entry */
+	struct tree_budget budget;
+	struct changing changing;
+	uint64_t index = 0;
+	void *found;
+
+	(void)state;
+	assert_int_equal(tree_budget_init(&budget, UINT64_MAX, UINT64_MAX), 0);
+	assert_int_equal(tree_init(&changing.tree, &budget), 0);
+	tree_lock(&changing.tree);
+	assert_int_equal(tree_store_locked(&changing.tree, 1, 0, memory), 0);
+	tree_unlock(&changing.tree);
+	changing.entry = tree_next(&changing.tree, &index, UINT64_MAX);
+	assert_non_null(changing.entry);
+	assert_int_equal(index, 1);
+	changing.slot = &tree_root_node(folio_ptr_load_relaxed(&changing.tree.root))->slot[1];
+	changing.node = (void *)((uintptr_t)memory + TREE_NODE);
+	change_again(&changing);
+	watch_begin(&changing.tree.lock, settle, &changing);
+	watch.after = change_again;
+	index = 0;
+	found = tree_next(&changing.tree, &index, UINT64_MAX);
+	watch.lock = NULL;
+	assert_ptr_equal(found, changing.entry);
+	assert_int_equal(index, 1);
+	assert_int_equal(pthread_mutex_trylock(&changing.tree.lock), 0);
+	settle(&changing);
+	tree_erase_locked(&changing.tree, 1, 0, NULL);
+	tree_unlock(&changing.tree);
+	tree_destroy(&changing.tree);
+	tree_budget_destroy(&budget);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_last_error),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_close_during_visit),
+		cmocka_unit_test(test_walk),
 	};
 
 	test_begin("under-lock");
