@@ -28,7 +28,6 @@ RUNS = {
     'bench-part': 'bench medium --cache 256K --depth 8 --threads 2',
     'write': 'write medium --overwrite --threads 2 --sync 4',
     'write-small': 'write small --overwrite --threads 3 --sync 2 --cache 1M',
-    'write-many': 'write small --overwrite --threads 16 --sync 2 --cache 4M',
     'write-pages': 'write pages --overwrite --threads 2 --sync 3',
     'ref': 'ref --threads 3',
     'ref-many': 'ref --threads 257',

@@ -213,7 +213,7 @@ static void fill(struct report *report, const struct set *set, bool busy)
 	report_text(report, "machine", "cpu", "A processor");
 	report_number(report, "file", "sync", 32);
 	if (strcmp(set->name, "counters"))
-		report_verified(report, 1 << 30, 2, 1.5);
+		report_verified(report, UINT64_C(5) << 30, 2, 1.5);
 	if (busy)
 		report_warning(report,
 			"The machine was busy before the run (load 3.25): see the spreads.");

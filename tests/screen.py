@@ -25,7 +25,7 @@ COLUMNS = 80
 KINDS = 'reads', 'writes', 'counters'
 
 READS = """\
-CORRECT  all 1073741824 bytes equal the kernel's, read by copy and by pin
+CORRECT  all 5368709120 bytes equal the kernel's, read by copy and by pin
 HITS     cached 64-byte reads are 320 times as fast as pread on one hot page,
          ~40.0 times at random offsets, 50.0 times at skewed (Zipf) offsets
 LIMIT    a plain array is 4.00, ~3.00 and 4.00 times as fast as folio
