@@ -173,8 +173,9 @@ static unsigned names(void)
 
 static void test_round_trip(void **state)
 {
-	uint64_t files;
+	uint64_t files, head[2];
 	struct stat st;
+	int fd;
 
 	(void)state;
 	for (files = 0; files < 20; files++) {
@@ -184,6 +185,11 @@ static void test_round_trip(void **state)
 	assert_int_equal(names(), 1);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
+	/* A list of this version is one for all later programs. */
+	fd = open(path, O_RDONLY);
+	assert_int_equal(read(fd, head, sizeof(head)), sizeof(head));
+	close(fd);
+	assert_int_equal(head[1], 1);
 }
 
 static void put_bytes(const void *bytes, size_t len)
