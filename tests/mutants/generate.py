@@ -59,8 +59,8 @@ SETUP = ["meson", "setup", "-Dbuildtype=plain", "-Doptimization=1", "-Dwerror=tr
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dref_debug=true"]
 SANITIZED = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1"}
 LIBRARIES = ["src/libfolio.a", "tests/libfolio-small.a", "tools/folio"]
-PATIENCE = 3, 20   # a test hangs after so many times its usual time, and so many seconds more
-SLOWER = 20        # ... and with the sanitizer
+PATIENCE = 20      # a test hangs after --patience times its usual time, and so many seconds more
+SLOWER = 7         # the sanitizer makes it so many times as long
 MEMORY = 12 << 30  # bytes that a mutant may allocate
 
 
@@ -405,7 +405,7 @@ class Campaign:
         for test in tests:
             if not tree.ninja(test.targets):
                 return "rejected", "compiler"
-            limit = PATIENCE[0] * self.seconds[test.name] + PATIENCE[1]
+            limit = self.options.patience * self.seconds[test.name] + PATIENCE
             failed = tree.run(test, limit, self.options.scale)
             if failed:
                 with self.lock:
@@ -432,7 +432,8 @@ class Campaign:
         with tree.mutated(mutant):
             for test in tests:
                 if self.passes[test.name] and tree.ninja(test.targets):
-                    limit = SLOWER * self.seconds[test.name] + PATIENCE[1]
+                    usual = SLOWER * self.seconds[test.name]
+                    limit = self.options.patience * usual + PATIENCE
                     failed = tree.run(test, limit, self.options.scale)
                     if failed:
                         return f"{test.name}: {failed}"
@@ -565,6 +566,8 @@ def main():
                         help="amount of the random tests, 1 is that of make check (0.2)")
     parser.add_argument("--longest", type=float, default=math.inf, metavar="S",
                         help="leave out tests that take S seconds (--again runs them later)")
+    parser.add_argument("--patience", type=float, default=3, metavar="X",
+                        help="a test hangs after X times its usual time (3)")
     parser.add_argument("--minutes", type=float, metavar="N",
                         help="begin no further mutant N minutes after the first")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build-mutants", metavar="DIR",
