@@ -551,7 +551,8 @@ def counted(counts):
 
 def score(counts):
     whole = counted(counts)
-    return f"{100 * (counts['caught'] + counts['argued']) / whole:.0f} %" if whole else "-"
+    # Rounded down: 100 % means that none survived.
+    return f"{100 * (counts['caught'] + counts['argued']) // whole} %" if whole else "-"
 
 
 def main():
