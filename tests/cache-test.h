@@ -116,6 +116,14 @@ static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
  * The references of the folio that caches a page of a file; 0 if the page is not cached. Reads
  * internals.
  */
+/* As if the folio had been filled when the file ended after @valid of its bytes. */
+static inline void set_valid(struct folio_file *file, struct folio *folio, uint32_t valid)
+{
+	pool_change_begin(&file->cache->pool, folio);
+	folio_u32_store_relaxed(&folio->valid, valid);
+	pool_change_end(&file->cache->pool, folio);
+}
+
 static inline uint32_t page_references(struct folio_file *file, uint64_t index)
 {
 	void *entry = tree_load(&file->inode->tree, index);

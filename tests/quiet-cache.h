@@ -178,7 +178,8 @@ static inline void expect_versions(const struct folio_cache *cache)
 		while ((entry = tree_next_locked(&inode->tree, &index, TREE_INDEX_MAX))) {
 			const struct folio *folio = entry_folio(entry);
 
-			assert_int_equal(folio_u64_load_relaxed(&folio->version) & 1, 0);
+			assert_false(folio_u64_load_relaxed(pool_version(&cache->pool, folio)) &
+				     VERSION_CHANGING);
 			index = folio_next_index(folio);
 		}
 		tree_unlock(&inode->tree);

@@ -34,8 +34,10 @@ static inline void expect_cached(struct folio *folio)
 	assert_int_equal(folio->type, FOLIO_TYPE_FILE);
 	assert_int_equal(flags & ~FOLIO_DIRTY, FOLIO_UPTODATE);
 	assert_int_equal(folio_ref_count(&folio->ref), flags & FOLIO_DIRTY ? 2 : 1);
-	assert_int_equal(folio_u64_load_relaxed(&folio->version) & 1, 0);
 	assert_non_null(inode);
+	assert_int_equal(
+		folio_u64_load_relaxed(pool_version(&inode->cache->pool, folio)) & VERSION_CHANGING,
+		0);
 	assert_ptr_equal(tree_walk_once(&inode->tree, folio->index, &place), entry_of(folio));
 }
 
@@ -59,7 +61,7 @@ static inline struct census count_frames(const struct folio_cache *cache)
 		}
 		assert_int_equal(folio->type, FOLIO_TYPE_FREE);
 		assert_true(folio_ref_is_frozen(&folio->ref));
-		assert_int_equal(folio_u64_load_relaxed(&folio->version) & 1, 1);
+		assert_true(folio_u64_load_relaxed(pool_version(pool, folio)) & VERSION_CHANGING);
 	}
 	assert_int_equal(page, pool->pages);
 	return census;
@@ -168,9 +170,7 @@ static inline uint64_t expect_tree(struct inode *inode, struct node_count *count
 		pages += UINT64_C(1) << tree_order(entry);
 	}
 	assert_int_equal(inode->tree.entries, folios);
-	assert_int_equal(folio_u64_load_relaxed(&inode->pages_large) +
-				 folio_u64_load_relaxed(&inode->pages_small),
-		pages);
+	assert_int_equal(folio_u64_load_relaxed(&inode->pages), pages);
 	for (index = 0;
 		(entry = tree_next_marked_locked(&inode->tree, &index, TREE_INDEX_MAX, TREE_DIRTY));
 		index = folio_next_index(entry_folio(entry))) {
@@ -203,7 +203,7 @@ static inline void expect_files(struct folio_cache *cache, uint64_t pages)
 		opens += inode->opens;
 		assert_true(inode->opens > 0 || inode->closed);
 		if (inode->closed)
-			closed += inode->pages_large || inode->pages_small;
+			closed += inode->pages > 0;
 		assert_int_equal(inode->opening, 0);
 		assert_false(inode->confirming);
 		assert_true(inode->writeback_fence == UINT64_MAX);

@@ -27,7 +27,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -50,6 +52,19 @@ static inline void step(void)
 #define folio_u64_load_acquire(p) (step(), folio_u64_load_acquire(p))
 #define folio_u64_load_relaxed(p) (step(), folio_u64_load_relaxed(p))
 
+#include "base/compiler.h"
+
+/* As well before and after each rare condition: between the plain loads from a directory, too. */
+static inline bool stepped(bool is)
+{
+	step();
+	return is;
+}
+
+#undef unlikely
+#define unlikely(x) (step(), stepped(x))
+
+#include "core/directory.h"
 #include "core/walk.h"
 
 /*
@@ -121,6 +136,7 @@ static unsigned scaled(unsigned work)
  * fails (negative: none fails), and from then on one in alloc_fail_every fails.
  */
 static folio_u64 alloc_calls, alloc_bytes;
+static folio_u64 outstanding; /* of malloc, calloc and aligned_alloc, not freed */
 static uint64_t alloc_fail_at, alloc_fail_every;
 
 void *aligned_alloc(size_t alignment, size_t size)
@@ -134,14 +150,125 @@ void *aligned_alloc(size_t alignment, size_t size)
 		return NULL;
 	}
 	folio_u64_fetch_add_relaxed(&alloc_bytes, size);
+	folio_u64_fetch_add_relaxed(&outstanding, 1);
 	return posix_memalign(&memory, alignment, size) ? NULL : memory;
 }
 
+/*
+ * Arrays of directories: small ones come from calloc, those of a page of the system or more from
+ * mmap. One of so many fails (0: none), also of the heads, which come from malloc. After the end of
+ * an array there is a word that must stay, and that no walk may find.
+ */
+#define GUARD entry_make(PAGES - 1, 0, 0)
+
+static unsigned heads_fail, arrays_fail;
+static folio_u64 mapped_bytes;
+
+static void directories_fail(unsigned heads, unsigned arrays)
+{
+	heads_fail = heads;
+	arrays_fail = arrays;
+}
+
+static size_t page_bytes(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+#ifdef SANITIZE_THREAD
+#define DIRECTORIES_FAIL false /* TSan calls these functions before it can check their callers */
+#else
+#define DIRECTORIES_FAIL true
+#if defined(__SANITIZE_ADDRESS__)
+#define REAL(name) __interceptor_##name
+#else
+#define REAL(name) __libc_##name
+#endif
+
+extern void *REAL(malloc)(size_t size);
+extern void *REAL(calloc)(size_t count, size_t size);
+extern void REAL(free)(void *memory);
+
+static bool fails(unsigned one_of)
+{
+	static uint64_t random;
+
+	if (!one_of || random_below(&random, one_of))
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+static void *guarded(void *memory, size_t size)
+{
+	if (memory && size % sizeof(void *) == 0)
+		*(void **)((char *)memory + size) = GUARD;
+	return memory;
+}
+
+void *malloc(size_t size)
+{
+	if (size == sizeof(struct directory) && fails(heads_fail))
+		return NULL;
+	folio_u64_fetch_add_relaxed(&outstanding, 1);
+	return REAL(malloc)(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	if (count == 1 && fails(arrays_fail))
+		return NULL;
+	folio_u64_fetch_add_relaxed(&outstanding, 1);
+	return count == 1 ? guarded(REAL(calloc)(1, size + sizeof(void *)), size)
+			  : REAL(calloc)(count, size);
+}
+
+void free(void *memory)
+{
+	folio_u64_fetch_sub_relaxed(&outstanding, memory != NULL);
+	REAL(free)(memory);
+}
+
+void *mmap(void *address, size_t len, int protection, int flags, int fd, off_t offset)
+{
+	void *memory;
+
+	if (flags != (MAP_PRIVATE | MAP_ANONYMOUS))
+		return (void *)syscall(SYS_mmap, address, len, protection, flags, fd, offset);
+	if (fails(arrays_fail))
+		return MAP_FAILED;
+	folio_u64_fetch_add_relaxed(&mapped_bytes, len);
+	memory = (void *)syscall(
+		SYS_mmap, address, len + page_bytes(), protection, flags, fd, offset);
+	return memory == MAP_FAILED ? memory : guarded(memory, len);
+}
+
+int munmap(void *address, size_t len)
+{
+	assert_int_equal(((uintptr_t)address | len) % page_bytes(), 0);
+	folio_u64_fetch_sub_relaxed(&mapped_bytes, len);
+	return (int)syscall(SYS_munmap, address, len + page_bytes());
+}
+#endif
+
 /* Memory for which huge pages were requested. */
 static uint64_t huge_bytes;
+/* What directories have given back to the system, unless it refuses. */
+static folio_u64 returned_bytes;
+static bool return_fails;
 
 int madvise(void *address, size_t length, int advice)
 {
+	if (advice == MADV_DONTNEED) {
+		assert_int_equal((uintptr_t)address % page_bytes(), 0);
+		assert_int_equal(length % page_bytes(), 0);
+		if (return_fails) {
+			errno = EINVAL;
+			return -1;
+		}
+		folio_u64_fetch_add_relaxed(&returned_bytes, length);
+		return (int)syscall(SYS_madvise, address, length, advice);
+	}
 	assert_int_equal(advice, MADV_HUGEPAGE);
 	assert_int_equal((uintptr_t)address % HUGE, 0);
 	assert_int_equal(length % HUGE, 0);
@@ -159,18 +286,85 @@ static void alloc_fail(uint64_t nth, uint64_t every)
 /* The parts of a tree, counted from its slots; whatever else the tree maintains must agree. */
 struct survey {
 	uint64_t nodes, shadow_nodes;
+	uint64_t blocks, mirrored; /* slots of level 1 in use; of those, in the directory */
 };
 
-static bool survey_below(struct tree_node *node, struct survey *found)
+/* A slot of level 1, whose first page is @index, is mirrored if the directory reaches so far. */
+static void survey_block(struct tree *tree, uint64_t index, void *entry, struct survey *found)
+{
+	struct directory *directory = directory_of(tree);
+	uint64_t block = index >> TREE_SHIFT;
+
+	found->blocks++;
+	if (block >= directory->slots)
+		return;
+	found->mirrored++;
+	assert_ptr_equal(folio_ptr_load_relaxed(&directory->slot[block]), entry);
+}
+
+/*
+ * The smallest directory but a tree's own one of one slot, and the smallest one with pages that the
+ * system can take back.
+ */
+#define SLOTS_MIN 8u
+
+static uint64_t slots_mapped(void)
+{
+	return page_bytes() / sizeof(folio_ptr);
+}
+
+/*
+ * The directory has what @found has of the tree, and nothing else. It has its size for a reason,
+ * and nothing past its end.
+ */
+static void survey_directory(struct tree *tree, const struct survey *found)
+{
+	struct directory *directory = directory_of(tree);
+	void *root = folio_ptr_load_relaxed(&tree->root);
+	uint64_t i, mirrored = 0;
+
+	assert_int_equal(tree->blocks, found->blocks);
+	assert_int_equal(tree->own.slots, 1);
+	assert_ptr_equal(tree->own.slot, &tree->own_slot);
+	if (directory == &tree->own) {
+		void *own = folio_ptr_load_relaxed(&tree->own_slot);
+
+		/* What block 0 has: all of a root that is a leaf. */
+		if (root && tree_root_shift(root) < TREE_SHIFT)
+			assert_ptr_equal(tree_to_node(own), tree_root_node(root));
+		else
+			assert_int_equal(!!own, found->mirrored);
+		return;
+	}
+	assert_true(directory->slots >= SLOTS_MIN);
+	assert_int_equal(directory->slots & (directory->slots - 1), 0);
+	assert_true(tree_root_shift(root) >= TREE_SHIFT);
+	/* At most 128 bytes for each slot of level 1. */
+	assert_true(sizeof(folio_ptr) * directory->slots <= 128 * found->blocks);
+	for (i = 0; i < directory->slots; i++)
+		mirrored += !!folio_ptr_load_relaxed(&directory->slot[i]);
+	assert_int_equal(mirrored, found->mirrored);
+	if (!DIRECTORIES_FAIL)
+		return;
+	assert_ptr_equal(folio_ptr_load_relaxed(&directory->slot[i]), GUARD);
+	assert_ptr_not_equal(tree_load(tree, i << TREE_SHIFT), GUARD);
+}
+
+static bool survey_below(
+	struct tree *tree, struct tree_node *node, uint64_t base, struct survey *found)
 {
 	unsigned offset, count = 0, live = 0, mark;
 	struct tree_node *child;
+	uint64_t index;
 	void *entry;
 
 	found->nodes++;
 	for (offset = 0; offset < TREE_SLOTS; offset++) {
 		entry = folio_ptr_load_relaxed(&node->slot[offset]);
+		index = base + ((uint64_t)offset << node->shift);
 		count += !!entry;
+		if (entry && node->shift == TREE_SHIFT)
+			survey_block(tree, index, entry, found);
 		if (!tree_is_node(entry)) {
 			if (entry && !tree_is_shadow(entry))
 				live++;
@@ -184,7 +378,7 @@ static bool survey_below(struct tree_node *node, struct survey *found)
 		assert_ptr_equal(child->parent, node);
 		assert_int_equal(child->offset, offset);
 		assert_int_equal(child->shift + TREE_SHIFT, node->shift);
-		live += survey_below(child, found);
+		live += survey_below(tree, child, index, found);
 		for (mark = 0; mark < TREE_MARKS; mark++) {
 			uint64_t any = 0;
 			unsigned word;
@@ -214,7 +408,7 @@ static struct survey survey(struct tree *tree)
 		assert_int_equal(tree_root_shift(root), node->shift);
 		assert_null(node->parent);
 		assert_int_equal(node->offset, 0);
-		survey_below(node, &found);
+		survey_below(tree, node, 0, &found);
 		/* As low as possible. */
 		assert_false(
 			node->count == 1 && tree_is_node(folio_ptr_load_relaxed(&node->slot[0])));
@@ -231,6 +425,7 @@ static struct survey survey(struct tree *tree)
 	}
 	assert_ptr_equal(tree->shadow_newest, older);
 	assert_int_equal(queued, found.shadow_nodes);
+	survey_directory(tree, &found);
 	return found;
 }
 
@@ -257,6 +452,7 @@ static void budget_destroy(struct tree_budget *budget)
 
 	assert_int_equal(folio_u64_load_relaxed(&budget->nodes), 0);
 	assert_int_equal(folio_u64_load_relaxed(&budget->nodes_shadow), 0);
+	assert_int_equal(folio_u64_load_relaxed(&budget->directory_bytes), 0);
 	for (node = budget->free; node; node = node->parent) {
 		for (i = 0; i < TREE_SLOTS; i++)
 			assert_null(folio_ptr_load_relaxed(&node->slot[i]));
@@ -944,18 +1140,21 @@ static struct {
 	struct tree other; /* of the same budget */
 	void *near, *far, *large;
 	unsigned scene;
+	uint64_t slots; /* of the tree's directory, where a test needs one */
+	uint64_t block; /* the reader's */
+	struct directory *directory;
 } held;
 
 #define HELD_FAR (UINT64_C(1) << 40)
 
-enum { SHRINK, GROW, ERASE, REBUILD, COVER, REUSE, SCENES };
+enum { SHRINK, GROW, ERASE, REBUILD, COVER, REUSE, REUSE_FIRST, REUSE_ALL, SCENES };
 
 static void held_setup(void)
 {
 	struct tree *tree = &held.f.tree;
 
 	assert_int_equal(tree_store_locked(tree, 0, 0, held.near), 0);
-	if (held.scene != GROW)
+	if (held.scene != GROW && held.scene != REUSE_ALL)
 		assert_int_equal(tree_store_locked(tree, HELD_FAR, 0, held.far), 0);
 	if (held.scene == COVER)
 		tree_erase_locked(tree, HELD_FAR, 0, tree_shadow(1));
@@ -992,6 +1191,12 @@ static void held_writer(void)
 		assert_int_equal(tree_store_locked(&held.other, 0, 0, held.large), 0);
 		assert_int_equal(tree_store_locked(&held.other, HELD_FAR, 0, held.large), 0);
 		break;
+	case REUSE_FIRST:
+	case REUSE_ALL:
+		/* The leaf in the tree's own directory; in the second case it is the root. */
+		tree_erase_locked(tree, 0, 0, NULL);
+		assert_int_equal(tree_store_locked(&held.other, 0, 0, held.large), 0);
+		break;
 	}
 }
 
@@ -1008,6 +1213,8 @@ static void held_check(void *entry, const struct tree_place *place)
 		break;
 	case ERASE:
 	case REUSE:
+	case REUSE_FIRST:
+	case REUSE_ALL:
 		assert_null(entry);
 		break;
 	case REBUILD:
@@ -1042,7 +1249,9 @@ static void test_held_up(void **state)
 	step_do = held_writer;
 	for (held.scene = 0; held.scene < SCENES; held.scene++) {
 		unsigned order = held.scene == COVER ? ORDERS : held.scene == REBUILD ? 5 : 0;
-		uint64_t index = held.scene == SHRINK || held.scene == GROW ? 0 : HELD_FAR;
+		bool first = held.scene == SHRINK || held.scene == GROW ||
+			     held.scene == REUSE_FIRST || held.scene == REUSE_ALL;
+		uint64_t index = first ? 0 : HELD_FAR;
 
 		held.near = entry_make(1, 0, 1);
 		held.far = entry_make(2, 0, 1);
@@ -1073,6 +1282,473 @@ static void test_held_up(void **state)
 		assert_int_equal(fixture_nodes(&held.f), 0);
 		tree_destroy(&held.other);
 		fixture_destroy(&held.f);
+	}
+}
+
+/* Store a page in each of the blocks @first .. @end - 1. */
+static void store_blocks(struct tree *tree, uint64_t first, uint64_t end)
+{
+	for (; first < end; first++)
+		assert_int_equal(tree_store_locked(tree, first << TREE_SHIFT, 0,
+					 entry_make((unsigned)first % PAGES, 0, 1)),
+			0);
+}
+
+static void erase_blocks(struct fixture *f, uint64_t first, uint64_t end)
+{
+	for (; first < end; first++)
+		tree_erase_locked(&f->tree, first << TREE_SHIFT, 0, NULL);
+}
+
+/* Has the tree its own directory? */
+static bool has_own(struct tree *tree)
+{
+	return directory_of(tree) == &tree->own;
+}
+
+/* The slots of the tree's directory; 0: it is its own. */
+static uint64_t directory_slots(struct fixture *f)
+{
+	uint64_t slots = has_own(&f->tree) ? 0 : directory_of(&f->tree)->slots;
+
+	survey(&f->tree);
+	assert_int_equal(
+		folio_u64_load_relaxed(&f->budget.directory_bytes), slots * sizeof(folio_ptr));
+	return slots;
+}
+
+/* So many blocks from 0 on, that the directory has @slots. */
+static uint64_t blocks_for(uint64_t slots)
+{
+	return slots / 2 + 1;
+}
+
+/* What the tree of the blocks 0 .. @blocks - 1 has now, if it had @before with one more or less. */
+static uint64_t slots_expected(uint64_t before, uint64_t blocks)
+{
+	uint64_t most = before, slots = SLOTS_MIN;
+
+	if (blocks < 2)
+		return 0; /* its root is a leaf */
+	if (before < blocks)
+		most = 2 * blocks - 1;
+	else if (before > 16 * blocks)
+		most = 8 * blocks;
+	while (2 * slots <= most)
+		slots *= 2;
+	return slots;
+}
+
+/*
+ * A tree gets a larger directory when a block past its end is stored, a smaller one when less than
+ * a sixteenth is in use, and has its own again when the root is a leaf. The pages of one that it no
+ * longer needs go back to the system, if it has whole ones.
+ */
+static void test_directory(void **state)
+{
+	const uint64_t mapped = folio_u64_load_relaxed(&mapped_bytes);
+	uint64_t blocks, slots = 0, before, returned = 0;
+	struct fixture f;
+	bool up = true;
+
+	(void)state;
+	folio_u64_store_relaxed(&returned_bytes, 0);
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	for (blocks = 1; blocks; blocks += up ? 1 : UINT64_MAX) {
+		if (up)
+			store_blocks(&f.tree, blocks - 1, blocks);
+		else
+			erase_blocks(&f, blocks, blocks + 1);
+		before = slots;
+		slots = slots_expected(before, blocks);
+		if (before != slots) {
+			assert_int_equal(directory_slots(&f), slots);
+			if (before >= slots_mapped())
+				returned += before * sizeof(folio_ptr);
+		} else if (slots) {
+			assert_int_equal(directory_of(&f.tree)->slots, slots);
+		}
+		assert_int_equal(folio_u64_load_relaxed(&returned_bytes), returned);
+		if (up && slots < slots_mapped())
+			assert_int_equal(folio_u64_load_relaxed(&mapped_bytes), mapped);
+		if (blocks == 4 * slots_mapped())
+			up = false;
+	}
+	assert_int_not_equal(returned, 0);
+	assert_int_equal(directory_slots(&f), 0);
+	fixture_destroy(&f);
+}
+
+/* An array for a block far away has at most 8 slots for each block. */
+static void test_directory_density(void **state)
+{
+	unsigned log;
+
+	(void)state;
+	for (log = 4; log < 12; log++) {
+		const uint64_t last = (UINT64_C(1) << log) - 1, few = (UINT64_C(1) << log) / 8 - 2;
+		uint64_t slots;
+		struct fixture f;
+
+		fixture_init(&f, UINT64_MAX, UINT64_MAX);
+		store_blocks(&f.tree, 0, few);
+		slots = directory_slots(&f);
+		store_blocks(&f.tree, last, last + 1);
+		assert_int_equal(directory_slots(&f), slots);
+		assert_ptr_equal(load(&f, last << TREE_SHIFT), entry_make((unsigned)last, 0, 1));
+		erase_blocks(&f, last, last + 1);
+		store_blocks(&f.tree, few, few + 1);
+		store_blocks(&f.tree, last, last + 1);
+		assert_int_equal(directory_slots(&f), UINT64_C(1) << log);
+		fixture_destroy(&f);
+	}
+}
+
+/*
+ * A tree of one level above its leaves gets a directory; it loses it when the root is a leaf, and
+ * has its own.
+ */
+static void test_directory_level_1(void **state)
+{
+	void *near = entry_make(0, 0, 1), *large = entry_make(1, TREE_SHIFT, 1);
+	struct directory *directory;
+	struct tree_place place;
+	struct fixture f;
+	unsigned i;
+
+	(void)state;
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_store_locked(&f.tree, 0, 0, near), 0);
+	assert_int_equal(directory_slots(&f), 0);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(tree_store_locked(&f.tree, TREE_SLOTS, TREE_SHIFT, large), 0);
+		assert_int_equal(tree_root_shift(folio_ptr_load_relaxed(&f.tree.root)), TREE_SHIFT);
+		assert_int_equal(directory_slots(&f), SLOTS_MIN);
+		directory = directory_of(&f.tree);
+		assert_ptr_equal(tree_walk(&f.tree, TREE_SLOTS + 1, &place), large);
+		assert_ptr_equal(place.slot, &directory->slot[1]);
+		/* By the directory alone; it ends before the last of these pages. */
+		assert_ptr_equal(tree_walk_directory(&f.tree, 0, &place), near);
+		assert_true(tree_still(&f.tree, &place, near));
+		assert_null(tree_walk_directory(&f.tree, 1, &place));
+		assert_null(tree_walk_directory(&f.tree, 2 * TREE_SLOTS, &place));
+		assert_null(tree_walk_directory(&f.tree, SLOTS_MIN * TREE_SLOTS, &place));
+		assert_null(tree_walk_directory(&f.tree, UINT64_MAX, &place));
+		assert_ptr_equal(tree_walk(&f.tree, 0, &place), near);
+		/* A shadow keeps the root where it is. */
+		tree_erase_locked(&f.tree, TREE_SLOTS, TREE_SHIFT, i == 1 ? tree_shadow(1) : NULL);
+		if (i == 1) {
+			assert_int_equal(directory_slots(&f), SLOTS_MIN);
+			assert_true(tree_still(&f.tree, &place, near));
+			tree_erase_shadows_locked(&f.tree, TREE_SLOTS, TREE_SLOTS);
+		}
+		assert_int_equal(tree_root_shift(folio_ptr_load_relaxed(&f.tree.root)), 0);
+		assert_int_equal(directory_slots(&f), 0);
+		assert_false(tree_still(&f.tree, &place, near));
+		assert_ptr_equal(tree_walk_directory(&f.tree, 0, &place), near);
+		assert_null(tree_walk_directory(&f.tree, TREE_SLOTS, &place));
+		assert_ptr_equal(load(&f, 0), near);
+	}
+	fixture_destroy(&f);
+}
+
+/* Large entries and shadows are in the directory, too, and what is above its level is not. */
+static void directory_entries(uint64_t slots)
+{
+	const uint64_t at = (slots - 1) << TREE_SHIFT, first = (slots - TREE_SLOTS) << TREE_SHIFT;
+	void *large = entry_make(3, TREE_SHIFT, 1), *top = entry_make(4, 2 * TREE_SHIFT, 1);
+	struct tree_place place;
+	struct fixture f;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	store_blocks(&f.tree, 0, slots / 2);
+	assert_int_equal(tree_store_locked(&f.tree, at, TREE_SHIFT, large), 0);
+	assert_int_equal(directory_slots(&f), slots);
+	assert_ptr_equal(tree_walk(&f.tree, at + 1, &place), large);
+	assert_ptr_equal(place.slot, &directory_of(&f.tree)->slot[slots - 1]);
+	tree_erase_locked(&f.tree, at, TREE_SHIFT, tree_shadow(7));
+	assert_false(tree_still(&f.tree, &place, large));
+	assert_ptr_equal(load(&f, at), tree_shadow(7));
+	assert_int_equal(directory_slots(&f), slots);
+	/* Leaves and shadows below an entry that takes the place of all of them. */
+	store_blocks(&f.tree, slots - 2, slots - 1);
+	tree_erase_locked(&f.tree, (slots - 2) << TREE_SHIFT, 0, tree_shadow(8));
+	assert_ptr_equal(tree_walk(&f.tree, (slots - 2) << TREE_SHIFT, &place), tree_shadow(8));
+	assert_int_equal(tree_store_locked(&f.tree, first, 2 * TREE_SHIFT, top), 0);
+	assert_int_equal(directory_slots(&f), slots);
+	assert_false(tree_unchanged(&f.tree, &place));
+	assert_ptr_equal(load(&f, at), top);
+	tree_erase_locked(&f.tree, first, 2 * TREE_SHIFT, NULL);
+	assert_null(load(&f, at));
+	fixture_destroy(&f);
+}
+
+static void test_directory_entries(void **state)
+{
+	(void)state;
+	directory_entries(2 * TREE_SLOTS);
+	directory_entries(slots_mapped());
+}
+
+/*
+ * Without memory for a directory, or for a larger one, the tree has none, or the old one. What is
+ * past its end is found as well, and not stored in it.
+ */
+static void directory_no_memory(uint64_t slots, unsigned heads, unsigned arrays)
+{
+	struct fixture f;
+	unsigned first;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	directories_fail(heads, arrays);
+	store_blocks(&f.tree, 0, slots / 2);
+	store_blocks(&f.tree, slots, slots + 1);
+	assert_int_equal(directory_slots(&f), 0);
+	directories_fail(0, 0);
+	store_blocks(&f.tree, slots / 2, slots);
+	assert_int_equal(directory_slots(&f), slots);
+	directories_fail(heads, arrays);
+	erase_blocks(&f, slots, slots + 1);
+	assert_int_equal(directory_slots(&f), slots);
+	store_blocks(&f.tree, slots, slots + 1);
+	assert_int_equal(directory_slots(&f), slots);
+	assert_ptr_equal(load(&f, slots << TREE_SHIFT), entry_make((unsigned)slots, 0, 1));
+	directories_fail(0, 0);
+	store_blocks(&f.tree, slots + 1, slots + 2);
+	assert_int_equal(directory_slots(&f), slots * 2);
+	fixture_destroy(&f);
+
+	/* Too large, and no memory for a smaller one: its own, with block 0 or without. */
+	slots *= 4;
+	for (first = 0; first < 2; first++) {
+		uint64_t many = slots - slots / 16;
+
+		fixture_init(&f, UINT64_MAX, UINT64_MAX);
+		directories_fail(heads, arrays);
+		store_blocks(&f.tree, 0, slots - 1);
+		directories_fail(0, 0);
+		store_blocks(&f.tree, slots - 1, slots);
+		assert_int_equal(directory_slots(&f), slots);
+		directories_fail(heads, arrays);
+		if (first)
+			erase_blocks(&f, 0, many);
+		else
+			erase_blocks(&f, slots - many, slots);
+		assert_int_equal(directory_slots(&f), slots);
+		if (first)
+			erase_blocks(&f, many, many + 1);
+		else
+			erase_blocks(&f, slots - many - 1, slots - many);
+		assert_int_equal(directory_slots(&f), 0);
+		assert_ptr_equal(load(&f, 0), first ? NULL : entry_make(0, 0, 1));
+		directories_fail(0, 0);
+		fixture_destroy(&f);
+	}
+}
+
+static void test_directory_no_memory(void **state)
+{
+	const uint64_t outstanding_before = folio_u64_load_relaxed(&outstanding);
+	unsigned i;
+
+	(void)state;
+	if (!DIRECTORIES_FAIL)
+		skip();
+	for (i = 0; i < 4; i++)
+		directory_no_memory(i / 2 ? slots_mapped() : 2 * SLOTS_MIN, i % 2, !(i % 2));
+	assert_int_equal(folio_u64_load_relaxed(&outstanding), outstanding_before);
+}
+
+/*
+ * An array is used again by another tree, and has nothing of the tree before: neither a small one,
+ * nor a mapped one, also if the system does not take its pages. Nothing is left with the budget's
+ * end.
+ */
+static void directory_reuse(uint64_t slots)
+{
+	const uint64_t mapped = folio_u64_load_relaxed(&mapped_bytes),
+		       blocks = folio_u64_load_relaxed(&outstanding);
+	struct fixture f, other;
+	struct directory *directory;
+
+	fixture_init(&f, UINT64_MAX, UINT64_MAX);
+	store_blocks(&f.tree, 0, blocks_for(slots));
+	assert_int_equal(directory_slots(&f), slots);
+	directory = directory_of(&f.tree);
+	tree_clear(&f.tree);
+	assert_true(has_own(&f.tree));
+	assert_int_equal(folio_u64_load_relaxed(&f.budget.directory_bytes), 0);
+	/* A new one, which would be clear as well, is not available. */
+	directories_fail(1, 1);
+	assert_int_equal(tree_init(&other.tree, &f.budget), 0);
+	store_blocks(&other.tree, slots * 3 / 4, slots);
+	assert_ptr_equal(directory_of(&other.tree), directory);
+	assert_int_equal(folio_u64_load_relaxed(&f.budget.directory_bytes), slots * 8);
+	survey(&other.tree);
+	assert_null(tree_load(&other.tree, 0));
+	assert_null(tree_load(&other.tree, slots / 2 << TREE_SHIFT));
+	directories_fail(0, 0);
+	tree_destroy(&other.tree);
+	fixture_destroy(&f);
+	assert_int_equal(folio_u64_load_relaxed(&mapped_bytes), mapped);
+	assert_int_equal(folio_u64_load_relaxed(&outstanding), blocks);
+}
+
+static void test_directory_reuse(void **state)
+{
+	uint64_t slots;
+
+	(void)state;
+	if (!DIRECTORIES_FAIL)
+		skip();
+	for (slots = SLOTS_MIN; slots <= 2 * slots_mapped(); slots *= 2) {
+		directory_reuse(slots);
+		return_fails = true;
+		directory_reuse(slots);
+		return_fails = false;
+	}
+}
+
+/*
+ * A reader is held up before each load of its look-up in turn, also before the plain ones from the
+ * directory, while another thread changes the tree, and a second tree takes the array or the leaf
+ * and has another entry there.
+ */
+enum { REPLACE, DROP, LEAVE, FIRST, DIRECTORY_SCENES };
+
+static void held_store(struct tree *tree, uint64_t block, void *entry)
+{
+	assert_int_equal(tree_store_locked(tree, block << TREE_SHIFT, tree_order(entry), entry), 0);
+}
+
+/* The second tree has blocks for an array of held.slots, but no array. */
+static void held_directory_setup(bool large)
+{
+	const uint64_t slots = held.slots;
+
+	held.block = held.scene == DROP ? 0 : slots / 2;
+	held.near = entry_make(3, large ? TREE_SHIFT : 0, 1);
+	held.far = entry_make(3, large ? TREE_SHIFT : 0, 2);
+	fixture_init(&held.f, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(tree_init(&held.other, &held.f.budget), 0);
+	if (held.scene == FIRST)
+		directories_fail(1, 1);
+	if (held.block)
+		store_blocks(&held.f.tree, 0, held.block);
+	held_store(&held.f.tree, held.block, held.near);
+	if (!held.block)
+		store_blocks(&held.f.tree, 1, blocks_for(slots));
+	held.directory = directory_of(&held.f.tree);
+	if (held.scene == FIRST)
+		assert_true(has_own(&held.f.tree));
+	else
+		assert_int_equal(held.directory->slots, slots);
+	directories_fail(1, 1);
+	/* Block 0 comes first: for a leaf, the tree does not take a smaller array. */
+	if (!held.block)
+		held_store(&held.other, 0, held.far);
+	store_blocks(&held.other, slots / 2 + 1, slots);
+	directories_fail(0, 0);
+	assert_true(has_own(&held.other));
+}
+
+static void held_directory_writer(void)
+{
+	const uint64_t slots = held.slots;
+	struct tree *tree = &held.f.tree;
+
+	switch (held.scene) {
+	case REPLACE:
+		/* No node leaves the tree. */
+		store_blocks(tree, slots, slots + 1);
+		assert_int_equal(directory_of(tree)->slots, slots * 2);
+		break;
+	case DROP:
+		erase_blocks(&held.f, 1, blocks_for(slots));
+		assert_true(has_own(tree));
+		break;
+	case LEAVE:
+		tree_erase_locked(tree, held.block << TREE_SHIFT, tree_order(held.near), NULL);
+		break;
+	case FIRST:
+		store_blocks(tree, slots / 2 + 1, slots / 2 + 2);
+		assert_int_equal(directory_of(tree)->slots, slots);
+		break;
+	}
+	if (held.block)
+		held_store(&held.other, held.block, held.far);
+	else
+		store_blocks(&held.other, slots / 2, slots / 2 + 1);
+	assert_int_equal(directory_of(&held.other)->slots, slots);
+	if (held.scene == REPLACE || held.scene == DROP)
+		assert_ptr_equal(directory_of(&held.other), held.directory);
+	assert_ptr_equal(tree_load(&held.other, held.block << TREE_SHIFT), held.far);
+	survey(tree);
+	survey(&held.other);
+}
+
+static void held_directory_clear(void)
+{
+	tree_destroy(&held.other);
+	fixture_destroy(&held.f);
+}
+
+/* Held up at each load of a look-up, and between the first look and the second. */
+static void directory_held_up(bool large)
+{
+	uint64_t index;
+	struct tree_place place;
+	unsigned at;
+	void *entry;
+	bool done;
+
+	for (at = 1, done = false; !done; at++) {
+		held_directory_setup(large);
+		index = held.block << TREE_SHIFT;
+		step_countdown = at;
+		entry = tree_walk(&held.f.tree, index, &place);
+		done = step_countdown > 0;
+		step_countdown = 0;
+		if (done || held.scene != LEAVE)
+			assert_ptr_equal(entry, held.near);
+		else if (entry)
+			/* No node has left with it: it was stored when the walk began. */
+			assert_true(large && entry == held.near);
+		if (entry)
+			assert_int_equal(tree_still(&held.f.tree, &place, entry),
+				done || held.scene != LEAVE);
+		if (done) {
+			/* Even if the other tree has the same entry there. */
+			if (held.block)
+				held.far = held.near;
+			held_directory_writer();
+			assert_false(tree_still(&held.f.tree, &place, held.near));
+		}
+		held_directory_clear();
+	}
+	/*
+	 * Before the loads of the generation, the directory, its number of slots, their address,
+	 * the slot, and the generation again; with a leaf, that of its slot, too.
+	 */
+	assert_true(at > (large ? 7 : 8));
+}
+
+static void test_directory_held_up(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	if (!DIRECTORIES_FAIL)
+		skip();
+	step_do = held_directory_writer;
+	for (i = 0; i < 2; i++) {
+		held.slots = i ? slots_mapped() : SLOTS_MIN;
+		for (held.scene = 0; held.scene < DIRECTORY_SCENES; held.scene++) {
+			directory_held_up(false);
+			/* With a large entry in block 0, the root would not become a leaf. */
+			if (held.scene != DROP)
+				directory_held_up(true);
+		}
 	}
 }
 
@@ -1318,12 +1994,16 @@ static void model_run(uint64_t nodes_max, uint64_t nodes_shadow_max, bool failin
 	m->random = seed;
 	m->lossy = nodes_max < UINT64_MAX || nodes_shadow_max < UINT64_MAX;
 	fixture_init(&m->f, nodes_max, nodes_shadow_max);
-	if (failing)
+	if (failing) {
 		alloc_fail(1, 3);
+		directories_fail(3, 3);
+	}
 	for (i = 0; i < steps; i++) {
 		if (i % 1000 == 0)
 			fullness = (i / 1000 % 4) * 30 + 5;
 		model_step(m, fullness);
+		/* The directory has what the tree has, after each operation. */
+		survey(&m->f.tree);
 		if (i % 100 == 0)
 			model_check(m);
 		if (i % 1000 == 999)
@@ -1331,6 +2011,7 @@ static void model_run(uint64_t nodes_max, uint64_t nodes_shadow_max, bool failin
 				survey(&m->f.tree).nodes);
 	}
 	alloc_fail(0, 0);
+	directories_fail(0, 0);
 	model_check(m);
 	/* Erases everything, by walks of the tree: no node is left. */
 	for (;;) {
@@ -1744,6 +2425,13 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_shadows_reclaimed),
 		cmocka_unit_test(test_reclaim_during_store),
 		cmocka_unit_test(test_held_up),
+		cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_directory_density),
+		cmocka_unit_test(test_directory_level_1),
+		cmocka_unit_test(test_directory_entries),
+		cmocka_unit_test(test_directory_no_memory),
+		cmocka_unit_test(test_directory_reuse),
+		cmocka_unit_test(test_directory_held_up),
 		cmocka_unit_test(test_destroy),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_model_few_shadows),

@@ -139,11 +139,11 @@ struct folio_cache_params {
  * @params: see folio_cache_params; size and bytes must be set, the rest may be 0.
  * @cache: the result.
  *
- * In addition to the budget, the cache allocates 64 bytes of descriptor and 3 to 6 bytes of hints
- * per page frame at once, and nodes of the trees later: together less than 2 % of the data when
- * files are cached densely. In a large file, a page whose neighbours are not cached needs a node
- * of 576 bytes, and more nodes where pages are GiB apart. The trees take at most four nodes per
- * page frame; beyond that, pages are evicted to free nodes.
+ * In addition to the budget, the cache allocates 72 bytes per page frame at once, a descriptor of
+ * 64 and a version of 8, and nodes and directories of the trees later: together less than 2 % of
+ * the data when files are cached densely. In a large file, a page whose neighbours are not cached
+ * needs a node of 576 bytes, and more nodes where pages are GiB apart. The trees take at most four
+ * nodes per page frame; beyond that, pages are evicted to free nodes.
  *
  * Returns 0; -EINVAL for an invalid parameter or an incomplete table of backend functions;
  * -ENOMEM, also if the kernel can never provide the memory for the descriptors; -EMFILE if 64
@@ -170,7 +170,7 @@ int folio_cache_close(struct folio_cache *cache);
  *
  * To shrink the cache, the call evicts pages, writes dirty ones back first, and returns their
  * memory to the kernel. Concurrent calls continue, as in a cache that is full; a second resize
- * waits for the first. Descriptors and hints for bytes_max are allocated when the cache is
+ * waits for the first. Descriptors and versions for bytes_max are allocated when the cache is
  * opened. If only a part of a 2 MiB page is freed, the kernel takes that part back when it needs
  * memory, and khugepaged may fill it again (see its max_ptes_none); FOLIO_CACHE_NO_HUGE_PAGES
  * prevents both. Where the kernel's own pages are larger than FOLIO_PAGE_SIZE, it takes back those

@@ -40,12 +40,10 @@ _Static_assert(
 	"its descriptors and trees have 64-bit words that hold pointers");
 
 /*
- * The descriptor: 64 bytes, 1.6 % of a 4 KiB page. The fields belong to the library; use the
- * functions below. They are grouped by the rule for access.
- *
- * Descriptors begin in the middle of a cache line: the fields that a pin writes (the first half)
- * and the fields that a copying reader reads (the second half) are in different lines, so that
- * pins and reads of a page do not compete for a line.
+ * The descriptor: a cache line of 64 bytes, 1.6 % of a 4 KiB page. The fields belong to the
+ * library; use the functions below. They are grouped by the rule for access. The version is not in
+ * it, but in an array of the library: pins write the descriptor, and readers that copy do not load
+ * it.
  */
 struct folio {
 	/* Any thread at any time. */
@@ -71,16 +69,14 @@ struct folio {
 	uint32_t next, prev; /* neighbours, as numbers of page frames; guarded as queue is */
 
 	/*
-	 * The second half. A hit may read all of it without a reference. Only the holder of the
-	 * frozen state or of the lock writes version. The rest is written while the version is
-	 * odd, except that erase clears owner under the lock of the owner's tree.
+	 * Written while the version is odd, except that erase clears owner under the lock of the
+	 * owner's tree.
 	 */
-	folio_u64 version;
 	folio_ptr owner; /* the file's inode; for folio_alloc, the program's pointer */
 	uint64_t index;  /* of the first page in the file, in pages */
 	folio_u32 valid; /* bytes that belong to the file, then zeros; 0 until it is filled */
 	folio_u32 heat;  /* use by readers, for eviction; any thread may write it at any time */
-};
+} __attribute__((aligned(64)));
 
 /** folio_data - the memory of a pinned folio: folio_size bytes, page aligned. */
 static inline void *folio_data(const struct folio *folio)

@@ -29,8 +29,9 @@ template <int pins, int copies>
 struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	enum { CONTENTS = 7, EIO_ = 5 };
 
-	char memory[sizeof(struct folio) + 64 + FOLIO_SKEW];
+	char memory[sizeof(struct folio) + 64];
 	struct folio *folio; /* aligned, as its address in the slot must be */
+	folio_u64 version;
 	folio_ptr slot;
 	rl::var<int> data; /* for readers that pin */
 	folio_u64 word;    /* for readers that copy: the same page */
@@ -40,7 +41,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	fill()
 	{
 		folio = reinterpret_cast<struct folio *>(
-			(((uintptr_t)memory + 63) & ~(uintptr_t)63) + FOLIO_SKEW);
+			(((uintptr_t)memory + 63) & ~(uintptr_t)63));
 		::new (folio) struct folio();
 	}
 
@@ -52,7 +53,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	void before()
 	{
 		folio_ref_init_frozen(&folio->ref);
-		folio_u64_store_relaxed(&folio->version, 1);
+		folio_u64_store_relaxed(&version, VERSION_CHANGING);
 		folio->order = 0;
 		folio_u32_store_relaxed(&folio->flags, 0);
 		folio_ptr_store_relaxed(&slot, NULL);
@@ -67,7 +68,7 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		if (!folio_ref_put(&folio->ref))
 			return;
 		released++;
-		version_write_begin(&folio->version);
+		version_write_begin(&version);
 		PLAIN_STORE(data, -1);
 		PLAIN_STORE(error, -1);
 	}
@@ -75,13 +76,13 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 	void fill_page(bool is_good)
 	{
 		folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
-		version_write_begin(&folio->version);
+		version_write_begin(&version);
 		folio_ref_unfreeze(&folio->ref, 2);
 		folio_ptr_store_release(&slot, entry_of(folio));
 		if (is_good) {
 			PLAIN_STORE(data, CONTENTS);
 			folio_u64_store_relaxed(&word, CONTENTS);
-			version_write_end(&folio->version);
+			version_write_end(&version, 0);
 			folio_filled(folio, FOLIO_UPTODATE);
 		} else {
 			PLAIN_STORE(error, EIO_);
@@ -130,12 +131,12 @@ struct fill : rl::test_suite<fill<pins, copies>, 1 + pins + copies> {
 		void *entry = folio_ptr_load_acquire(&slot);
 		uint64_t seen, got;
 
-		if (!entry || !version_read_begin(&folio->version, &seen))
+		if (!entry || !version_read_begin(&version, &seen))
 			return;
 		if (folio_ptr_load_relaxed(&slot) != entry)
 			return;
 		got = folio_u64_load_relaxed(&word);
-		if (!version_read_valid(&folio->version, seen))
+		if (!version_read_valid(&version, seen))
 			return;
 		copied.reached();
 		CLAIM(got == CONTENTS, "copied, but wrong contents");

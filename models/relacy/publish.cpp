@@ -45,8 +45,8 @@ struct published_page {
 	void setup()
 	{
 		folio_ref_init_frozen(&ref);
-		folio_u64_store_relaxed(&version, 2);
-		folio_u64_store_relaxed(&word, word_make(2, FRAME, WORD_PRESENT));
+		folio_u64_store_relaxed(&version, VERSION_STEP);
+		folio_u64_store_relaxed(&word, word_make(VERSION_STEP, FRAME, WORD_PRESENT));
 		folio_ptr_store_relaxed(&slot, NULL);
 		folio_u64_store_relaxed(&other_word, 0);
 		PLAIN_STORE(data, CONTENTS);
@@ -320,7 +320,7 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	void before()
 	{
 		folio_ref_init_frozen(&ref);
-		folio_u64_store_relaxed(&version, 1);
+		folio_u64_store_relaxed(&version, VERSION_CHANGING);
 		folio_u64_store_relaxed(&word[0], word_make(1, FRAME, 0));
 		folio_u64_store_relaxed(&word[1], 0);
 		folio_ptr_store_relaxed(&slot, NULL);
@@ -417,7 +417,7 @@ struct publish_fill : rl::test_suite<publish_fill, 2> {
 
 	void before()
 	{
-		folio_u64_store_relaxed(&version, 1);
+		folio_u64_store_relaxed(&version, VERSION_CHANGING);
 		folio_u64_store_relaxed(&word, word_make(1, FRAME, 0));
 		folio_ptr_store_relaxed(&slot, NULL);
 		PLAIN_STORE(data, -1);

@@ -82,6 +82,11 @@ static struct folio *pool_folio(struct pool *pool, uint32_t page)
 	return &pool->folio[page];
 }
 
+/* Of folio_release, which the model does not call: it has no cache of the process. */
+static void pool_change_begin(const struct pool *, const struct folio *)
+{
+}
+
 static void pool_free(struct pool *pool, struct folio *folio)
 {
 	CLAIM(!pool->freed[pool_page(pool, folio)]++, "released twice");

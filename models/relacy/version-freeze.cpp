@@ -4,8 +4,9 @@
  * changes?
  *
  * Two threads freeze the object at its only reference, change two words and unfreeze; a third
- * copies them. The contents are the number of the change; version 2 * n has n. A freezer continues
- * from the version of the previous one: unfreeze (release) and try_freeze (acquire) hand it over.
+ * copies them. The contents are the number of the change; version n * VERSION_STEP has n. A freezer
+ * continues from the version of the previous one: unfreeze (release) and try_freeze (acquire) hand
+ * it over.
  *
  * Full search; three threads.
  */
@@ -39,7 +40,7 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 		PLAIN_STORE(changes, PLAIN_LOAD(changes) + 1);
 		version_write_begin(&version);
 		folio_u64_store_relaxed(&word, PLAIN_LOAD(changes));
-		version_write_end(&version);
+		version_write_end(&version, 0);
 		folio_ref_unfreeze(&ref, 1);
 	}
 
@@ -57,7 +58,8 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 		accepted.reached();
 		if (seen)
 			accepted_late.reached();
-		CLAIM(data == seen / 2, "a copy of another version than the reader began with");
+		CLAIM(data == seen / VERSION_STEP,
+			"a copy of another version than the reader began with");
 	}
 
 	void thread(unsigned index)
@@ -72,7 +74,7 @@ struct version_freeze : rl::test_suite<version_freeze, 3> {
 	{
 		uint64_t changed = PLAIN_LOAD(changes);
 
-		CLAIM(folio_u64_load_relaxed(&version) == 2 * changed,
+		CLAIM(folio_u64_load_relaxed(&version) == VERSION_STEP * changed,
 			"a change without a version");
 		if (changed == 2)
 			both.reached();

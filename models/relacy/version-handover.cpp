@@ -63,7 +63,7 @@ struct version_handover : rl::test_suite<version_handover, 3> {
 		folio_ptr_store_release(&slot[B], &ref);
 		version_write_begin(&version);
 		folio_u64_store_relaxed(&word, B);
-		version_write_end(&version);
+		version_write_end(&version, 0);
 		/* The filler's reference stays: nothing reads the count from here on. */
 	}
 

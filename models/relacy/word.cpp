@@ -36,8 +36,8 @@ template <bool drops> struct word_write : rl::test_suite<word_write<drops>, 3> {
 
 	void before()
 	{
-		folio_u64_store_relaxed(&version, 2);
-		folio_u64_store_relaxed(&word, word_make(2, FRAME, WORD_PRESENT));
+		folio_u64_store_relaxed(&version, VERSION_STEP);
+		folio_u64_store_relaxed(&word, word_make(VERSION_STEP, FRAME, WORD_PRESENT));
 		folio_u64_store_relaxed(&data[0], 0);
 		folio_u64_store_relaxed(&data[1], 0);
 		folio_u64_store_relaxed(&finished, 0);
@@ -98,7 +98,7 @@ template <bool drops> struct word_write : rl::test_suite<word_write<drops>, 3> {
 		if (got[0])
 			late.reached();
 		CLAIM(got[0] == got[1], "a torn copy");
-		CLAIM(got[0] == (seen >> 32) / 2 - 1,
+		CLAIM(got[0] == (seen >> 32) / VERSION_STEP - 1,
 			"a copy of another version than the reader began with");
 		CLAIM(got[0] >= floor, "a copy older than a finished write");
 	}
@@ -120,7 +120,7 @@ template <bool drops> struct word_write : rl::test_suite<word_write<drops>, 3> {
 	void after()
 	{
 		CLAIM(folio_u64_load_relaxed(&word) ==
-				(drops ? 0 : word_make(6, FRAME, WORD_PRESENT)),
+				(drops ? 0 : word_make(3 * VERSION_STEP, FRAME, WORD_PRESENT)),
 			"the word is lost, or came back");
 	}
 };
@@ -141,8 +141,8 @@ template <bool pins> struct word_refill : rl::test_suite<word_refill<pins>, 3> {
 	void before()
 	{
 		folio_ref_init_frozen(&ref);
-		folio_u64_store_relaxed(&version, 2);
-		folio_u64_store_relaxed(&word[0], word_make(2, FRAME, WORD_PRESENT));
+		folio_u64_store_relaxed(&version, VERSION_STEP);
+		folio_u64_store_relaxed(&word[0], word_make(VERSION_STEP, FRAME, WORD_PRESENT));
 		folio_u64_store_relaxed(&word[1], 0);
 		folio_u64_store_relaxed(&data[0], 1);
 		folio_u64_store_relaxed(&data[1], 1);
@@ -228,7 +228,7 @@ template <bool pins> struct word_refill : rl::test_suite<word_refill<pins>, 3> {
 		if (!word_read_valid(&word[page], seen))
 			return;
 		CLAIM(got[0] == got[1], "a torn copy");
-		CLAIM(got[0] == (seen >> 32) / 2, "a copy of another use");
+		CLAIM(got[0] == (seen >> 32) / VERSION_STEP, "a copy of another use");
 		check(page, too_late, (int)got[0]);
 		if (got[0] == 2)
 			copied.reached();

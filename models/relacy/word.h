@@ -90,10 +90,11 @@ static inline void word_break(
 /* The contents are complete: a fill or a write publishes them, if the page has not left. */
 static inline bool word_settle(folio_u64 *word, folio_u64 *version, uint64_t frame)
 {
-	uint64_t now = folio_u64_load_relaxed(version), busy = word_make(now, frame, 0);
+	uint64_t busy = word_make(folio_u64_load_relaxed(version), frame, 0), now;
 
-	version_write_end(version);
-	return folio_u64_cas_release(word, &busy, word_make(now + 1, frame, WORD_PRESENT));
+	version_write_end(version, 0);
+	now = folio_u64_load_relaxed(version);
+	return folio_u64_cas_release(word, &busy, word_make(now, frame, WORD_PRESENT));
 }
 
 /* An evictor holds the word: no new pin is published. Returns false if the page is busy. */

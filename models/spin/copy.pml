@@ -16,22 +16,6 @@
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
  * run pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- *
- * With HINT, readers arrive through a hint, at any page at all, and check the page's own
- * descriptor instead of the slot:
- * run hint: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0 -DHINT;
- *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * deep hint-scribbled: spin -DPAGES=2 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0
- *     -DHINT;
- *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
- * run hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=0 -DSCRIBBLERS=1 -DPINNERS=1 -DHINT;
- *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w24; expect clean
- * run quick-hint: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0
- *     -DHINT;
- *     cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-hint-pins: spin -DPAGES=1 -DFILLS=2 -DEVICTS=0 -DCOPIERS=0 -DSCRIBBLERS=0 -DPINNERS=1
- *     -DHINT;
- *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick: spin -DPAGES=1 -DFILLS=2 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=0 -DPINNERS=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-late: spin -DPAGES=1 -DFILLS=1 -DEVICTS=1 -DCOPIERS=1 -DSCRIBBLERS=1 -DPINNERS=0;
@@ -285,38 +269,21 @@ proctype writer()
 	forget()
 }
 
-#ifdef HINT
-#if PAGES > 1
-#define find(p) if :: p = 0 :: p = 1 fi
-#else
-#define find(p) p = 0
-#endif
-#define still(p, i) owner[p] == i
-#else
-#define find(p) p = slot[i]
-#define still(p, i) slot[i] == p
-#endif
-
 proctype pinner()
 {
 	LOCALS;
 	byte saw = NONE;
 
 	pick_index();
-	find(page);
+	page = slot[i];
 	if
 	:: page != NONE ->
 		try_get(page, 1);
 		if
 		:: ok ->
-#ifdef HINT
-			ok = !odd(version[page]);
-			ok = ok && owner[page] == i;
-#else
 			ok = slot[i] == page;
 			/* Instead of the flags, which are set a little later (wait.pml). */
 			ok = ok && !odd(version[page]);
-#endif
 			d_step {
 				if
 				:: ok ->
@@ -351,12 +318,12 @@ proctype copier()
 	byte page = NONE, i, floor, before, copied0, copied1;
 
 	atomic { floor = invalidated; pick_index() };
-	find(page);					/* 1 */
+	page = slot[i];					/* 1 */
 	if
 	:: page != NONE ->
 		before = version[page];			/* 2: note the version */
 		if
-		:: !odd(before) && still(page, i) ->	/* 3: the right page: check again */
+		:: !odd(before) && slot[i] == page ->	/* 3: the right page: check again */
 			copied0 = half0[page];		/* 4: copy */
 			copied1 = half1[page];
 #ifdef REACH_TORN

@@ -23,7 +23,7 @@ int folio_alloc(
 	if (r)
 		return r;
 	/* The version stays odd: no reader copies from the folio. */
-	folio_begin_use(taken, (uint8_t)type, owner, 0, 0);
+	pool_begin_use(&cache->pool, taken, (uint8_t)type, owner, 0);
 	folio_u32_store_relaxed(&taken->flags, FOLIO_UPTODATE);
 	folio_u64_fetch_add_relaxed(&cache->pages_private, UINT64_C(1) << order);
 	folio_ref_unfreeze(&taken->ref, 1);

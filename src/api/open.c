@@ -14,6 +14,7 @@
 #include "cache/inflight.h"
 #include "cache/inode.h"
 #include "cache/revalidate.h"
+#include "read/lookup.h"
 #include "write/confirm.h"
 #include "write/flusher.h"
 #include "write/truncate.h"
@@ -49,11 +50,7 @@ static void init_file(struct folio_file *file, struct folio_cache *cache, bool w
 {
 	file->cache = cache;
 	file->cache_id = cache->id;
-	file->folios = cache->pool.folios;
-	file->data = cache->pool.data;
-	file->hint = cache->pool.hint;
-	file->hint_mask = cache->pool.hint_mask;
-	file->hint_start = file->inode->hint_start;
+	lookup_init(file, &cache->pool);
 	file->writable = writable;
 	file->reported = dirty_error_count(file->inode);
 	streams_init(&file->streams);

@@ -12,8 +12,8 @@
  *                        version of a folio of a user-defined type is odd throughout its use, from
  *                        before unfreeze (release) on.
  *   3  try_get           From here on, type, order and index do not change.
- *   4  even or UPTODATE  A program gets no other folio. By the hint it gets one whose version is
- *                        even, which a fill makes it shortly before it sets UPTODATE
+ *   4  even or UPTODATE  A program gets no other folio. A hit pins one whose version is even,
+ *                        which a fill makes it shortly before it sets UPTODATE
  *                        (read/finish.c). A locked folio has an odd version, but only after it
  *                        got UPTODATE. Hence the version is loaded before the flags. (Values of an
  *                        earlier use? No: both are set before unfreeze.)
@@ -235,7 +235,7 @@ static void add_holders(struct folio_cache *cache, struct folio_pinned *pinned,
 /* ---- the walk ---- */
 
 /* Steps 1 and 2. */
-static bool may_be_pinned(struct folio *folio)
+static bool may_be_pinned(const struct folio_cache *cache, struct folio *folio)
 {
 	uint32_t count = folio_ref_count(&folio->ref);
 
@@ -246,7 +246,7 @@ static bool may_be_pinned(struct folio *folio)
 	 * loads below see the owner and the version from before them.
 	 */
 	folio_fence_acquire();
-	return folio_u64_load_relaxed(&folio->version) & 1 ||
+	return folio_u64_load_relaxed(pool_version(&cache->pool, folio)) & VERSION_CHANGING ||
 	       !folio_ptr_load_relaxed(&folio->owner);
 }
 
@@ -297,7 +297,7 @@ static bool examine(struct folio_cache *cache, struct folio *folio, struct folio
 		.order = folio->order,
 	};
 	/* acquire: orders the load of the version before that of the flags. */
-	even = !(folio_u64_load_acquire(&folio->version) & 1);
+	even = !(folio_u64_load_acquire(pool_version(&cache->pool, folio)) & VERSION_CHANGING);
 	/* acquire: pairs with folio_filled. */
 	if (folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE || even) {
 		uint32_t references = folio_ref_count(&folio->ref) - 1;
@@ -332,7 +332,8 @@ ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *visit, void
 		struct folio_holder holder[FOLIO_HOLDERS_MAX];
 		struct folio_pinned pinned;
 
-		if (!may_be_pinned(folio) || !examine(cache, folio, &pinned, visit ? holder : NULL))
+		if (!may_be_pinned(cache, folio) ||
+			!examine(cache, folio, &pinned, visit ? holder : NULL))
 			continue;
 		visited++;
 		if (visit && !visit(&pinned, context))

@@ -40,7 +40,8 @@ int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats
 		.pages_private = private_pages,
 		.bytes_metadata = cache->pool.folios_bytes +
 				  folio_u64_load_relaxed(&cache->tree_budget.allocated) *
-					  sizeof(struct tree_node),
+					  sizeof(struct tree_node) +
+				  folio_u64_load_relaxed(&cache->tree_budget.directory_bytes),
 		.huge_bytes = cache->pool.huge_bytes,
 		.hits = count[STAT_HITS],
 		.misses = count[STAT_MISSES],
@@ -97,8 +98,7 @@ int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat)
 		.direct_write = direct_use(cache, inode_write_handle(inode)),
 	};
 	tree_lock(&inode->tree);
-	all.pages = folio_u64_load_relaxed(&inode->pages_large) +
-		    folio_u64_load_relaxed(&inode->pages_small);
+	all.pages = folio_u64_load_relaxed(&inode->pages);
 	all.pages_dirty = share_has(&inode->share, SHARE_PAGES);
 	tree_unlock(&inode->tree);
 	memcpy(stat, &all, stat->size < sizeof(all) ? stat->size : sizeof(all));

@@ -132,7 +132,7 @@ bool closed_keep(struct inode *inode, struct stats_shard *shard)
 		inode_drop_held(inode, shard);
 	tree_lock(&inode->tree);
 	/* A page that was changed in place, but could not be marked, has what the file has not. */
-	inode->closed = !inode->unmarked && (inode->pages_large || inode->pages_small);
+	inode->closed = !inode->unmarked && inode->pages;
 	if (inode->closed) {
 		rest_locked(inode);
 		pthread_mutex_lock(&closed->lock);
@@ -155,7 +155,7 @@ void closed_leave(struct inode *inode)
 
 	tree_lock(&inode->tree);
 	pthread_mutex_lock(&closed->lock);
-	if (inode->pages_large || inode->pages_small) {
+	if (inode->pages) {
 		unlink_from(&closed->kept, inode);
 		closed->files--;
 	} else {

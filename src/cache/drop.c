@@ -9,12 +9,12 @@
 #include "core/heat.h"
 #include "core/walk.h"
 #include "cache/dirty.h"
-#include "cache/hint.h"
+#include "cache/account.h"
 
 void inode_erase_locked(struct inode *inode, struct folio *folio)
 {
 	tree_erase_locked(&inode->tree, folio->index, folio->order, NULL);
-	inode_account_locked(inode, folio, -(INT64_C(1) << folio->order));
+	inode_account_locked(inode, -(INT64_C(1) << folio->order));
 	/* Before queue_remove: an evictor that isolated it must not queue it (evict/evict.c). */
 	folio_ptr_store_relaxed(&folio->owner, NULL);
 	queue_remove(&inode->cache->queues, &inode->cache->pool, folio);

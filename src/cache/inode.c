@@ -102,9 +102,6 @@ static void inode_init(struct inode *inode, struct folio_cache *cache, void *han
 	inode->handle = handle;
 	inode->device = attr->device;
 	inode->number = attr->inode;
-	/* Any position, but a different one for files with adjacent numbers. */
-	inode->hint_start = (attr->inode + attr->device) * UINT64_C(0x9e3779b97f4a7c15) >> 20;
-	folio_u8_store_relaxed(&inode->hint_shift, FOLIO_PAGE_SHIFT);
 	inode->writeback_fence = UINT64_MAX;
 	revalidate_record(inode, attr, recent);
 	/* Truncation, which takes it exclusively, must not starve behind a stream of writes. */

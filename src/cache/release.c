@@ -17,7 +17,6 @@
 
 #include "base/params.h"
 #include "base/spawn.h"
-#include "core/version.h"
 #include "cache/call.h"
 #include "cache/table.h"
 
@@ -36,7 +35,7 @@ void folio_release(struct folio *folio)
 	 */
 	if (unlikely(!cache))
 		return;
-	version_write_begin(&folio->version);
+	pool_change_begin(&cache->pool, folio);
 	cache->type[folio->type].release(cache, folio);
 }
 

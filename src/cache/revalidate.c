@@ -80,8 +80,7 @@ static bool has_pages(struct inode *inode)
 	bool some;
 
 	tree_lock(&inode->tree);
-	some = folio_u64_load_relaxed(&inode->pages_large) ||
-	       folio_u64_load_relaxed(&inode->pages_small);
+	some = folio_u64_load_relaxed(&inode->pages) != 0;
 	tree_unlock(&inode->tree);
 	return some;
 }

@@ -7,8 +7,7 @@
 
 #include "base/pause.h"
 #include "core/heat.h"
-#include "core/version.h"
-#include "cache/hint.h"
+#include "cache/account.h"
 
 /*
  * Store one of the folios that @whole is split into; it is frozen, and ours alone. @valid: bytes
@@ -18,23 +17,24 @@ static bool store_piece(struct inode *inode, struct folio *folio, const struct f
 	uint64_t index, unsigned order, uint64_t valid)
 {
 	uint64_t bytes = (uint64_t)FOLIO_PAGE_SIZE << order;
+	struct pool *pool = &inode->cache->pool;
 
-	folio_begin_use(
-		folio, FOLIO_TYPE_FILE, inode, index, (uint32_t)(valid < bytes ? valid : bytes));
+	pool_begin_use(pool, folio, FOLIO_TYPE_FILE, inode, index);
 	folio->order = (uint8_t)order;
-	folio_u32_store_relaxed(&folio->heat, HEAT_COLD);
+	folio_u32_store_relaxed(&folio->valid, (uint32_t)(valid < bytes ? valid : bytes));
+	heat_set(pool, folio, HEAT_COLD);
 	/* The first stays locked. In the others, queue still has the value from the pool. */
 	if (folio != whole) {
 		folio_u32_store_relaxed(&folio->flags,
 			FOLIO_UPTODATE | (folio_u32_load_relaxed(&whole->flags) & FOLIO_WRITTEN));
 		folio_u8_store_relaxed(&folio->queue, QUEUE_NONE);
 	}
-	version_write_end(&folio->version);
+	pool_change_end(pool, folio);
 	if (tree_store_locked(&inode->tree, index, order, entry_of(folio)) == 0) {
-		inode_account_locked(inode, folio, INT64_C(1) << order);
+		inode_account_locked(inode, INT64_C(1) << order);
 		return true;
 	}
-	version_write_begin(&folio->version);
+	pool_change_begin(pool, folio);
 	folio_ptr_store_relaxed(&folio->owner, NULL);
 	return false;
 }
@@ -64,12 +64,12 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 		tree_unlock(&inode->tree);
 		return false;
 	}
-	version_write_begin(&folio->version);
+	pool_change_begin(&cache->pool, folio);
 	queue_remove(&cache->queues, &cache->pool, folio);
 	once = folio->refault == REFAULT_ONCE &&
 	       heat_is_untouched(folio_u32_load_relaxed(&folio->heat));
 	tree_erase_locked(&inode->tree, first, whole_order, NULL);
-	inode_account_locked(inode, folio, -(INT64_C(1) << whole_order));
+	inode_account_locked(inode, -(INT64_C(1) << whole_order));
 	/* The halves that do not contain the page, then the page itself. */
 	while (order > 0) {
 		uint64_t half = UINT64_C(1) << --order;

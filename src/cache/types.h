@@ -51,6 +51,7 @@
 
 #include <folio/cache.h>
 #include <folio/io.h>
+#include <folio/peek.h>
 
 #include "core/folio.h"
 #include "core/hash.h"
@@ -200,13 +201,8 @@ struct inode {
 	 */
 	folio_u64 disk_size;
 	/*
-	 * Atomic, stored under the tree's lock: log2 of the bytes that share a hint. There is one
-	 * for each page, or one for each 64 pages; see inode_account_locked.
-	 */
-	folio_u8 hint_shift;
-	/*
 	 * Atomic. 1: the program has pinned a page since the file was opened. Stored by the first
-	 * pin; in the cache line that a pin loads for hint_shift.
+	 * pin.
 	 */
 	folio_u8 pinned;
 	/* Set at creation. */
@@ -215,7 +211,6 @@ struct inode {
 	uint64_t device;
 	uint64_t number;
 	struct writeback_device *backing; /* what write-back knows of the device */
-	uint64_t hint_start;              /* index of the file's first hint */
 	/* Guarded by the cache's files_lock. */
 	uint64_t opens;       /* handles */
 	uint64_t opening;     /* of those, in an open with O_TRUNC that may still fail */
@@ -231,9 +226,7 @@ struct inode {
 	pthread_rwlock_t map_lock;
 	pthread_mutex_t size_lock;
 	struct syncs syncs; /* its own lock */
-	/* Atomic, stored under the tree's lock. */
-	folio_u64 pages_large; /* pages in folios of 64 pages and more */
-	folio_u64 pages_small; /* pages in smaller ones */
+	folio_u64 pages;    /* atomic, stored under the tree's lock: pages in the tree */
 	/* Guarded by the tree's lock. */
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	bool unconfirmed;         /* written since confirm_written has begun last */
@@ -291,15 +284,11 @@ struct inode {
 struct folio_file {
 	/* Set at creation: all that a hit needs in addition to the inode's tree and size. */
 	struct inode *inode;
+	struct folio_view view; /* also for peeks; see entry_version in read/lookup.h */
 	struct folio_cache *cache;
 	uint64_t cache_id;
 	bool writable;
 	uint32_t reported; /* guarded by writeback.lock: how many of inode->errors were reported */
-	struct folio *folios; /* these four are copies of the pool's */
-	char *data;
-	folio_u32 *hint;
-	uint64_t hint_mask;
-	uint64_t hint_start;    /* a copy of the inode's */
 	struct streams streams; /* its own lock */
 };
 

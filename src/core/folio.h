@@ -53,14 +53,10 @@
 #define FOLIO_TYPE_PROGRAM 3u
 #define FOLIO_TYPES        (FOLIO_TYPE_PROGRAM + 16u)
 
-/* A descriptor begins this many bytes into a 64-byte cache line (folio/folio.h). */
-#define FOLIO_SKEW         32
-
 #ifndef FOLIO_ATOMIC_RELACY
 /* Where pointers are shorter, folio/folio.h states the reason. */
-_Static_assert(sizeof(void *) != 8 || (sizeof(struct folio) == 64 &&
-					      offsetof(struct folio, version) == 64 - FOLIO_SKEW),
-	"pins must write a different cache line from the one that readers load");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct folio) == 64,
+	"a pin takes one cache line, and the tree's word has room for the order");
 #endif
 
 /*
@@ -73,13 +69,12 @@ _Static_assert(sizeof(void *) != 8 || (sizeof(struct folio) == 64 &&
 
 static inline void *entry_of(const struct folio *folio)
 {
-	return (void *)(((uintptr_t)folio - FOLIO_SKEW) | (uintptr_t)folio->order
-								  << ENTRY_ORDER_SHIFT);
+	return (void *)((uintptr_t)folio | (uintptr_t)folio->order << ENTRY_ORDER_SHIFT);
 }
 
 static inline struct folio *entry_folio(const void *entry)
 {
-	return (struct folio *)(((uintptr_t)entry & ENTRY_FOLIO_MASK) + FOLIO_SKEW);
+	return (struct folio *)((uintptr_t)entry & ENTRY_FOLIO_MASK);
 }
 
 static inline unsigned entry_order(const void *entry)

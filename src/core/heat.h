@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
-#include "core/folio.h"
+#include "core/pool.h"
 
 /*
  * A folio's heat word. The lowest bits hold one of the values below. The bits above them hold the
@@ -17,8 +17,10 @@
  *
  * A word with HEAT_MARK holds nothing else. The read that takes the mark makes the folio cold.
  *
- * Below HEAT_HOT a reader stores a new value. From there on it only loads the word, so that the
- * cache line of a hot folio stays shared. The word is a hint: losing an update costs little.
+ * Below HEAT_HOT a reader stores a new value. A hit does not load the word: the folio's version has
+ * the flag VERSION_TOUCH while reads are to be recorded (core/version.h), which whoever lowers the
+ * heat sets, and whoever makes the folio hot clears. So a hit of a hot folio writes nothing, and
+ * does not load the descriptor. Word and flag are hints: losing an update costs little.
  */
 enum {
 	HEAT_MARK,  /* first folio of a read-ahead window; its first read starts the next one */
@@ -62,6 +64,28 @@ static inline uint32_t heat_after(uint32_t word, uint64_t offset, size_t len)
 	return end << HEAT_BITS | heat;
 }
 
+/* Store a new heat word, by the thread that fills, splits or scans the folio. */
+static inline void heat_set(const struct pool *pool, struct folio *folio, uint32_t word)
+{
+	folio_u32_store_relaxed(&folio->heat, word);
+	if (heat_wants_touch(word))
+		version_touch_set(pool_version(pool, folio));
+}
+
+/*
+ * The folio is hot; its version was @seen before its heat was loaded. Reads need not be recorded
+ * any longer, unless an evictor has lowered the heat in the meantime: its flag may be the one that
+ * was cleared.
+ */
+static inline void heat_is_hot(struct folio *folio, folio_u64 *version, uint64_t seen)
+{
+	if (!(seen & VERSION_TOUCH))
+		return;
+	version_touch_clear(version, seen);
+	if (heat_wants_touch(folio_u32_load_relaxed(&folio->heat)))
+		version_touch_set(version);
+}
+
 /* Was the folio fetched by read-ahead, and not read since? */
 static inline bool heat_is_unused(uint32_t word)
 {
@@ -86,29 +110,33 @@ static inline uint64_t heat_unused_pages(const struct folio *folio)
  * of a window: the caller starts the next window. Racing readers may lose an update. @once: the
  * read leaves the heat as it is, and only takes the mark.
  */
-static inline bool heat_record(struct folio *folio, uint64_t offset, size_t len, bool once)
+static inline bool heat_record(
+	const struct pool *pool, struct folio *folio, uint64_t offset, size_t len, bool once)
 {
+	folio_u64 *version = pool_version(pool, folio);
+	uint64_t seen = folio_u64_load_relaxed(version);
 	uint32_t word = folio_u32_load_relaxed(&folio->heat);
 
-	if (likely(!heat_wants_touch(word)))
-		return false;
 	if (unlikely((word & HEAT_MASK) == HEAT_MARK))
 		return folio_u32_cas_relaxed(&folio->heat, &word,
 			once ? HEAT_COLD : heat_after(HEAT_WORD_AHEAD, offset, len));
-	if (!once)
-		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+	if (heat_wants_touch(word) && !once)
+		folio_u32_store_relaxed(&folio->heat, word = heat_after(word, offset, len));
 	else if (heat_is_unused(word))
 		folio_u32_store_relaxed(&folio->heat, HEAT_COLD);
+	if (!heat_wants_touch(word))
+		heat_is_hot(folio, version, seen);
 	return false;
 }
 
 /* The same for a write, which starts no window: the mark stays for the reader that reaches it. */
-static inline void heat_record_write(struct folio *folio, uint64_t offset, size_t len, bool once)
+static inline void heat_record_write(
+	const struct pool *pool, struct folio *folio, uint64_t offset, size_t len, bool once)
 {
-	uint32_t word = folio_u32_load_relaxed(&folio->heat);
+	uint32_t heat = folio_u32_load_relaxed(&folio->heat) & HEAT_MASK;
 
-	if (!once && heat_wants_touch(word) && (word & HEAT_MASK) != HEAT_MARK)
-		folio_u32_store_relaxed(&folio->heat, heat_after(word, offset, len));
+	if (!once && heat < HEAT_HOT && heat != HEAT_MARK)
+		heat_record(pool, folio, offset, len, false);
 }
 
 #endif

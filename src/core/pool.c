@@ -140,7 +140,8 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 {
 	size_t kernel = kernel_page();
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
-	uint64_t page, hints;
+	uint64_t page;
+	size_t versions;
 	char *start;
 	unsigned i;
 
@@ -150,12 +151,8 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	pool->pages = (uint32_t)pages;
 	pool->unit = kernel > FOLIO_PAGE_SIZE ? (uint32_t)(kernel >> FOLIO_PAGE_SHIFT) : 1;
 	pool->data_bytes = round_up(pages << FOLIO_PAGE_SHIFT, kernel);
-	/* The largest power of two up to 1.5 hints per page frame: at most 0.15 % of the budget. */
-	for (hints = 64; hints * 2 <= pages + pages / 2;)
-		hints *= 2;
-	pool->hint_mask = hints - 1;
-	pool->folios_bytes = round_up(
-		FOLIO_SKEW + pages * sizeof(struct folio) + hints * sizeof(*pool->hint), kernel);
+	versions = round_up(pages * sizeof(*pool->version), kernel);
+	pool->folios_bytes = round_up(pages * sizeof(struct folio), kernel) + versions;
 	pool->stock_count = cpus > 0 ? (uint32_t)cpus : 1;
 	/* All stocks together hold at most an eighth of the budget. */
 	pool->stock_max = (uint32_t)(pages / 8 / pool->stock_count);
@@ -182,8 +179,9 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 	 */
 	madvise(pool->data, pool->data_bytes, MADV_DONTFORK);
 	/* One mapping for both: the lines that a look-up loads are in few huge pages. */
-	pool->folios = (struct folio *)(start + FOLIO_SKEW);
-	pool->hint = (folio_u32 *)(pool->folios + pages);
+	pool->folios = (struct folio *)start;
+	pool->version = (folio_u64 *)(start + pool->folios_bytes - versions);
+	pool->version_wiped = !madvise(pool->version, versions, MADV_WIPEONFORK);
 	pool->huge_bytes = huge_pages ? pool->data_bytes & ~(HUGE_BYTES - 1) : 0;
 	pthread_mutex_init(&pool->lock, NULL);
 	for (i = 0; i < pool->stock_count; i++) {
@@ -196,7 +194,7 @@ int pool_create(struct pool *pool, uint64_t pages, uint16_t id, bool huge_pages)
 		struct folio *folio = &pool->folios[page];
 
 		folio_ref_init_frozen(&folio->ref);
-		folio_u64_store_relaxed(&folio->version, 1);
+		folio_u64_store_relaxed(&pool->version[page], VERSION_CHANGING);
 		folio->data = pool->data + (page << FOLIO_PAGE_SHIFT);
 		folio->pool = id;
 	}
@@ -222,7 +220,7 @@ void pool_destroy(struct pool *pool)
 		pthread_mutex_destroy(&pool->stock[i].lock);
 	pthread_mutex_destroy(&pool->lock);
 	munmap(pool->data, pool->data_bytes);
-	munmap((char *)pool->folios - FOLIO_SKEW, pool->folios_bytes);
+	munmap(pool->folios, pool->folios_bytes);
 	free(pool->stock);
 }
 

@@ -43,20 +43,14 @@ struct pool {
 	/* Set at creation, never changed. */
 	struct folio *folios;
 	char *data;
-	/*
-	 * The table of hints (cache/hint.h): each page of each file maps to one word, possibly
-	 * shared with other pages, that names the folio in which the page was last seen. A hint may
-	 * be useless but does no harm: the descriptor, which is always a descriptor, records its
-	 * file and page. Fills and look-ups write hints; hits read them.
-	 */
-	folio_u32 *hint;
-	uint64_t hint_mask;
+	folio_u64 *version; /* of each folio: a word of core/version.h */
+	bool version_wiped; /* in a child of fork they are 0, for which a peek fails */
 	uint32_t pages;
 	uint32_t stock_max; /* pages in a stock; 0 if the budget is too small for stocks */
 	uint32_t stock_count;
 	struct pool_stock *stock;
 	uint32_t unit;       /* frames in a page of the kernel, a power of two */
-	size_t folios_bytes; /* descriptors, followed by the hints; whole pages of the kernel */
+	size_t folios_bytes; /* descriptors, followed by the versions; whole pages of the kernel */
 	size_t data_bytes;   /* likewise */
 	size_t huge_bytes;
 
@@ -101,23 +95,6 @@ int pool_admit(struct pool *pool, uint32_t first, uint32_t pages);
  */
 struct folio *pool_alloc(struct pool *pool, unsigned order);
 
-/*
- * Put a free descriptor to a new use: the folio is frozen and the caller's alone. The version turns
- * odd first, by this thread: index, valid and owner are data for a reader that copies by a hint
- * (version.h). The caller adds heat and flags and unfreezes it; until then no thread finds it by
- * this use.
- */
-static inline void folio_begin_use(
-	struct folio *folio, uint8_t type, void *owner, uint64_t index, uint32_t valid)
-{
-	version_write_begin(&folio->version);
-	folio->type = type;
-	folio->refault = 0;
-	folio_u64_store_relaxed(&folio->index, index);
-	folio_u32_store_relaxed(&folio->valid, valid);
-	folio_ptr_store_relaxed(&folio->owner, owner);
-}
-
 /* Return a frozen folio, whose version is odd, to the pool. */
 void pool_free(struct pool *pool, struct folio *folio);
 
@@ -141,6 +118,40 @@ static inline struct folio *pool_folio(const struct pool *pool, uint32_t page)
 static inline uint32_t pool_page(const struct pool *pool, const struct folio *folio)
 {
 	return (uint32_t)(folio - pool->folios);
+}
+
+static inline folio_u64 *pool_version(const struct pool *pool, const struct folio *folio)
+{
+	return &pool->version[pool_page(pool, folio)];
+}
+
+/* A change of the contents begins (step B of version.h). The caller has the folio for itself. */
+static inline void pool_change_begin(const struct pool *pool, const struct folio *folio)
+{
+	version_write_begin(pool_version(pool, folio));
+}
+
+/*
+ * Put a free descriptor to a new use: the folio is frozen and the caller's alone. The version turns
+ * odd first, by this thread: valid is data for a reader that copies (version.h). The caller adds
+ * heat and flags and unfreezes it; until then no thread finds it by this use.
+ */
+static inline void pool_begin_use(
+	const struct pool *pool, struct folio *folio, uint8_t type, void *owner, uint64_t index)
+{
+	pool_change_begin(pool, folio);
+	folio->type = type;
+	folio->refault = 0;
+	folio_u64_store_relaxed(&folio->index, index);
+	folio_u32_store_relaxed(&folio->valid, 0);
+	folio_ptr_store_relaxed(&folio->owner, owner);
+}
+
+/* It has ended (step D): the contents and folio->valid are those of the file again. */
+static inline void pool_change_end(const struct pool *pool, const struct folio *folio)
+{
+	version_write_end(pool_version(pool, folio),
+		folio_u32_load_relaxed(&folio->valid) < folio_size(folio) ? VERSION_PARTIAL : 0);
 }
 
 #endif

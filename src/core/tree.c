@@ -75,6 +75,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/directory.h"
 #include "core/walk.h"
 
 _Static_assert(TREE_SHIFT >= 1 && TREE_SHIFT <= 8, "count and live have 16 bits");
@@ -131,21 +132,37 @@ static void *node_entry(struct tree_node *node)
 	return (char *)node + TREE_NODE;
 }
 
-static void slot_store(struct tree_node *node, unsigned offset, void *entry)
+static void slot_store(struct tree *tree, struct tree_node *node, unsigned offset, void *entry)
 {
+	void *old = slot_entry(node, offset);
+
 	/* release: pairs with the acquire of each step of a walk; see "Order" above. */
 	folio_ptr_store_release(&node->slot[offset], entry);
+	if (node->shift == TREE_SHIFT)
+		directory_mirror(tree, node, offset, old, entry);
+}
+
+/* Store @entry as the root: a node's word or NULL. */
+static void root_store(struct tree *tree, void *entry)
+{
+	bool leaf = !entry || tree_to_node(entry)->shift < TREE_SHIFT;
+
+	if (leaf)
+		directory_drop(tree);
+	/* release: as in slot_store; from here on, readers enter through the new root. */
+	folio_ptr_store_release(&tree->root, entry ? tree_root_word(tree_to_node(entry)) : NULL);
+	if (leaf)
+		directory_leaf(tree, entry);
 }
 
 /* Store @entry in place of @node: in its parent's slot, or as the root. */
 static void replace(struct tree *tree, struct tree_node *node, void *entry)
 {
-	if (node->parent)
-		slot_store(node->parent, node->offset, entry);
-	else
-		/* release: as in slot_store */
-		folio_ptr_store_release(
-			&tree->root, entry ? tree_root_word(tree_to_node(entry)) : NULL);
+	if (node->parent) {
+		slot_store(tree, node->parent, node->offset, entry);
+		return;
+	}
+	root_store(tree, entry);
 }
 
 /*
@@ -219,9 +236,12 @@ static void mark_clear(struct tree_node *node, enum tree_mark mark, unsigned off
 
 int tree_budget_init(struct tree_budget *budget, uint64_t nodes_max, uint64_t nodes_shadow_max)
 {
+	unsigned log;
+
 	folio_u64_store_relaxed(&budget->nodes, 0);
 	folio_u64_store_relaxed(&budget->nodes_shadow, 0);
 	folio_u64_store_relaxed(&budget->allocated, 0);
+	folio_u64_store_relaxed(&budget->directory_bytes, 0);
 	budget->nodes_max = nodes_max;
 	budget->nodes_shadow_max = nodes_shadow_max;
 	budget->huge_pages = false;
@@ -229,6 +249,8 @@ int tree_budget_init(struct tree_budget *budget, uint64_t nodes_max, uint64_t no
 	budget->chunks = NULL;
 	budget->fresh = NULL;
 	budget->fresh_left = 0;
+	for (log = 0; log < TREE_DIRECTORIES; log++)
+		budget->directories[log] = NULL;
 	return -pthread_mutex_init(&budget->lock, NULL);
 }
 
@@ -240,6 +262,7 @@ void tree_budget_destroy(struct tree_budget *budget)
 		budget->chunks = node->chunk;
 		free(node);
 	}
+	directories_destroy(budget);
 	pthread_mutex_destroy(&budget->lock);
 }
 
@@ -415,17 +438,6 @@ static void queue_remove(struct tree *tree, struct tree_node *node)
 
 /* ---- unlinking and shrinking ---- */
 
-/*
- * Step B of walk.h: a node has been unlinked, and may be changed from here on.
- *
- * release: pairs with the first load of a walk, which then does not reach the node; and by the
- * releases of the stores that follow, with the walk's last load.
- */
-static void generation_next(struct tree *tree)
-{
-	folio_u64_store_release(&tree->generation, folio_u64_load_relaxed(&tree->generation) + 1);
-}
-
 /* Return an empty node that was unlinked before the last generation_next. */
 static void retire(struct tree *tree, struct tree_node *node)
 {
@@ -456,7 +468,7 @@ static void prune(struct tree *tree, struct tree_node *node)
 	}
 }
 
-/* While the root's only entry is a node in slot 0, make that child the root. */
+/* While the root's only entry is a node in slot 0, make that child the root. Fit the directory. */
 static void shrink(struct tree *tree)
 {
 	struct tree_node *root;
@@ -465,14 +477,17 @@ static void shrink(struct tree *tree)
 	while ((root = root_of(tree)) && root->count == 1) {
 		entry = slot_entry(root, 0);
 		if (!tree_is_node(entry))
-			return;
+			break;
 		tree_to_node(entry)->parent = NULL;
 		replace(tree, root, entry);
 		generation_next(tree);
 		/* Only now (fact 3): page 0 is still stored. */
-		slot_store(root, 0, NULL);
+		slot_store(tree, root, 0, NULL);
 		retire(tree, root);
+		if (tree_to_node(entry)->shift < TREE_SHIFT)
+			directory_leaf(tree, entry);
 	}
+	directory_shrink(tree);
 }
 
 /* Return @node and all nodes below it; it was unlinked before the last generation_next. */
@@ -485,7 +500,7 @@ static void retire_below(struct tree *tree, struct tree_node *node)
 		entry = slot_entry(node, offset);
 		if (!entry)
 			continue;
-		slot_store(node, offset, NULL);
+		slot_store(tree, node, offset, NULL);
 		if (tree_is_node(entry))
 			retire_below(tree, tree_to_node(entry));
 	}
@@ -504,7 +519,7 @@ static void drop_oldest(struct tree *tree)
 		if (!slot_entry(node, offset))
 			continue;
 		assert(tree_is_shadow(slot_entry(node, offset)));
-		slot_store(node, offset, NULL);
+		slot_store(tree, node, offset, NULL);
 	}
 	/* The parent has other entries, or it was queued later than @node and is empty now. */
 	node->count = 0;
@@ -548,6 +563,7 @@ static bool make_room(struct tree *tree, unsigned needed)
 int tree_init(struct tree *tree, struct tree_budget *budget)
 {
 	folio_ptr_store_relaxed(&tree->root, NULL);
+	directory_init(tree);
 	folio_u64_store_relaxed(&tree->generation, 0);
 	tree->budget = budget;
 	tree->shadow_oldest = NULL;
@@ -665,12 +681,11 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 
 	if (!root) {
 		root = spare_take(spare, top);
-		/* release: as in slot_store */
-		folio_ptr_store_release(&tree->root, tree_root_word(root));
+		root_store(tree, node_entry(root));
 	}
 	while (root->shift < top) {
 		above = spare_take(spare, root->shift + TREE_SHIFT);
-		slot_store(above, 0, node_entry(root));
+		slot_store(tree, above, 0, node_entry(root));
 		above->count = 1;
 		above->live = root->live > 0;
 		for (mark = 0; mark < TREE_MARKS; mark++)
@@ -681,8 +696,7 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
 		if (!above->live)
 			queue_add(tree, above);
 		root->parent = above;
-		/* release: as in slot_store; from here on, readers enter through the new root. */
-		folio_ptr_store_release(&tree->root, tree_root_word(above));
+		root_store(tree, node_entry(above));
 		root = above;
 	}
 	return root;
@@ -692,8 +706,8 @@ static struct tree_node *grow(struct tree *tree, unsigned top, struct tree_node 
  * Descend from @node to @level on the path of @index, and link the missing nodes. A shadow on the
  * path is dropped.
  */
-static struct tree_node *descend(
-	struct tree_node *node, uint64_t index, unsigned level, struct tree_node **spare)
+static struct tree_node *descend(struct tree *tree, struct tree_node *node, uint64_t index,
+	unsigned level, struct tree_node **spare)
 {
 	struct tree_node *child;
 	unsigned offset;
@@ -711,7 +725,7 @@ static struct tree_node *descend(
 		child->parent = node;
 		if (!entry)
 			node->count++;
-		slot_store(node, offset, node_entry(child));
+		slot_store(tree, node, offset, node_entry(child));
 	}
 	return node;
 }
@@ -759,22 +773,25 @@ int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *e
 		return err;
 
 	node = grow(tree, top_shift(index, order), &spare);
-	node = descend(node, index, order_shift(order), &spare);
+	node = descend(tree, node, index, order_shift(order), &spare);
 	assert(!spare);
 	offset = offset_of(index, node->shift);
 	for (i = 0; i < order_slots(order); i++) {
 		old = slot_entry(node, offset + i);
-		slot_store(node, offset + i, entry);
+		slot_store(tree, node, offset + i, entry);
 		if (!old) {
 			node->count++;
 		} else if (tree_is_node(old)) {
 			/* Only shadows are below it. */
+			if (tree_to_node(old)->shift)
+				directory_drop(tree);
 			generation_next(tree);
 			retire_below(tree, tree_to_node(old));
 		}
 	}
 	add_live(tree, node, order_slots(order));
 	tree->entries++;
+	directory_grow(tree, index);
 	/* Growth above a tree of shadows queues a node on each level in between. */
 	limit_shadows(tree);
 	return 0;
@@ -842,7 +859,7 @@ void tree_erase_locked(struct tree *tree, uint64_t index, unsigned order, void *
 			mark_clear(node, mark, offset, slots);
 	for (i = 0; i < slots; i++) {
 		assert(tree_order(slot_entry(node, offset + i)) == order);
-		slot_store(node, offset + i, i ? NULL : shadow);
+		slot_store(tree, node, offset + i, i ? NULL : shadow);
 	}
 	node->count -= shadow ? slots - 1 : slots;
 	tree->entries--;
@@ -968,7 +985,7 @@ static void erase_shadows_below(
 			if (!child->count)
 				unlink_node(tree, child); /* which also dequeues it */
 		} else if (tree_is_shadow(entry)) {
-			slot_store(node, offset, NULL);
+			slot_store(tree, node, offset, NULL);
 			node->count--;
 		}
 	}

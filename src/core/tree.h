@@ -22,7 +22,9 @@
  *
  * Memory: every node is charged to a tree_budget, which keeps the nodes that are in no tree. Nodes
  * with only shadows below are counted separately and limited: past the limit the oldest ones of the
- * same tree are dropped, or the shadow is not stored.
+ * same tree are dropped, or the shadow is not stored. A dense tree of several leaves also has a
+ * directory (directory.h), which takes at most 128 bytes for each slot of level 1 in use: for each
+ * leaf, each slot of a large entry, and each shadow of one.
  */
 #ifndef FOLIO_SRC_CORE_TREE_H
 #define FOLIO_SRC_CORE_TREE_H
@@ -37,23 +39,27 @@
 #ifndef TREE_SHIFT
 #define TREE_SHIFT 6
 #endif
-#define TREE_SLOTS     (1u << TREE_SHIFT)
+#define TREE_SLOTS       (1u << TREE_SHIFT)
 
 /* The largest index: no uint64_t size in bytes needs more than 2^52 pages. */
-#define TREE_INDEX_MAX ((UINT64_C(1) << 52) - 1)
+#define TREE_INDEX_MAX   ((UINT64_C(1) << 52) - 1)
 /* The word has 4 bits for the order. */
-#define TREE_ORDER_MAX 15
+#define TREE_ORDER_MAX   15
 
-#define TREE_NODE      1u
-#define TREE_SHADOW    2u
+/* Directories come in so many sizes (directory.h): that of a tree of 2^52 pages is the largest. */
+#define TREE_DIRECTORIES (53 - TREE_SHIFT)
+
+#define TREE_NODE        1u
+#define TREE_SHADOW      2u
 
 enum tree_mark { TREE_DIRTY, TREE_WRITEBACK, TREE_MARKS };
 
 /* Shared by the trees of a cache: the limits, and the memory of their nodes. */
 struct tree_budget {
-	folio_u64 nodes;        /* in trees */
-	folio_u64 nodes_shadow; /* of those, with only shadows below */
-	folio_u64 allocated;    /* nodes that exist, in a tree or free */
+	folio_u64 nodes;           /* in trees */
+	folio_u64 nodes_shadow;    /* of those, with only shadows below */
+	folio_u64 allocated;       /* nodes that exist, in a tree or free */
+	folio_u64 directory_bytes; /* of the directories in trees */
 	/* Set at creation; UINT64_MAX: no limit. */
 	uint64_t nodes_max;
 	uint64_t nodes_shadow_max;
@@ -64,6 +70,7 @@ struct tree_budget {
 	struct tree_node *chunks; /* the first node of each chunk, newest first */
 	struct tree_node *fresh;  /* in the newest chunk: nodes that have never been used */
 	uint64_t fresh_left;
+	struct directory *directories[TREE_DIRECTORIES]; /* free ones, by their size */
 };
 
 struct tree_node {
@@ -90,14 +97,30 @@ struct tree_node {
 	folio_ptr slot[TREE_SLOTS] __attribute__((aligned(64)));
 };
 
+/*
+ * An array that mirrors the slots of level 1 (core/directory.h). In a tree or free; it remains a
+ * directory, with the same slots, as long as the budget exists.
+ */
+struct directory {
+	/* Set at creation. */
+	uint64_t slots;  /* a power of two */
+	folio_ptr *slot; /* stored with release, loaded with acquire, as slots of nodes */
+	/* Guarded by the budget's lock. */
+	struct directory *next; /* while it is free */
+};
+
 struct tree {
 	folio_ptr root;             /* NULL or tree_root_word; stored and loaded as slots are */
+	folio_ptr directory;        /* a struct directory; stored and loaded as slots are */
 	folio_u64 generation;       /* atomic, stored under the lock: nodes that have left */
 	struct tree_budget *budget; /* set at creation */
+	struct directory own;       /* the smallest one; set at creation */
+	folio_ptr own_slot;         /* its only slot */
 	/* On a separate line: a miss must not take the root's line away from hits. */
 	_Alignas(64) pthread_mutex_t lock;
 	struct tree_node *shadow_oldest, *shadow_newest; /* guarded by lock */
 	uint64_t entries; /* stored, not counting shadows; guarded by lock */
+	uint64_t blocks;  /* slots of level 1 that are not empty; guarded by lock */
 };
 
 static inline bool tree_is_node(const void *entry)

@@ -2,8 +2,15 @@
 /*
  * version.h - a folio's version, for readers that copy without taking a reference.
  *
- *   even   the contents are valid and do not change as long as the version does not
- *   odd    free, being filled, being written, frozen: the contents may change at any moment
+ * The words of all folios are in one array (core/pool.h): eight of them share a cache line, so that
+ * a reader needs few lines, and none that a pin writes. A word has a number and these flags:
+ *
+ *   CHANGING   free, being filled, being written, frozen: the contents may change at any moment.
+ *              Without it, they are valid and do not change as long as the word does not
+ *   PARTIAL    the file has fewer bytes than the folio: folio->valid says how many
+ *   TOUCH      eviction wants to hear of a read (core/heat.h); any thread may set or clear it
+ *
+ * A version is called odd while it has the flag CHANGING, else even.
  *
  * Such a reader has no reference, so a freeze does not keep it out; the version is all it has. Both
  * sides as one protocol, for a folio E that a reader finds in slot S of a tree:
@@ -40,8 +47,7 @@
  * too. x86, arm64 and RISC-V guarantee this for all stores (multi-copy atomicity); POWER does for
  * stores after the full barrier of a system call.
  *
- * A reader that uses the descriptor instead of a slot to check which page it has (read/hit.h)
- * treats owner, index and valid as data: they are stored after B and before D.
+ * A reader that needs folio->valid treats it as data: it is stored after B and before D.
  *
  * Callers of version_write_begin and version_write_end exclude each other by what they hold (the
  * frozen state, or the lock). Its hand-over (acquire, release) makes the last value of the version
@@ -54,7 +60,16 @@
 #ifndef FOLIO_SRC_CORE_VERSION_H
 #define FOLIO_SRC_CORE_VERSION_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include <folio/atomic.h>
+
+#define VERSION_CHANGING UINT64_C(1)
+#define VERSION_PARTIAL  UINT64_C(2)
+#define VERSION_TOUCH    UINT64_C(4)
+/* One change more. */
+#define VERSION_STEP     UINT64_C(16)
 
 /*
  * Step 2. Returns false if the contents must not be read now; else *@seen is the version for
@@ -64,7 +79,18 @@ static inline bool version_read_begin(folio_u64 *version, uint64_t *seen)
 {
 	/* acquire: pairs with version_write_end; without it the copy could be older than @seen. */
 	*seen = folio_u64_load_acquire(version);
-	return !(*seen & 1);
+	return !(*seen & VERSION_CHANGING);
+}
+
+/*
+ * The same, and false as well if the folio is not wholly valid. *@seen has the flags either way; if
+ * it is only PARTIAL, the caller may read as far as folio->valid, as data.
+ */
+static inline bool version_read_whole(folio_u64 *version, uint64_t *seen)
+{
+	/* acquire: as in version_read_begin. */
+	*seen = folio_u64_load_acquire(version);
+	return !(*seen & (VERSION_CHANGING | VERSION_PARTIAL));
 }
 
 /* Steps 5 and 6. Returns true if the data copied since version_read_begin is consistent. */
@@ -81,19 +107,43 @@ static inline bool version_read_valid(folio_u64 *version, uint64_t seen)
 /*
  * Step B, before the calling thread's first store to the data. Idempotent: a version that is
  * already odd does not change, and no reader has begun with it. The fence pairs with the one in
- * version_read_valid.
+ * version_read_valid. A read-modify-write, since other threads change TOUCH.
  */
 static inline void version_write_begin(folio_u64 *version)
 {
-	folio_u64_store_relaxed(version, folio_u64_load_relaxed(version) | 1);
+	if (!(folio_u64_load_relaxed(version) & VERSION_CHANGING))
+		folio_u64_fetch_or_relaxed(version, VERSION_CHANGING);
 	folio_fence_release();
 }
 
-/* Step D, by the thread that called version_write_begin, after its last store to the data. */
-static inline void version_write_end(folio_u64 *version)
+/*
+ * Step D, by the thread that called version_write_begin, after its last store to the data. @partial
+ * is VERSION_PARTIAL or 0, from here on.
+ */
+static inline void version_write_end(folio_u64 *version, uint64_t partial)
 {
+	uint64_t word = folio_u64_load_relaxed(version);
+
 	/* release: pairs with version_read_begin; without it an even version could precede data. */
-	folio_u64_store_release(version, folio_u64_load_relaxed(version) + 1);
+	while (!folio_u64_cas_release(version, &word,
+		(word & ~(VERSION_CHANGING | VERSION_PARTIAL)) + VERSION_STEP + partial))
+		continue;
+}
+
+/*
+ * Eviction wants to hear of the next read. relaxed: a hint. A thread that comes late may set it for
+ * the next use of the folio: one read more is recorded then.
+ */
+static inline void version_touch_set(folio_u64 *version)
+{
+	if (!(folio_u64_load_relaxed(version) & VERSION_TOUCH))
+		folio_u64_fetch_or_relaxed(version, VERSION_TOUCH);
+}
+
+/* It no longer does, if the word is still @seen: a later use may have the flag for a new reason. */
+static inline void version_touch_clear(folio_u64 *version, uint64_t seen)
+{
+	folio_u64_cas_relaxed(version, &seen, seen & ~VERSION_TOUCH);
 }
 
 #endif

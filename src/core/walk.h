@@ -13,7 +13,8 @@
  *
  *      walk                                          change (tree.c)
  *   1  generation                     acquire     A  unlink the node                     release
- *   2  from the root, slot by slot    acquire     B  generation + 1                      release
+ *   2  by the directory, or from      acquire
+ *      the root, slot by slot     B  generation + 1                      release
  *   3  generation unchanged?          relaxed     C  clear its slots; any tree stores    release
  *
  *   1 before B   If 2 has loaded a value of C, it has acquired B, and 3 sees that.
@@ -28,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "core/directory.h"
 #include "core/tree.h"
 
 /* Where a walk has found an entry, so that the caller can check it again. */
@@ -43,7 +45,33 @@ static inline bool tree_unchanged(struct tree *tree, const struct tree_place *pl
 }
 
 /*
- * Steps 1 and 2. What is returned is valid only if tree_unchanged is true after it.
+ * Steps 1 and 2 by the tree's directory alone. NULL: it does not reach that far, or has nothing.
+ *
+ * acquire: as below.
+ */
+static inline __attribute__((always_inline)) void *tree_walk_directory(
+	struct tree *tree, uint64_t index, struct tree_place *place)
+{
+	uint64_t block = index >> TREE_SHIFT;
+	struct directory *directory;
+	void *entry;
+
+	/* acquire: pairs with generation_next; the nodes that have left by then are unlinked. */
+	place->generation = folio_u64_load_acquire(&tree->generation);
+	directory = (struct directory *)folio_ptr_load_acquire(&tree->directory);
+	if (unlikely(block >= directory->slots))
+		return NULL;
+	place->slot = &directory->slot[block];
+	entry = folio_ptr_load_acquire(place->slot);
+	if (unlikely(!tree_is_node(entry)))
+		return entry;
+	place->slot = &tree_to_node(entry)->slot[index & (TREE_SLOTS - 1)];
+	return folio_ptr_load_acquire(place->slot);
+}
+
+/*
+ * Steps 1 and 2. What is returned is valid only if tree_unchanged is true after it. A tree is
+ * entered by its directory (directory.h), unless that has nothing there.
  *
  * acquire, at each step: pairs with the release of the store that published the node or the entry
  * (slot_store, grow); without it, the slots of the node, or the folio, could be read from before
@@ -57,11 +85,12 @@ static inline void *tree_walk_once(struct tree *tree, uint64_t index, struct tre
 {
 	struct tree_node *node;
 	unsigned shift;
-	void *entry;
+	void *entry = tree_walk_directory(tree, index, place);
 
+	if (likely(entry))
+		return entry;
+	/* The generation is that from before the directory. */
 	place->slot = NULL;
-	/* acquire: pairs with generation_next; the nodes that have left by then are unlinked. */
-	place->generation = folio_u64_load_acquire(&tree->generation);
 	entry = folio_ptr_load_acquire(&tree->root);
 	if (!entry)
 		return NULL;

@@ -28,8 +28,7 @@
 /* The pages that the file has cached, or is reading. Exact with the tree's lock. */
 static inline uint64_t bounds_cached(const struct inode *inode)
 {
-	return folio_u64_load_relaxed(&inode->pages_small) +
-	       folio_u64_load_relaxed(&inode->pages_large);
+	return folio_u64_load_relaxed(&inode->pages);
 }
 
 /* Has any file a floor? */

@@ -57,10 +57,9 @@
 
 #include "base/pause.h"
 #include "core/heat.h"
-#include "core/version.h"
 #include "core/walk.h"
 #include "cache/dirty.h"
-#include "cache/hint.h"
+#include "cache/account.h"
 #include "evict/bounds.h"
 #include "evict/limits.h"
 #include "evict/once.h"
@@ -157,7 +156,7 @@ static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small
 
 	if (heat != HEAT_HOT && heat != HEAT_WARM)
 		return false;
-	folio_u32_store_relaxed(&folio->heat, word - (small ? heat - HEAT_COLD : 1));
+	heat_set(&cache->pool, folio, word - (small ? heat - HEAT_COLD : 1));
 	if (small && heat == HEAT_WARM) {
 		queue_move(&cache->queues, &cache->pool, folio, QUEUE_SMALL);
 		return true;
@@ -327,11 +326,11 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim, bo
 	if (folio_ptr_load_relaxed(&folio->owner) == inode && !(floors && bounds_keep(folio)) &&
 		folio_ref_try_freeze(&folio->ref, 2)) {
 		FOLIO_PAUSE(evict_frozen, folio);
-		version_write_begin(&folio->version);
+		pool_change_begin(&cache->pool, folio);
 		FOLIO_PAUSE(evict_broken, folio);
 		tree_erase_locked(
 			&inode->tree, folio->index, folio->order, shadow_of(cache, victim));
-		inode_account_locked(inode, folio, -(int64_t)pages);
+		inode_account_locked(inode, -(int64_t)pages);
 		folio_ptr_store_relaxed(&folio->owner, NULL);
 		taken = true;
 	}

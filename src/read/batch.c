@@ -173,17 +173,20 @@ ssize_t folio_file_prefetch(
 #define READ_PENDING (-(ssize_t)EINPROGRESS)
 
 /*
- * Prefetch the cache lines that read_hit will load. A useless hint leads to lines that no read
- * needs, and has no further effect.
+ * Prefetch the cache lines that read_hit will load. A folio that is leaving leads to lines that no
+ * read needs, and has no further effect.
  */
 static inline __attribute__((always_inline)) void prefetch_lines(
 	const struct folio_file *file, size_t len, uint64_t offset)
 {
-	uint32_t hint = folio_u32_load_relaxed(hint_slot(file, file->inode, offset));
-	uint64_t in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << hint_order(hint)) - 1);
-	const char *data = file->data + ((uint64_t)hint_page(hint) << FOLIO_PAGE_SHIFT) + in_folio;
+	struct tree_place place;
+	void *entry = tree_walk_once(&file->inode->tree, offset >> FOLIO_PAGE_SHIFT, &place);
+	const char *data;
 
-	__builtin_prefetch(&file->folios[hint_page(hint)].version);
+	if (unlikely(!entry_is_folio(entry)))
+		return;
+	data = entry_data(file, entry) + (offset & (entry_bytes(entry) - 1));
+	__builtin_prefetch(entry_version(file, entry));
 	__builtin_prefetch(data);
 	/* The line of the last byte, if it is a short read. */
 	__builtin_prefetch(data + ((len - 1) & (SHORT_MAX - 1)));
@@ -206,7 +209,7 @@ static unsigned batch_hits(
 		 * use other caches.
 		 */
 		if (thread_hit(file->cache_id) &&
-			read_hit(file, read->buf, read->len, read->offset, &cold)) {
+			read_hit(file, read->buf, read->len, read->offset, &cold, true)) {
 			read->result = (ssize_t)read->len;
 			if (unlikely(cold) && flags & FOLIO_READ_ONCE)
 				read_touch_once(file, cold, read->len, read->offset);

@@ -26,7 +26,7 @@
 #include "base/pause.h"
 #include "core/heat.h"
 #include "core/walk.h"
-#include "cache/hint.h"
+#include "cache/account.h"
 #include "cache/inflight.h"
 #include "evict/bounds.h"
 #include "evict/evict.h"
@@ -75,7 +75,7 @@ static int store_folio(struct inode *inode, struct folio *folio, void **old)
 	*old = tree_load(&inode->tree, folio->index);
 	r = tree_store_locked(&inode->tree, folio->index, folio->order, entry_of(folio));
 	if (!r)
-		inode_account_locked(inode, folio, INT64_C(1) << folio->order);
+		inode_account_locked(inode, INT64_C(1) << folio->order);
 	tree_unlock(&inode->tree);
 	return r;
 }
@@ -104,10 +104,10 @@ static enum page_verdict fill_extend(struct call *call, struct fill *fill, uint6
 	 * Frozen, so ours alone. The plain and relaxed stores are published by the tree's store
 	 * (release).
 	 */
-	folio_begin_use(folio, FOLIO_TYPE_FILE, inode, index, 0);
+	pool_begin_use(&cache->pool, folio, FOLIO_TYPE_FILE, inode, index);
 	if (mark >= index && (mark - index) >> folio->order == 0)
 		heat = HEAT_MARK;
-	folio_u32_store_relaxed(&folio->heat, heat);
+	heat_set(&cache->pool, folio, heat);
 	folio_u32_store_relaxed(&folio->flags, FOLIO_LOCKED);
 	folio_ref_unfreeze(&folio->ref, 2);
 	FOLIO_PAUSE(fill_unfrozen, folio);

@@ -11,7 +11,6 @@
 #include "core/queue.h"
 #include "cache/dirty.h"
 #include "cache/drop.h"
-#include "cache/hint.h"
 #include "cache/revalidate.h"
 #include "cache/size.h"
 
@@ -41,7 +40,7 @@ static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, ui
 	 * valid is data for readers that copy, and for those that pin the folio and find that the
 	 * file has grown (lookup.h).
 	 */
-	version_write_begin(&folio->version);
+	pool_change_begin(&inode->cache->pool, folio);
 	folio_u32_store_relaxed(&folio->valid, (uint32_t)valid);
 	FOLIO_PAUSE(fill_read, folio);
 	if (size) {
@@ -61,11 +60,10 @@ static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, ui
 	 * From here on the folio may be copied. release: pairs with version_read_begin. A written
 	 * page is dirty by now, so no thread drops what a reader has already seen.
 	 */
-	version_write_end(&folio->version);
+	pool_change_end(&inode->cache->pool, folio);
 	if (size)
 		tree_unlock(&inode->tree);
 	FOLIO_PAUSE(fill_settled, folio);
-	hint_publish(inode, folio);
 	/*
 	 * folio_filled replaces all flags. dirty_mark_locked has set FOLIO_DIRTY already, and it
 	 * must not be cleared.
@@ -183,7 +181,7 @@ static enum page_verdict finish_folio(
 	 * called by the thread that stores the data, which is this one (core/version.h).
 	 */
 	if (done < bytes) {
-		version_write_begin(&folio->version);
+		pool_change_begin(&inode->cache->pool, folio);
 		memset((char *)folio->data + done, 0, bytes - done);
 	}
 	publish(inode, folio, valid, 0);

@@ -26,53 +26,56 @@ ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uin
 ssize_t read_touch_once(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset);
 
 /*
- * A complete hit of a short read, as a leaf function. It uses the hint instead of the tree. All
- * memory that it accesses is type-stable. The descriptor shows whether
- * the folio is the right one: owner, index and valid are stored before the version of a use becomes
- * even, and erase clears the owner. So, between two loads of the same even version (core/version.h,
- * with 3 in place of the second load of the slot):
+ * A complete hit of a short read, as a leaf function: steps 1 to 6 of core/version.h, in one
+ * attempt. All memory that it accesses is type-stable. Returns false in all other cases.
+ * *cold: the folio, if its heat is to be recorded (read_touch), else NULL. @root: as for hit_walk;
+ * only without it, the function is a leaf. The caller has checked thread_hit.
  *
- *   2     version: even?                acquire
- *   3     owner, index, valid: does the folio have the bytes?
- *   4     copy
- *   5, 6  acquire fence; version still the same?
- *
- * Returns false in all other cases, a useless hint included. Then read_by_tree reads, and updates
- * the hint. *cold: the folio, if its heat is to be recorded (read_touch), else NULL. The caller has
- * checked thread_hit.
+ * The size of the file is not needed: a folio has no more valid bytes than the file had when it was
+ * filled, and it leaves the tree, or becomes shorter, when the file does.
  */
-static inline __attribute__((always_inline)) bool read_hit(
-	struct folio_file *file, void *buf, size_t len, uint64_t offset, struct folio **cold)
+static inline __attribute__((always_inline)) bool read_hit(struct folio_file *file, void *buf,
+	size_t len, uint64_t offset, struct folio **cold, bool root)
 {
-	uint64_t version, first, in_folio;
-	struct inode *inode;
-	struct folio *folio;
-	uint32_t hint, page;
+	uint64_t seen, bytes, in_folio;
+	struct tree_place place;
+	folio_u64 *version;
+	void *entry;
 
 	if (unlikely(len - 1 >= SHORT_MAX || !buf))
 		return false;
-	inode = file->inode;
-	hint = folio_u32_load_relaxed(hint_slot(file, inode, offset));
-	page = hint_page(hint);
-	folio = &file->folios[page];
-	in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << hint_order(hint)) - 1);
-	FOLIO_PAUSE(copy_before_version, folio);
-	if (unlikely(!version_read_begin(&folio->version, &version)))
+	entry = hit_walk(file, offset >> FOLIO_PAGE_SHIFT, &place, root);
+	in_folio = offset & (FOLIO_PAGE_SIZE - 1);
+	bytes = FOLIO_PAGE_SIZE;
+	/* One test for most entries: neither a tag nor an order. */
+	if (unlikely((uintptr_t)entry & ~ENTRY_FOLIO_MASK)) {
+		if (!entry_is_folio(entry))
+			return false;
+		bytes = entry_bytes(entry);
+		in_folio = offset & (bytes - 1);
+	}
+	if (unlikely(!entry) || unlikely(in_folio + len > bytes))
 		return false;
-	FOLIO_PAUSE(copy_before_slot, folio);
-	if (unlikely(folio_ptr_load_relaxed(&folio->owner) != inode))
+	version = entry_version(file, entry);
+	FOLIO_PAUSE(copy_before_version, entry_folio(entry));
+	if (unlikely(!version_read_whole(version, &seen))) {
+		if (seen & VERSION_CHANGING ||
+			in_folio + len > folio_u32_load_relaxed(&entry_folio(entry)->valid))
+			return false;
+	}
+	FOLIO_PAUSE(copy_before_slot, entry_folio(entry));
+	if (unlikely(!tree_still(&file->inode->tree, &place, entry)))
 		return false;
-	first = folio_u64_load_relaxed(&folio->index) << FOLIO_PAGE_SHIFT;
-	if (unlikely(first + in_folio != offset ||
-		     in_folio + len > folio_u32_load_relaxed(&folio->valid)))
-		return false;
-	FOLIO_PAUSE(copy_before_copy, folio);
-	copy_short(buf, file->data + ((uint64_t)page << FOLIO_PAGE_SHIFT) + in_folio, len);
-	if (unlikely(!version_read_valid(&folio->version, version)))
+	FOLIO_PAUSE(copy_before_copy, entry_folio(entry));
+	copy_short(buf, entry_data(file, entry) + in_folio, len);
+	if (unlikely(!version_read_valid(version, seen)))
 		return false;
 	stats_add(thread_last.shard, STAT_HITS, 1);
-	*cold = unlikely(heat_wants_touch(folio_u32_load_relaxed(&folio->heat))) ? folio : NULL;
+	*cold = unlikely(seen & VERSION_TOUCH) ? entry_folio(entry) : NULL;
 	return true;
 }
+
+/* read_hit from the root, and then any other read (read_slow). For the caller of a failed one. */
+ssize_t read_root(struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags);
 
 #endif

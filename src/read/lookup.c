@@ -34,11 +34,9 @@
  * core/version.h has the protocol of a look-up by copy. Its second load of the slot is between the
  * two loads of the version.
  *
- * A hit does not walk the tree. A hint (cache/hint.h) leads to a descriptor, and where the
- * protocols load the slot again, a hit loads owner, index and valid of the descriptor. Erase clears
- * the owner together with the slot, under the tree lock. So a thread that finds the inode as the
- * owner, with a reference or between two loads of the same even version, has found the folio in the
- * tree. See read_hit (hit.h) and folio_file_get_page (hit.c).
+ * The hits of short reads (hit.h) and of pins (pin_begin, pin_holds in lookup.h) are the same
+ * protocols, with one attempt. A pinned hit then examines the version: if it is even, the folio is
+ * up to date. If a thread is changing it, the pin is put, and the program waits (demand.c).
  */
 #include "read/lookup.h"
 
@@ -46,16 +44,15 @@
 
 #include "base/pause.h"
 #include "core/heat.h"
-#include "core/walk.h"
 #include "read/copy.h"
 
 /* What a look-up by copy has found. After the copy, the version is compared with this one. */
 struct snapshot {
 	struct folio *folio;
-	uint64_t version;
+	folio_u64 *version;
+	uint64_t seen;    /* the version's value */
 	const char *data; /* of the requested byte */
 	size_t left;      /* valid bytes from there on */
-	unsigned order;   /* of the folio */
 };
 
 /*
@@ -75,7 +72,7 @@ static inline __attribute__((always_inline)) bool snapshot_take(
 {
 	struct tree *tree = &file->inode->tree;
 	struct tree_place place;
-	uint64_t file_size, end;
+	uint64_t file_size, end, valid;
 	size_t in_folio;
 	void *entry;
 
@@ -83,8 +80,9 @@ static inline __attribute__((always_inline)) bool snapshot_take(
 	if (unlikely(!entry_is_folio(entry)))
 		return false;
 	seen->folio = entry_folio(entry);
+	seen->version = entry_version(file, entry);
 	FOLIO_PAUSE(copy_before_version, seen->folio);
-	if (unlikely(!version_read_begin(&seen->folio->version, &seen->version)))
+	if (unlikely(!version_read_begin(seen->version, &seen->seen)))
 		return false;
 	/* acquire: pairs with the stores of size (release) in inode_revalidate. */
 	file_size = folio_u64_load_acquire(&file->inode->size);
@@ -92,14 +90,12 @@ static inline __attribute__((always_inline)) bool snapshot_take(
 	if (unlikely(!tree_still(tree, &place, entry)))
 		return false;
 	FOLIO_PAUSE(copy_before_copy, seen->folio);
-	/*
-	 * The address is computed from the entry alone, so the processor fetches the cache lines of
-	 * frame and descriptor in parallel.
-	 */
-	seen->order = entry_order(entry);
-	in_folio = offset & (((uint64_t)FOLIO_PAGE_SIZE << seen->order) - 1);
-	seen->data = file->data + ((seen->folio - file->folios) << FOLIO_PAGE_SHIFT) + in_folio;
-	end = valid_end(offset - in_folio, folio_u32_load_relaxed(&seen->folio->valid), file_size);
+	valid = entry_bytes(entry);
+	in_folio = offset & (valid - 1);
+	seen->data = entry_data(file, entry) + in_folio;
+	if (unlikely(seen->seen & VERSION_PARTIAL))
+		valid = folio_u32_load_relaxed(&seen->folio->valid);
+	end = valid_end(offset - in_folio, valid, file_size);
 	if (unlikely(offset >= end))
 		return false;
 	seen->left = end - offset;
@@ -116,10 +112,10 @@ ssize_t copy_cached(
 	if (len > seen.left)
 		len = seen.left;
 	copy_out(buf, seen.data, len);
-	if (unlikely(!version_read_valid(&seen.folio->version, seen.version)))
+	if (unlikely(!version_read_valid(seen.version, seen.seen)))
 		return -1;
-	*marked = heat_record(seen.folio, offset, len, once);
-	hint_update(file, offset, seen.folio, seen.order);
+	*marked = unlikely(seen.seen & VERSION_TOUCH) &&
+		  heat_record(&file->cache->pool, seen.folio, offset, len, once);
 	return (ssize_t)len;
 }
 
@@ -196,15 +192,14 @@ struct folio *lookup_find(
 	return folio;
 }
 
-struct folio *lookup_hinted(struct folio_file *file, uint64_t index, struct stats_shard *shard)
+struct folio *lookup_ready(struct folio_file *file, uint64_t index, struct stats_shard *shard)
 {
-	uint32_t hint =
-		folio_u32_load_relaxed(hint_slot(file, file->inode, index << FOLIO_PAGE_SHIFT));
-	struct folio *folio = &file->folios[hint_page(hint)];
+	struct pin_try pin;
+	struct folio *folio = pin_begin(file, index, &pin, true);
 
-	if (!folio_ref_try_get(&folio->ref))
+	if (unlikely(!folio))
 		return NULL;
-	if (likely(pin_matches(file, folio, hint, index))) {
+	if (likely(pin_holds(file, folio, index, &pin))) {
 		stats_add(shard, STAT_HITS, 1);
 		return folio;
 	}

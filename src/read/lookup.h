@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* lookup.h - finding a cached page: by copy, by pin through the tree, by pin through the hint. */
+/* lookup.h - finding a cached page: by copy, and by pin. */
 #ifndef FOLIO_SRC_READ_LOOKUP_H
 #define FOLIO_SRC_READ_LOOKUP_H
 
@@ -9,8 +9,9 @@
 #include <sys/types.h>
 
 #include "base/compiler.h"
-#include "core/version.h"
-#include "cache/hint.h"
+#include "base/pause.h"
+#include "core/walk.h"
+#include "cache/types.h"
 
 /*
  * The end of the valid bytes of a folio that begins at byte @start of the file and has @valid bytes
@@ -27,19 +28,99 @@ static inline uint64_t valid_end(uint64_t start, uint64_t valid, uint64_t size)
 	return end < size ? end & ~(uint64_t)(FOLIO_PAGE_SIZE - 1) : size;
 }
 
-/*
- * Step 3 of a pinned hit (folio_file_get_page): true if @folio has page @index, up to date. @hint
- * led to the folio, and the caller has a reference to it.
- */
-static inline __attribute__((always_inline)) bool pin_matches(
-	struct folio_file *file, struct folio *folio, uint32_t hint, uint64_t index)
+/* The number of a descriptor, counted from the address 0. */
+static inline uintptr_t entry_number(const void *entry)
 {
-	uint64_t version, in_folio = index & ((UINT64_C(1) << hint_order(hint)) - 1);
+	return (uintptr_t)entry / sizeof(struct folio);
+}
 
-	return version_read_begin(&folio->version, &version) &&
-	       folio_ptr_load_relaxed(&folio->owner) == file->inode &&
-	       folio_u64_load_relaxed(&folio->index) + in_folio == index &&
-	       in_folio << FOLIO_PAGE_SHIFT < folio_u32_load_relaxed(&folio->valid);
+/* The version of the folio that @entry is. */
+static inline folio_u64 *entry_version(const struct folio_file *file, const void *entry)
+{
+	return (folio_u64 *)(file->view.version_zero + entry_number(entry) * sizeof(folio_u64));
+}
+
+/* Its data. Both are computed from the entry alone, so the processor fetches them in parallel. */
+static inline char *entry_data(const struct folio_file *file, const void *entry)
+{
+	return (char *)(file->view.data_zero + (entry_number(entry) << FOLIO_PAGE_SHIFT));
+}
+
+/* Set up a handle for them. */
+static inline void lookup_init(struct folio_file *file, const struct pool *pool)
+{
+	uintptr_t first = entry_number(pool->folios);
+
+	file->view.tree = (struct folio_view_tree_ *)&file->inode->tree;
+	file->view.version_zero = (uintptr_t)pool->version - first * sizeof(folio_u64);
+	file->view.data_zero = (uintptr_t)pool->data - (first << FOLIO_PAGE_SHIFT);
+}
+
+/* The bytes of a folio, by the order in its entry. Most are single pages. */
+static inline uint64_t entry_bytes(const void *entry)
+{
+	unsigned order = entry_order(entry);
+
+	return likely(!order) ? FOLIO_PAGE_SIZE : (uint64_t)FOLIO_PAGE_SIZE << order;
+}
+
+/*
+ * What the tree has for a page, for a hit. With a directory, most trees have it there; @root: else
+ * from the root (core/walk.h). To be checked with tree_still.
+ */
+static inline __attribute__((always_inline)) void *hit_walk(
+	struct folio_file *file, uint64_t index, struct tree_place *place, bool root)
+{
+	struct tree *tree = &file->inode->tree;
+
+	return root ? tree_walk_once(tree, index, place) : tree_walk_directory(tree, index, place);
+}
+
+/* A pin that begins: what the tree has for a page, and where. */
+struct pin_try {
+	void *entry;
+	struct tree_place place;
+	/* Set by pin_holds. */
+	uint64_t version;
+	uint64_t in_folio; /* bytes before the page */
+};
+
+/*
+ * Steps 1 and 2 of a pinned hit (lookup.c): a reference to the folio that the tree has for page
+ * @index. NULL: none, or the folio is frozen.
+ *
+ * The descriptor is loaded only by the get: other threads that pin the same folio compete for its
+ * cache line, and a load before the get would be one more transfer of the line.
+ */
+static inline __attribute__((always_inline)) struct folio *pin_begin(
+	struct folio_file *file, uint64_t index, struct pin_try *pin, bool root)
+{
+	struct folio *folio;
+
+	pin->entry = hit_walk(file, index, &pin->place, root);
+	if (unlikely(!entry_is_folio(pin->entry)))
+		return NULL;
+	folio = entry_folio(pin->entry);
+	FOLIO_PAUSE(pin_before_get, folio);
+	/* It is loaded after the get, which on x86 waits for all that comes before. */
+	__builtin_prefetch(entry_version(file, pin->entry));
+	return likely(folio_ref_try_get(&folio->ref)) ? folio : NULL;
+}
+
+/*
+ * Steps 3 and 4: true if @folio, from pin_begin, has page @index, up to date. Else the caller puts
+ * it. acquire: pairs with version_write_end; a page that is being filled has an odd version.
+ */
+static inline __attribute__((always_inline)) bool pin_holds(
+	struct folio_file *file, struct folio *folio, uint64_t index, struct pin_try *pin)
+{
+	FOLIO_PAUSE(pin_before_slot, folio);
+	if (unlikely(!tree_still(&file->inode->tree, &pin->place, pin->entry)) ||
+		unlikely(!version_read_begin(entry_version(file, pin->entry), &pin->version)))
+		return false;
+	pin->in_folio = (index << FOLIO_PAGE_SHIFT) & (entry_bytes(pin->entry) - 1);
+	return likely(!(pin->version & VERSION_PARTIAL)) ||
+	       pin->in_folio < folio_u32_load_relaxed(&folio->valid);
 }
 
 /*
@@ -79,9 +160,9 @@ struct folio *lookup_find(
 	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error);
 
 /*
- * The folio that has page @index, up to date, with a reference, if the hint leads to it; else NULL.
- * The caller is not counted as a holder, and has entered the cache (cache/thread.h).
+ * The folio that has page @index, up to date, with a reference; NULL if there is none, or if it is
+ * being changed. The caller is not counted as a holder, and has entered the cache (cache/thread.h).
  */
-struct folio *lookup_hinted(struct folio_file *file, uint64_t index, struct stats_shard *shard);
+struct folio *lookup_ready(struct folio_file *file, uint64_t index, struct stats_shard *shard);
 
 #endif

@@ -8,7 +8,6 @@
 #include "core/heat.h"
 #include "core/version.h"
 #include "cache/drop.h"
-#include "cache/hint.h"
 #include "cache/revalidate.h"
 #include "cache/size.h"
 #include "read/copy.h"
@@ -67,12 +66,12 @@ static enum page_verdict refresh_outgrown(
 	size = folio_u64_load_acquire(&inode->size);
 	had = folio_u32_load_relaxed(&folio->valid);
 	if (size > start && had < bytes && start + had < size) {
-		version_write_begin(&folio->version);
+		pool_change_begin(&inode->cache->pool, folio);
 		if (bytes > size - start)
 			bytes = size - start;
 		memset((char *)folio->data + had, 0, bytes - had);
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)bytes);
-		version_write_end(&folio->version);
+		pool_change_end(&inode->cache->pool, folio);
 	}
 	folio_unlocked(folio);
 	return PAGE_CHANGED;
@@ -111,12 +110,13 @@ static enum page_verdict copy_pinned(struct read_op *op, struct folio *folio, vo
 	unsigned tries;
 
 	for (tries = 0; tries < COPY_TRIES; tries++) {
-		uint64_t version;
+		folio_u64 *version = pool_version(&call->cache->pool, folio);
+		uint64_t seen;
 		uint32_t flags;
 
-		if (version_read_begin(&folio->version, &version)) {
+		if (version_read_begin(version, &seen)) {
 			verdict = copy_left(op->file, folio, buf, len, offset, copied);
-			if (version_read_valid(&folio->version, version))
+			if (version_read_valid(version, seen))
 				return verdict;
 		}
 		flags = folio_u32_load_relaxed(&folio->flags);
@@ -160,8 +160,7 @@ static __attribute__((noinline)) enum page_verdict read_pinned(struct read_op *o
 		len = FOLIO_PAGE_SIZE - in_page;
 	verdict = copy_pinned(op, folio, bounce, len, offset, copied);
 	if (verdict == PAGE_READY) {
-		marked = heat_record(folio, offset, *copied, call->once);
-		hint_update(file, offset, folio, folio_order(folio));
+		marked = heat_record(&call->cache->pool, folio, offset, *copied, call->once);
 	}
 	if (verdict == PAGE_CHANGED)
 		verdict = refresh_outgrown(call, file->inode, folio, index);
@@ -320,9 +319,9 @@ static enum page_verdict get_step(struct read_op *op, uint64_t index, struct fol
 	}
 	/* From here on the program holds the folio. */
 	progress_unhold(&call->cache->progress, false);
-	if (heat_record(folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE, call->once))
+	if (heat_record(&call->cache->pool, folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE,
+		    call->once))
 		read_ahead(file, index, call->once, call->shard);
-	hint_update(file, index << FOLIO_PAGE_SHIFT, folio, folio_order(folio));
 	*result = folio;
 	return PAGE_READY;
 }

@@ -5,7 +5,6 @@
 #include <stddef.h>
 
 #include "base/futex.h"
-#include "core/version.h"
 #include "cache/detach.h"
 #include "cache/dirty.h"
 #include "cache/drop.h"
@@ -90,9 +89,9 @@ static int write_outside(struct call *call, struct folio *folio, uint64_t from, 
 
 	/* As in write-back (collect, write/writeback.c). */
 	if (folio_u32_load_relaxed(&folio->valid) < bytes) {
-		version_write_begin(&folio->version);
+		pool_change_begin(&call->cache->pool, folio);
 		folio_zero_to(folio, bytes);
-		version_write_end(&folio->version);
+		pool_change_end(&call->cache->pool, folio);
 	}
 	if (writeback->before) {
 		tree_lock(&inode->tree);

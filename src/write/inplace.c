@@ -2,7 +2,6 @@
 /* inplace.c - changing a pinned page in place. */
 #include <errno.h>
 
-#include "core/version.h"
 #include "cache/call.h"
 #include "cache/dirty.h"
 #include "cache/inode.h"
@@ -34,7 +33,7 @@ int folio_lock(struct folio *folio)
 		return -ENODATA;
 	}
 	thread_locks.folio[thread_locks.count++] = folio;
-	version_write_begin(&folio->version);
+	pool_change_begin(&cache->pool, folio);
 	/*
 	 * The cache may have made the file longer without finding the page here (extend_tail). Then
 	 * the bytes of the growth that are in this folio become zeros now, before the program
@@ -47,19 +46,18 @@ int folio_lock(struct folio *folio)
 }
 
 /*
- * Find the calling thread's entry for @folio, which it must have locked. FOLIO_LOCKED does not show
- * that: another thread may have locked the folio, or may be filling it. 0, -EINVAL or -ESTALE.
+ * Find the cache of @folio, and the calling thread's entry for the folio, which it must have
+ * locked. FOLIO_LOCKED does not show that: another thread may have locked the folio, or may be
+ * filling it. 0, -EINVAL or -ESTALE.
  */
-static int find_lock(const struct folio *folio, struct folio ***lock)
+static int find_lock(const struct folio *folio, struct folio_cache **cache, struct folio ***lock)
 {
-	struct folio_cache *cache;
-
 	if (!folio)
 		return -EINVAL;
-	cache = cache_in_process(folio);
-	if (!cache)
+	*cache = cache_in_process(folio);
+	if (!*cache)
 		return -ESTALE;
-	*lock = thread_lock_of(cache);
+	*lock = thread_lock_of(*cache);
 	return *lock && **lock == folio ? 0 : -EINVAL;
 }
 
@@ -92,7 +90,7 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 	struct inode *inode;
 	struct folio **lock;
 	bool in_file;
-	int r = find_lock(folio, &lock);
+	int r = find_lock(folio, &cache, &lock);
 
 	if (r)
 		return r;
@@ -102,7 +100,6 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 	r = inode_write_handle(inode) ? last_byte_fits(inode, folio) : -EBADF;
 	if (r)
 		return refuse_mark(inode, folio, r);
-	cache = inode->cache;
 	tree_lock(&inode->tree);
 	in_file = folio_ptr_load_relaxed(&folio->owner) == inode;
 	if (in_file) {
@@ -118,13 +115,14 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 
 int folio_unlock(struct folio *folio)
 {
+	struct folio_cache *cache;
 	struct folio **lock;
-	int r = find_lock(folio, &lock);
+	int r = find_lock(folio, &cache, &lock);
 
 	if (r)
 		return r;
 	*lock = thread_locks.folio[--thread_locks.count];
-	version_write_end(&folio->version);
+	pool_change_end(&cache->pool, folio);
 	folio_unlocked(folio);
 	return 0;
 }

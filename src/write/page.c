@@ -29,7 +29,6 @@
 #include "base/compiler.h"
 #include "base/pause.h"
 #include "core/heat.h"
-#include "core/version.h"
 #include "cache/dirty.h"
 #include "cache/drop.h"
 #include "cache/size.h"
@@ -110,14 +109,14 @@ enum page_verdict write_folio(struct write_op *op, struct folio *folio)
 		inode_invalidate(inode, folio->index, folio->index, op->call->shard);
 		return PAGE_CHANGED;
 	}
-	version_write_begin(&folio->version);
+	pool_change_begin(&inode->cache->pool, folio);
 	folio_zero_to(folio, in_folio > end ? in_folio : end);
 	memcpy((char *)folio->data + in_folio, op->part, len);
 	FOLIO_PAUSE(write_copied, folio);
 	if (in_folio + len > folio_u32_load_relaxed(&folio->valid))
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
-	version_write_end(&folio->version);
-	heat_record_write(folio, offset, len, op->call->once);
+	pool_change_end(&inode->cache->pool, folio);
+	heat_record_write(&op->call->cache->pool, folio, offset, len, op->call->once);
 	if (!finish_write(inode, folio, offset + len))
 		return PAGE_CHANGED;
 	advance(op, len);
@@ -141,11 +140,11 @@ enum page_verdict write_new(struct write_op *op, size_t len)
 	bytes = folio_size(folio);
 	if (len > bytes - in_folio)
 		len = bytes - in_folio;
-	version_write_begin(&folio->version);
+	pool_change_begin(&inode->cache->pool, folio);
 	memset(folio->data, 0, in_folio);
 	memcpy((char *)folio->data + in_folio, op->part, len);
 	memset((char *)folio->data + in_folio + len, 0, bytes - in_folio - len);
-	heat_record_write(folio, op->offset, len, op->call->once);
+	heat_record_write(&op->call->cache->pool, folio, op->offset, len, op->call->once);
 	if (fill_publish(inode, folio, in_folio + len, op->offset + len))
 		advance(op, len);
 	else
@@ -178,9 +177,9 @@ int extend_tail(struct call *call, struct folio_file *file, uint64_t size)
 		folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE &&
 		(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY ||
 			folio_u32_load_relaxed(&folio->valid) >= folio_bytes_in_file(folio, had))) {
-		version_write_begin(&folio->version);
+		pool_change_begin(&inode->cache->pool, folio);
 		folio_zero_to(folio, folio_bytes_in_file(folio, size));
-		version_write_end(&folio->version);
+		pool_change_end(&inode->cache->pool, folio);
 		r = 1;
 	}
 	folio_unlocked(folio);
@@ -192,13 +191,13 @@ put:
 /*
  * The caller has the folio locked: its bytes from @from on become zeros, and its valid ends there.
  */
-static void zero_from(struct folio *folio, uint64_t from)
+static void zero_from(const struct pool *pool, struct folio *folio, uint64_t from)
 {
-	version_write_begin(&folio->version);
+	pool_change_begin(pool, folio);
 	memset((char *)folio->data + from, 0, folio_size(folio) - from);
 	if (folio_u32_load_relaxed(&folio->valid) > from)
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)from);
-	version_write_end(&folio->version);
+	pool_change_end(pool, folio);
 }
 
 void zero_tail(struct folio_file *file, uint64_t size, struct stats_shard *shard)
@@ -221,7 +220,7 @@ void zero_tail(struct folio_file *file, uint64_t size, struct stats_shard *shard
 			if (folio->order > 0)
 				split = inode_split(inode, folio, index);
 			if (!split)
-				zero_from(folio, size - start);
+				zero_from(&inode->cache->pool, folio, size - start);
 		}
 		folio_unlocked(folio);
 		progress_unhold(&inode->cache->progress, progress_put(folio));

@@ -35,7 +35,7 @@ static enum page_verdict write_there(struct write_op *op)
 	struct folio *folio;
 	int r;
 
-	folio = lookup_hinted(op->file, index, call->shard);
+	folio = lookup_ready(op->file, index, call->shard);
 	if (likely(folio)) {
 		verdict = write_folio(op, folio);
 		folio_put(folio);

@@ -25,7 +25,6 @@
 #include "base/deadline.h"
 #include "base/futex.h"
 #include "base/pause.h"
-#include "core/version.h"
 #include "cache/dirty.h"
 #include "cache/inflight.h"
 #include "cache/inode.h"
@@ -255,9 +254,9 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 		 * the file had then: it becomes zeros before it is written.
 		 */
 		if (unlikely(folio_u32_load_relaxed(&folio->valid) < bytes)) {
-			version_write_begin(&folio->version);
+			pool_change_begin(&inode->cache->pool, folio);
 			folio_zero_to(folio, bytes);
-			version_write_end(&folio->version);
+			pool_change_end(&inode->cache->pool, folio);
 		}
 		if (!run->count)
 			run->request.offset = start;

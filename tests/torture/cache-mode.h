@@ -4,7 +4,7 @@
  *
  *   cache.c           the mode: choice of operations, begin and end
  *   cache-check.c     the oracle: which bytes, sizes and errors a reader may see
- *   cache-read.c      reads by copy, prefetches
+ *   cache-read.c      reads by copy and in place, prefetches
  *   cache-pin.c       pins, late getters
  *   cache-private.c   private folios, user-defined types
  *   cache-change.c    changes of files, opens and closes
@@ -13,6 +13,7 @@
 #define TORTURE_CACHE_MODE_H
 
 #include <folio/cache.h>
+#include <folio/peek.h>
 
 #include "backend.h"
 #include "cache/thread.h"
@@ -21,6 +22,8 @@
 enum count {
 	COUNT_READS,
 	COUNT_READ_BYTES,
+	COUNT_PEEKS,
+	COUNT_PEEKS_ENDED,
 	COUNT_PINS,
 	COUNT_PINS_PASSED, /* put by another thread */
 	COUNT_PRIVATE,
@@ -120,6 +123,7 @@ void op_read_batch(struct worker *worker);
 void op_read_short(struct worker *worker);
 void op_read_long(struct worker *worker);
 void op_scan(struct worker *worker);
+void op_peek(struct worker *worker);
 void op_prefetch(struct worker *worker);
 
 /* ---- pins (cache-pin.c) ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* cache-read.c - mode cache: reads by copy, and prefetches. */
+/* cache-read.c - mode cache: reads by copy and in place, and prefetches. */
 #include <string.h>
 
 #include "cache-mode.h"
@@ -159,6 +159,44 @@ void op_scan(struct worker *worker)
 
 	while (times-- > 0 && (n = read_checked(worker, handle, offset, len, false)) > 0)
 		offset += (uint64_t)n;
+}
+
+/* What has happened to the page before the second look, the reader must notice. */
+void op_peek(struct worker *worker)
+{
+	struct handle *handle = any_handle(worker);
+	struct own *own = worker->own;
+	uint64_t index = any_page(worker, handle->of), generation;
+	size_t at = rng_below(&worker->rng, FOLIO_PAGE_SIZE);
+	size_t len = 1 + rng_below(&worker->rng, FOLIO_PAGE_SIZE - at);
+	const struct folio_view *in_place;
+	struct folio_peek peek;
+	struct view seen;
+	const char *page;
+	int r;
+
+	r = folio_file_view(handle->file, FOLIO_VIEW_LAYOUT, &in_place);
+	if (r) {
+		violation(VIOLATION_RESULT, "folio_file_view returned %d", r);
+		return;
+	}
+	view(&seen, handle->of, index, index);
+	page = folio_peek(in_place, index, &peek);
+	if (!page)
+		return;
+	worker_add(worker, COUNT_PEEKS, 1);
+	pause_often();
+	folio_peek_copy(own->buffer, page + at, len);
+	pause_often();
+	if (!folio_peek_valid(&peek)) {
+		worker_add(worker, COUNT_PEEKS_ENDED, 1);
+		return;
+	}
+	generation =
+		check_page("peek", &seen, index, own->buffer, at, len, len, size_unchanged(&seen));
+	if (generation != UINT64_MAX)
+		histogram_add(
+			&worker->histogram[HISTOGRAM_COPY], now_of(handle->of, index) - generation);
 }
 
 void op_prefetch(struct worker *worker)

@@ -19,10 +19,11 @@
 
 #include "cache-mode.h"
 
-static const char *const count_names[] = {"reads", "bytes read", "pins", "pins passed on",
-	"private folios", "late gets", "late gets, failed", "releases by late getters",
-	"prefetches", "invalidations", "changes found by revalidation", "resizes", "appends",
-	"opens", "out of memory", "would block", "errors of injected failures", NULL};
+static const char *const count_names[] = {"reads", "bytes read", "peeks", "peeks that ended",
+	"pins", "pins passed on", "private folios", "late gets", "late gets, failed",
+	"releases by late getters", "prefetches", "invalidations", "changes found by revalidation",
+	"resizes", "appends", "opens", "out of memory", "would block",
+	"errors of injected failures", NULL};
 
 static const char *const histogram_names[] = {"copies: generations behind at the end of the call",
 	"pins: generations behind at the end of the call", "pins: generations behind when put",
@@ -53,8 +54,10 @@ static void cache_operation(struct worker *worker)
 {
 	uint64_t choice = rng_below(&worker->rng, 1024);
 
-	if (choice < 384)
+	if (choice < 288)
 		op_read_short(worker);
+	else if (choice < 384)
+		op_peek(worker);
 	else if (choice < 400)
 		op_read_batch(worker);
 	else if (choice < 480)

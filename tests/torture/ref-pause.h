@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref-pause.h - the pause points of the counter, for every file of the torture build. The compiler
- * includes this file first (-include), because ref.h uses the macro only if it is already defined.
+ * ref-pause.h - the pause points of the counter and of peeks, for every file of the torture build.
+ * The compiler includes this file first (-include), because ref.h and peek.h use the macros only if
+ * they are already defined.
  */
 #ifndef TORTURE_REF_PAUSE_H
 #define TORTURE_REF_PAUSE_H
@@ -15,5 +16,10 @@ enum torture_ref_pause {
 void torture_ref_pause(enum torture_ref_pause point, void *ref);
 
 #define FOLIO_REF_PAUSE(point) torture_ref_pause(TORTURE_REF_##point, ref)
+
+void pause_often(void);
+
+/* Between two loads of a peek. */
+#define FOLIO_PEEK_PAUSE() pause_often()
 
 #endif

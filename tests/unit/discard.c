@@ -198,10 +198,10 @@ static void test_large_folio(void **state)
 	last = folio_index(folio) + (UINT64_C(1) << folio_order(folio)) - 1;
 	memset((char *)folio_page(folio, last) + 100, 0xee, PAGE - 100);
 	memset(world.model + last * PAGE + 100, 0, PAGE - 100);
-	folio_u32_store_relaxed(&folio->valid, (uint32_t)(folio_size(folio) - PAGE + 100));
+	set_valid(world.file, folio, (uint32_t)(folio_size(folio) - PAGE + 100));
 	assert_int_equal(discard(&world, 6, 1), -EIO);
 	assert_int_equal(cache_stats(world.cache).pages_dirty, 16);
-	assert_true(version_read_begin(&folio->version, &version));
+	assert_true(version_read_begin(pool_version(&world.cache->pool, folio), &version));
 	set_bad(6, 1);
 	log_calls = 0;
 	assert_int_equal(discard(&world, 6, 1), 0);

@@ -24,7 +24,7 @@ static void test_outgrown(void **state)
 		pin = i % 2;
 		assert_int_equal(folio_file_get_page(world.file, 0, 0, &folio, &page), 0);
 		memset((char *)page + 100, 0xee, FOLIO_PAGE_SIZE - 100);
-		folio_u32_store_relaxed(&folio->valid, 100);
+		set_valid(world.file, folio, 100);
 		folio_put(folio);
 		if (pin) {
 			assert_int_equal(folio_file_get_page(world.file, 0, 0, &folio, &page), 0);

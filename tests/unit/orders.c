@@ -145,8 +145,8 @@ static void look(struct world *world)
 	seen = cache_stats(world->cache);
 }
 
-/* What the file has, and that the queues and the sum by kind have the same. */
-static void expect_file(struct world *world, uint64_t pages, uint64_t large, uint64_t dirty)
+/* What the file has, and that the queues and its own count have the same. */
+static void expect_file(struct world *world, uint64_t pages, uint64_t dirty)
 {
 	struct folio_file_stat stat = {.size = sizeof(stat)};
 	struct queues *queues = &world->cache->queues;
@@ -156,8 +156,7 @@ static void expect_file(struct world *world, uint64_t pages, uint64_t large, uin
 	assert_int_equal(stat.bytes, FILE_PAGES * PAGE);
 	assert_int_equal(stat.pages, pages);
 	assert_int_equal(stat.pages_dirty, dirty);
-	assert_int_equal(folio_u64_load_relaxed(&inode->pages_large), large);
-	assert_int_equal(folio_u64_load_relaxed(&inode->pages_small), pages - large);
+	assert_int_equal(folio_u64_load_relaxed(&inode->pages), pages);
 	assert_int_equal(queues->small.pages + queues->main.pages + queues->parked.pages +
 				 queues->ahead.pages,
 		pages);
@@ -196,11 +195,6 @@ static void evict_all(struct world *world, bool direct)
 	evict_until(world->cache, BUDGET, direct, thread_enter(world->cache, world->cache->id));
 }
 
-static uint64_t large_of(uint64_t pages)
-{
-	return pages >= 64 ? pages : 0;
-}
-
 static void check_reads(struct world *world, unsigned order)
 {
 	uint64_t n = UINT64_C(1) << order;
@@ -210,7 +204,7 @@ static void check_reads(struct world *world, unsigned order)
 	assert_int_equal(read_pages(world, n, n), n * PAGE);
 	EXPECT(world, .misses = n, .fills = 1, .fill_bytes = n * PAGE, .pages_free = -n,
 		.pages_file = n);
-	expect_file(world, n, large_of(n), 0);
+	expect_file(world, n, 0);
 	assert_int_equal(read_pages(world, n, n), n * PAGE);
 	EXPECT(world, .hits = n);
 	folio_put(pin(world, 2 * n - 1, order));
@@ -220,7 +214,7 @@ static void check_reads(struct world *world, unsigned order)
 	/* Of a range that is partly in the folio, the complete folio is dropped. */
 	assert_int_equal(folio_file_invalidate(world->file, (2 * n - 1) * PAGE, 1), 0);
 	EXPECT(world, .invalidations = n, .pages_free = n, .pages_file = -n);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 	assert_int_equal(folio_file_prefetch(world->file, &range, 1), n);
 	progress_drain(&world->cache->progress);
 	EXPECT(world, .prefetch_pages = n, .fills = 1, .fill_bytes = n * PAGE, .pages_free = -n,
@@ -233,7 +227,7 @@ static void check_reads(struct world *world, unsigned order)
 	read_error = 0;
 	EXPECT(world, .misses = 1, .fills = 1 + (n > 1), .fill_errors = 1 + (n > 1),
 		.fill_bytes = (n > 1 ? n + 1 : 1) * PAGE);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 }
 
 static void check_eviction(struct world *world, unsigned order, uint64_t *busy)
@@ -252,7 +246,7 @@ static void check_eviction(struct world *world, unsigned order, uint64_t *busy)
 	assert_int_equal(folio_u64_load_relaxed(&evict->small_evicted),
 		REFAULT_WHOLE / 2 + REFAULT_WHOLE / 2 / all * n);
 	EXPECT(world, .evictions = n, .pages_free = n, .pages_file = -n);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 	assert_int_equal(folio_u64_load_relaxed(&world->cache->evict.clock), clock + n);
 	assert_int_equal(read_pages(world, n, n), n * PAGE);
 	EXPECT(world, .misses = n, .refaults = n, .fills = 1, .fill_bytes = n * PAGE,
@@ -277,11 +271,11 @@ static void check_eviction(struct world *world, unsigned order, uint64_t *busy)
 	assert_true(*busy > 0);
 	EXPECT(world, .evict_busy = *busy);
 	assert_int_equal(world->cache->queues.parked.pages, n);
-	expect_file(world, n, large_of(n), 0);
+	expect_file(world, n, 0);
 	/* Dropped, it is no page of the file, but counts until it is put. */
 	invalidate(world);
 	EXPECT(world, .invalidations = n);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 	folio_put(folio);
 	EXPECT(world, .pages_free = n, .pages_file = -n);
 }
@@ -306,24 +300,24 @@ static void check_writes(struct world *world, unsigned order)
 	seen.pages_dirty -= n;
 	mark(world, 2 * n - 1, order);
 	EXPECT(world, .hits = 1, .pages_dirty = n);
-	expect_file(world, n, large_of(n), n);
+	expect_file(world, n, n);
 	invalidate(world);
 	EXPECT(world, .hits = 0);
 	write_error = -EIO;
 	assert_int_equal(folio_file_sync(world->file, NULL, 0), -EIO);
 	EXPECT(world, .writes = 1, .write_bytes = n * PAGE, .write_errors = 1);
 	assert_int_equal(folio_u64_load_relaxed(&in_flight), n);
-	expect_file(world, n, large_of(n), n);
+	expect_file(world, n, n);
 	write_error = 0;
 	assert_int_equal(folio_file_sync(world->file, NULL, 0), 0);
 	EXPECT(world, .writes = 1, .write_bytes = n * PAGE, .pages_dirty = -n);
 	assert_int_equal(folio_u64_load_relaxed(&in_flight), n);
-	expect_file(world, n, large_of(n), 0);
+	expect_file(world, n, 0);
 	mark(world, n, order);
 	look(world);
 	assert_int_equal(folio_file_discard(world->file, n * PAGE, n * PAGE), 0);
 	EXPECT(world, .pages_dirty = -n, .invalidations = n, .pages_free = n, .pages_file = -n);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 }
 
 /* A write to the last page of a clean folio splits it: only that page is dirty. */
@@ -340,7 +334,7 @@ static void check_split(struct world *world, unsigned order)
 	/* The look-up after the split is another hit. */
 	EXPECT(world, .hits = 1 + (order > 0), .pages_dirty = 1);
 	/* Its parts have 1, 1, 2, 4 pages and so on; those of 64 and more count as large. */
-	expect_file(world, n, n > 64 ? n - 64 : 0, 1);
+	expect_file(world, n, 1);
 	for (i = 0; i < order; i++) {
 		uint64_t part = 2 * n - (UINT64_C(2) << i);
 
@@ -353,7 +347,7 @@ static void check_split(struct world *world, unsigned order)
 	EXPECT(world, .writes = 1, .write_bytes = PAGE, .pages_dirty = -1);
 	invalidate(world);
 	EXPECT(world, .invalidations = n, .pages_free = n, .pages_file = -n);
-	expect_file(world, 0, 0, 0);
+	expect_file(world, 0, 0);
 }
 
 static void test_files(void **state)
@@ -506,27 +500,30 @@ static void test_private_evicts(void **state)
 
 /* ---- counters of single events ---- */
 
-/* The nodes of one tree. A folio of 64 pages or more has no leaf. */
+/*
+ * The nodes and the directory of one tree: it has 8 slots from the second leaf on. A folio of 64
+ * pages or more has no leaf.
+ */
 static void test_metadata(void **state)
 {
-	const uint64_t node = sizeof(struct tree_node);
+	const uint64_t node = sizeof(struct tree_node), slots = 8 * sizeof(folio_ptr);
 	static struct world world;
 	uint64_t bytes;
 
 	(void)state;
 	orders_begin(&world, 0);
 	bytes = cache_stats(world.cache).bytes_metadata;
-	assert_in_range(bytes, BUDGET * (64 + 3), BUDGET * (64 + 6) + 2 * PAGE);
+	assert_in_range(bytes, BUDGET * (64 + 8), BUDGET * (64 + 8) + PAGE);
 	assert_int_equal(cache_stats(world.cache).huge_bytes, 0);
 	read_pages(&world, 63, 1);
 	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + node);
 	read_pages(&world, 64, 1);
-	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 3 * node);
+	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 3 * node + slots);
 	read_pages(&world, 128, 64);
 	read_pages(&world, 256, 256);
-	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 3 * node);
+	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 3 * node + slots);
 	read_pages(&world, 192, 32);
-	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 4 * node);
+	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 4 * node + slots);
 	invalidate(&world);
 	assert_int_equal(cache_stats(world.cache).bytes_metadata, bytes + 4 * node);
 	watched_end(&world);
@@ -551,7 +548,7 @@ static void test_readahead(void **state)
 	progress_drain(&world.cache->progress);
 	EXPECT(&world, .hits = 1, .readahead_pages = 256, .fills = 1, .fill_bytes = 256 * PAGE,
 		.pages_free = -256, .pages_file = 256);
-	expect_file(&world, 512, 64 + 128 + 256, 0);
+	expect_file(&world, 512, 0);
 	/* All but the first two pages, each of which is a folio, leave unread. */
 	assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
 	EXPECT(&world, .invalidations = 512, .readahead_unused = 510, .pages_free = 512,

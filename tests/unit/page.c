@@ -24,7 +24,7 @@ static void test_split_keeps_the_end(void **state)
 	assert_memory_equal(copy, world.model, size);
 	world.model[3] = 'b';
 	assert_int_equal(folio_file_write(world.file, "b", 1, 3), 1);
-	/* Through the tree, which sets a hint; then through the hint. */
+	/* Hits of the last piece. */
 	assert_int_equal(folio_file_read(world.file, buf, 1, 7 * PAGE), 1);
 	assert_int_equal(folio_file_read(world.file, buf, 64, size), 0);
 	assert_int_equal(folio_file_read(world.file, buf, 64, size - 8), 8);
@@ -45,7 +45,7 @@ static void make_outgrown(struct world *world, uint64_t index, uint32_t valid)
 
 	assert_int_equal(folio_file_get_page(world->file, index, 0, &folio, &page), 0);
 	memset((char *)page + valid, 0xee, PAGE - valid);
-	folio_u32_store_relaxed(&folio->valid, valid);
+	set_valid(world->file, folio, valid);
 	folio_put(folio);
 }
 
@@ -61,7 +61,7 @@ static bool is_settled(struct world *world, uint64_t index)
 	struct folio *folio = entry_folio(tree_load(&world->file->inode->tree, index));
 	uint64_t seen;
 
-	return version_read_begin(&folio->version, &seen);
+	return version_read_begin(pool_version(&world->cache->pool, folio), &seen);
 }
 
 /*
@@ -159,12 +159,47 @@ static void test_clean_outgrown(void **state)
 	world_end(&world);
 }
 
+/* A write, and a truncation, end a peek of the page; the next one sees the bytes. */
+static void test_peek(void **state)
+{
+	struct folio_peek peek = {NULL, 0};
+	const struct folio_view *view;
+	static struct world world;
+	const char *page;
+	char buf[64];
+	unsigned i;
+
+	(void)state;
+	world_begin(&world, 64, 0);
+	memset(world.model, 'a', PAGE);
+	assert_int_equal(folio_file_view(world.file, FOLIO_VIEW_LAYOUT, &view), 0);
+	assert_int_equal(folio_file_write(world.file, world.model, PAGE, 0), PAGE);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), 0), sizeof(buf));
+	page = folio_peek(view, 0, &peek);
+	assert_non_null(page);
+	assert_int_equal(page[7], 'a');
+	assert_true(folio_peek_valid(&peek));
+	world.model[7] = 'x';
+	assert_int_equal(folio_file_write(world.file, "x", 1, 7), 1);
+	assert_false(folio_peek_valid(&peek));
+	page = folio_peek(view, 0, &peek);
+	assert_non_null(page);
+	assert_int_equal(page[7], 'x');
+	assert_true(folio_peek_valid(&peek));
+	assert_int_equal(folio_file_truncate(world.file, 100), 0);
+	assert_false(folio_peek_valid(&peek));
+	assert_null(folio_peek(view, 0, &peek));
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_split_keeps_the_end),
 		cmocka_unit_test(test_dirty_outgrown),
 		cmocka_unit_test(test_clean_outgrown),
+		cmocka_unit_test(test_peek),
 	};
 
 	test_begin("page");

@@ -104,7 +104,7 @@ static bool model_take(struct model *model, unsigned order)
 	assert_int_equal(folio_u8_load_relaxed(&folio->queue), POOL_QUEUE_NONE);
 	assert_int_equal(folio_ref_count(&folio->ref), 0);
 	assert_false(folio_ref_try_get(&folio->ref));
-	assert_true(folio_u64_load_relaxed(&folio->version) & 1);
+	assert_true(folio_u64_load_relaxed(pool_version(pool, folio)) & VERSION_CHANGING);
 	for (i = 0; i < UINT32_C(1) << order; i++) {
 		assert_int_equal(model->owner[page + i], 0);
 		model->owner[page + i] = model->next_tag;
@@ -187,7 +187,8 @@ static void test_create(void **state)
 
 			assert_int_equal(pool_page(&pool, folio), i);
 			assert_int_equal(folio_ref_count(&folio->ref), 0);
-			assert_true(folio_u64_load_relaxed(&folio->version) & 1);
+			assert_true(folio_u64_load_relaxed(pool_version(&pool, folio)) &
+				    VERSION_CHANGING);
 			assert_int_equal(folio->type, FOLIO_TYPE_FREE);
 			assert_ptr_equal(folio->data, pool.data + i * PAGE);
 			assert_int_equal(folio->pool, 63);
@@ -504,7 +505,7 @@ static void put_and_release(struct shared *shared, struct folio *folio)
 	if (!folio_ref_put(&folio->ref))
 		return;
 	/* By the folio's data, read after the put. */
-	version_write_begin(&folio->version);
+	pool_change_begin(&shared->pool, folio);
 	violated(shared, folio->type != FOLIO_TYPE_PRIVATE);
 	change_owner(shared, folio, 1, 0);
 	pool_free(&shared->pool, folio);

@@ -115,7 +115,7 @@ static void expect_page(struct world *world, uint64_t index, bool by_pin)
 
 /*
  * A file of the largest size: pages that are far apart, pages whose indices have the same lower
- * bits, and so the same hint, and the last page.
+ * bits, and the last page.
  */
 static void test_far(void **state)
 {

@@ -3,7 +3,6 @@
 #include "race.h"
 
 #include "base/deadline.h"
-#include "cache/hint.h"
 #include "evict/bounds.h"
 
 #define BUDGET 64
@@ -37,27 +36,15 @@ static void full_end(struct full *full)
 	world_end(&full->world);
 }
 
-/* The next look-up of page 0 goes by the tree. */
-static void spoil_hint(struct world *w, const struct folio *folio)
-{
-	struct pool *pool = &w->cache->pool;
-	struct inode *inode = w->file->inode;
-
-	folio_u32_store_relaxed(&pool->hint[hint_at(inode, inode->hint_start, 0) & pool->hint_mask],
-		hint_make((pool_page(pool, folio) + 1) % pool->pages, 0));
-}
-
 static struct world *hit_world;
-static struct folio *hit_folio;
 
-static void hit_by_tree(struct gate *gate)
+static void hit_as_holder(struct gate *gate)
 {
 	struct folio *folio;
 
 	/* Enough to fail; then the caller may end. */
 	if (folio_u32_load_relaxed(&gate->arrived) > 20)
 		return;
-	spoil_hint(hit_world, hit_folio);
 	assert_int_equal(folio_file_get(hit_world->file, 0, FOLIO_GET_NOWAIT, &folio), 0);
 	folio_put(folio);
 	assert_int_equal(folio_cache_pins(hit_world->cache, NULL, NULL), BUDGET);
@@ -66,8 +53,9 @@ static void hit_by_tree(struct gate *gate)
 /*
  *	reader of another page                          program
  *	scans: everything is pinned
- *	                                                pins the pinned page again, by the tree, and
- *	                                                puts that pin; lists all pins
+ *	                                                pins the pinned page again, as a holder
+ *	                                                because the page is locked, and puts that
+ *	                                                pin; lists all pins
  *	is refused: no page can be evicted now that could not be before
  */
 void test_hits_are_no_progress(void **state)
@@ -78,11 +66,12 @@ void test_hits_are_no_progress(void **state)
 	(void)state;
 	full_begin(&full);
 	hit_world = &full.world;
-	hit_folio = full.held;
-	reader.gate.call = hit_by_tree;
+	assert_int_equal(folio_lock(full.held), 0);
+	reader.gate.call = hit_as_holder;
 	task_begin(&reader, &full.world, read_run, FOLIO_PAUSE_evict_isolated);
 	assert_int_equal(task_end(&reader), -ENOMEM);
 	assert_true(reader.gate.arrived <= 4);
+	assert_int_equal(folio_unlock(full.held), 0);
 	folio_put(full.held);
 	full_end(&full);
 }

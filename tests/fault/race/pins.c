@@ -4,7 +4,6 @@
 
 #include <folio/pins.h>
 
-#include "cache/hint.h"
 #include "core/walk.h"
 
 static bool remember_references(const struct folio_pinned *pinned_folio, void *context)
@@ -25,7 +24,6 @@ static ssize_t pins_run(struct task *task)
 /*
  *	reader                                          other
  *	fills a page: the version is even
- *	                                                finds it by a hint from an earlier use, and
  *	                                                pins it
  *	                                                lists pins
  *	sets UPTODATE
@@ -33,18 +31,11 @@ static ssize_t pins_run(struct task *task)
 void test_pin_before_the_page_is_uptodate(void **state)
 {
 	struct world w = world_begin(1024, 0, 16 * PAGE);
-	struct inode *inode = w.file->inode;
 	struct task reader = {.len = 1, .offset = 5 * PAGE}, walker = {.w = &w};
 	struct folio *folio;
 
 	(void)state;
 	task_begin(&reader, &w, read_run, FOLIO_PAUSE_fill_settled);
-	tree_lock(&inode->tree);
-	folio = entry_folio(tree_load(&inode->tree, 5));
-	tree_unlock(&inode->tree);
-	folio_u32_store_relaxed(&w.cache->pool.hint[hint_at(inode, inode->hint_start, 5 * PAGE) &
-						    w.cache->pool.hint_mask],
-		hint_make(pool_page(&w.cache->pool, folio), folio->order));
 	assert_int_equal(folio_file_get(w.file, 5, FOLIO_GET_NOWAIT, &folio), 0);
 	assert_true(pins_run(&walker) >= 1);
 	assert_int_equal(task_end(&reader), 1);
