@@ -7,9 +7,11 @@
  * Each look-up reads a root, an inner node and a leaf, and searches each of them. FILE is cached
  * wholly, by the library and by the kernel. The contenders are
  *
- *   mmap   a pointer into a mapping of the file: the lower bound
- *   pin    folio_file_get_page and folio_put for each level
- *   copy   folio_file_read of each page into a buffer
+ *   mmap      a pointer into a mapping of the file: the lower bound
+ *   checked   the same, with a version for each page, which is loaded before and after the search
+ *   peek      folio_peek and folio_peek_valid for each level, in place
+ *   pin       folio_file_get_page and folio_put for each level
+ *   copy      folio_file_read of each page into a buffer
  *
  * They run in turn, each with the same keys. Prints for each size of the tree the medians over the
  * rounds: nanoseconds for a look-up, and the ratio to mmap within a round, with its quartiles.
@@ -39,13 +41,16 @@ struct node {
 
 _Static_assert(sizeof(struct node) == FOLIO_PAGE_SIZE, "a node is a page");
 
-enum contender { MMAP, PIN, COPY, CONTENDERS };
+enum contender { MMAP, CHECKED, PEEK, PIN, COPY, CONTENDERS };
 
-static const char *const names[] = {[MMAP] = "mmap", [PIN] = "pin", [COPY] = "copy"};
+static const char *const names[] = {
+	[MMAP] = "mmap", [CHECKED] = "checked", [PEEK] = "peek", [PIN] = "pin", [COPY] = "copy"};
 
 static struct folio_file *file;
+static const struct folio_view *view;
 static const struct node *map;
-static uint64_t keys; /* of the tree: 0 .. keys - 1 */
+static folio_u64 *version; /* of each page of the mapping */
+static uint64_t keys;      /* of the tree: 0 .. keys - 1 */
 
 /* ---- the tree ---- */
 
@@ -111,6 +116,25 @@ static inline uint32_t search(const struct node *node, uint32_t key)
 	return node->value[first];
 }
 
+/*
+ * The same in a page that may change: each field is read once, and none leads out of the page.
+ * Whether the result is of any use shows later.
+ */
+static inline uint32_t search_in_place(const struct node *node, uint32_t key)
+{
+	uint32_t first = 0, count = FOLIO_PEEK_LOAD(&node->count);
+
+	if (count > ENTRIES)
+		count = ENTRIES;
+	while (count > 1) {
+		uint32_t half = count / 2;
+
+		first = FOLIO_PEEK_LOAD(&node->key[first + half]) <= key ? first + half : first;
+		count -= half;
+	}
+	return FOLIO_PEEK_LOAD(&node->value[first]);
+}
+
 /* ---- the contenders: each returns the key's value ---- */
 
 static uint32_t by_mmap(uint32_t key)
@@ -120,6 +144,44 @@ static uint32_t by_mmap(uint32_t key)
 	for (level = 0; level < LEVELS; level++)
 		page = search(&map[page], key);
 	return page;
+}
+
+static uint32_t by_checked(uint32_t key)
+{
+	uint32_t page = 0, level, next;
+	struct folio_peek peek;
+
+	for (level = 0; level < LEVELS; level++) {
+		peek.version = &version[page];
+		do {
+			peek.seen = folio_u64_load_acquire(peek.version);
+			next = search_in_place(&map[page], key);
+		} while (!folio_peek_valid(&peek));
+		page = next;
+	}
+	return page;
+}
+
+struct visit {
+	uint32_t key, found;
+};
+
+static void visit_node(const void *node, void *context)
+{
+	struct visit *visit = context;
+
+	visit->found = search_in_place(node, visit->key);
+}
+
+static uint32_t by_peek(uint32_t key)
+{
+	struct visit visit = {.key = key};
+	uint32_t level;
+
+	for (level = 0; level < LEVELS; level++)
+		check(folio_peek_visit(file, view, visit.found, visit_node, &visit),
+			"folio_peek_visit");
+	return visit.found;
 }
 
 static uint32_t by_pin(uint32_t key)
@@ -150,8 +212,11 @@ static uint32_t by_copy(uint32_t key)
 	return page;
 }
 
-static uint32_t (*const look_up[])(uint32_t key) = {
-	[MMAP] = by_mmap, [PIN] = by_pin, [COPY] = by_copy};
+static uint32_t (*const look_up[])(uint32_t key) = {[MMAP] = by_mmap,
+	[CHECKED] = by_checked,
+	[PEEK] = by_peek,
+	[PIN] = by_pin,
+	[COPY] = by_copy};
 
 /* Nanoseconds for each of @count look-ups. */
 static double measure(enum contender contender, uint64_t seed, uint64_t count)
@@ -220,11 +285,17 @@ static void run_tree(const char *path, uint64_t pages, unsigned rounds)
 		check(-errno, "mmap");
 	check(folio_cache_open(&params, &cache), "folio_cache_open");
 	check(folio_file_open(cache, path, O_RDONLY, 0, &file), path);
-	for (i = 0; i < pages; i++)
-		check(folio_file_read(file, &node, sizeof(node), i * sizeof(node)), path);
+	check(folio_file_view(file, FOLIO_VIEW_LAYOUT, &view), "folio_file_view");
+	version = calloc(pages, sizeof(*version));
+	if (!version)
+		check(-ENOMEM, "calloc");
+	/* Often enough that eviction need not hear of more reads. */
+	for (i = 0; i < 4 * pages; i++)
+		check(folio_file_read(file, &node, sizeof(node), i % pages * sizeof(node)), path);
 	run(pages, rounds);
 	check(folio_file_close(file), "folio_file_close");
 	check(folio_cache_close(cache), "folio_cache_close");
+	free(version);
 	munmap((void *)map, size);
 	close(fd);
 }

@@ -108,6 +108,7 @@ threads contender M/s ns/op spread x 1 thr x pread x mmap x bare array
 threads contender M/s ns/op spread x 1 thr x pread x mmap x bare array x add+sub
 1 folio copy $row
 1 folio batch $row
+1 folio peek $row
 1 folio pin $row
 1 pread $row
 1 mmap $row
@@ -292,7 +293,7 @@ C
 		LD_PRELOAD=$dir/other.so refuses 1 "scratch: $differ" bench write scratch \
 			--overwrite --threads 2 --seconds 0.1
 }
-# Truncated in the fifth sample, which reads the mapping, or in the fourth one, which writes to it.
+# Truncated in the sixth sample, which reads the mapping, or in the fourth one, which writes to it.
 # Each sample sleeps twice; the second sleep is its measured part. 4 GiB are 0 in 32 bits.
 shorter() {
 	cat >shorter.c <<'C'
@@ -310,7 +311,7 @@ int nanosleep(const struct timespec *time, struct timespec *left)
 C
 	cc -D_GNU_SOURCE -shared -fPIC -o shorter.so shorter.c || return 1
 	cp file-65536 scratch
-	SAMPLES=4 LD_PRELOAD=$dir/shorter.so refuses 1 \
+	SAMPLES=5 LD_PRELOAD=$dir/shorter.so refuses 1 \
 		"scratch: the file became shorter while it was read" \
 		bench scratch --threads 1 --seconds 0.1 || return 1
 	truncate -s 4G scratch

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <folio/peek.h>
 #include <folio/ref.h>
 
 #include "bench/machine.h"
@@ -34,6 +35,7 @@ union line {
 /* The ways to read the file, and a workload's offsets. Constant while it is measured. */
 struct view {
 	struct folio_file *file;
+	const struct folio_view *in_place;
 	const int *fds;
 	const char *map;
 	const char *array;
@@ -75,6 +77,21 @@ static inline int pin_line(
 	memcpy(line, (char *)page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
 	folio_put(folio);
 	return 0;
+}
+
+/* In place; by a call where the page is not to be peeked at. */
+static inline int peek_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
+{
+	struct folio_peek peek;
+	const char *page = folio_peek(view->in_place, offset >> FOLIO_PAGE_SHIFT, &peek);
+
+	if (__builtin_expect(page != NULL, 1)) {
+		folio_peek_copy(line, page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
+		if (folio_peek_valid(&peek))
+			return 0;
+	}
+	return copy_line(view, worker, offset, line);
 }
 
 /* Reads per call. */
@@ -159,6 +176,7 @@ static inline __attribute__((always_inline)) uint64_t read_lines(
 	}
 
 LOOPS(copy)
+LOOPS(peek)
 LOOPS(pin)
 LOOPS(pread)
 LOOPS(mmap)
@@ -221,6 +239,7 @@ struct contender {
 static const struct contender contenders[] = {
 	{"folio copy", ROLE_OWN, copy_independent, copy_chained, copy_line},
 	{"folio batch", ROLE_OWN, batch_independent, NULL, batch_line},
+	{"folio peek", ROLE_OWN, peek_independent, peek_chained, peek_line},
 	{"folio pin", ROLE_OWN, pin_independent, pin_chained, pin_line},
 	{"pread", ROLE_PEER, pread_independent, pread_chained, pread_line},
 	{"mmap", ROLE_PEER, mmap_independent, mmap_chained, mmap_line},
@@ -229,6 +248,13 @@ static const struct contender contenders[] = {
 };
 
 #define CONTENDERS (sizeof(contenders) / sizeof(contenders[0]))
+
+/* Too little memory for the array; no reading in place, with an old kernel. */
+static bool is_missing(const struct view *view, const struct contender *contender)
+{
+	return (contender->one == array_line && !view->array) ||
+	       (contender->one == peek_line && !view->in_place);
+}
 
 /* ---- setting up ---- */
 
@@ -269,7 +295,7 @@ static bool check_contenders(
 	unsigned i, check;
 
 	for (i = 0; i < CONTENDERS; i++) {
-		if (!contenders[i].one || (contenders[i].one == array_line && !view->array))
+		if (!contenders[i].one || is_missing(view, &contenders[i]))
 			continue;
 		for (check = 0; check < CHECKS; check++) {
 			offset = random_below(&state, offsets->lines) * LINE_SIZE;
@@ -339,7 +365,7 @@ static unsigned add_cells(const struct bench *bench, unsigned workload, bool cha
 	counts = rounds_thread_counts(bench->threads, thread_counts);
 	for (i = 0; i < counts; i++) {
 		for (contender = 0; contender < CONTENDERS; contender++) {
-			if (contenders[contender].one == array_line && !view->array)
+			if (is_missing(view, &contenders[contender]))
 				continue;
 			if (!contenders[contender].one && !hot)
 				continue;
@@ -426,6 +452,8 @@ bool bench_hits(struct bench *bench, double seconds)
 
 	if (!offsets_make(bench, bench->part, &offsets) || (!bench->fits && !cache_part(bench)))
 		goto out;
+	if (folio_file_view(bench->file, FOLIO_VIEW_LAYOUT, &view.in_place))
+		view.in_place = NULL;
 	view.map = map_file(bench);
 	if (!view.map)
 		goto out;
