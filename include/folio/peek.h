@@ -115,7 +115,8 @@ struct folio_peek {
  * @layout: FOLIO_VIEW_LAYOUT, as the program was compiled.
  * @view: receives the view, which is valid until @file is closed, for any number of threads.
  *
- * Returns 0; -EINVAL; or -ENOTSUP if the library has another layout than the program. Then the
+ * Returns 0; -EINVAL; or -ENOTSUP if the library has another layout than the program, or if the
+ * kernel cannot keep peeks from a child of fork (MADV_WIPEONFORK, before Linux 4.14). Then the
  * program makes regular calls, or is compiled again.
  */
 int folio_file_view(struct folio_file *file, unsigned layout, const struct folio_view **view);
@@ -129,7 +130,9 @@ int folio_file_view(struct folio_file *file, unsigned layout, const struct folio
  * Returns the address of the page, FOLIO_PAGE_SIZE bytes, for reading as described above. NULL if
  * the page is to be read by a regular call instead: it is not cached, is being read or changed, the
  * file ends in its folio, eviction wants to record a use of it (until it has been read a few times,
- * and again from time to time), or the process is a child of the one that opened the cache.
+ * and again from time to time; always, if all its reads leave the hot set unchanged), few of the
+ * file's pages are cached and they are far apart, or the process is a child of the one that opened
+ * the cache.
  *
  * Never waits, and makes no call. Any number of threads may peek, concurrently with all other calls
  * on the file.

@@ -41,12 +41,19 @@ int folio_file_view(struct folio_file *file, unsigned layout, const struct folio
 
 int folio_file_visit(struct folio_file *file, uint64_t index, folio_peek_fn *visit, void *context)
 {
+	uint64_t offset = index << FOLIO_PAGE_SHIFT;
 	char page[FOLIO_PAGE_SIZE];
+	size_t len = sizeof(page);
 	ssize_t n;
 
-	if (!file || !visit || index > INT64_MAX >> FOLIO_PAGE_SHIFT)
+	if (!file || !visit)
 		return -EINVAL;
-	n = folio_file_read(file, page, sizeof(page), index << FOLIO_PAGE_SHIFT);
+	/* No file is longer, and no read may be. */
+	if (index > INT64_MAX >> FOLIO_PAGE_SHIFT)
+		return -ENODATA;
+	if (len > INT64_MAX - offset)
+		len = INT64_MAX - offset;
+	n = folio_file_read(file, page, len, offset);
 	if (n <= 0)
 		return n < 0 ? (int)n : -ENODATA;
 	memset(page + n, 0, sizeof(page) - (size_t)n);

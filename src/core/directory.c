@@ -226,10 +226,10 @@ static unsigned log_for(uint64_t block)
 	return log;
 }
 
-void directory_grow(struct tree *tree, uint64_t index)
+void directory_grow(struct tree *tree, uint64_t last)
 {
 	struct directory *old = directory_of(tree), *larger;
-	uint64_t block = index >> TREE_SHIFT;
+	uint64_t block = last >> TREE_SHIFT;
 	unsigned log;
 
 	if (tree_root_shift(folio_ptr_load_relaxed(&tree->root)) < TREE_SHIFT || block < old->slots)

@@ -69,8 +69,8 @@ void directory_mirror(
 /* The root has become @entry, a leaf's word or NULL, and has no slots of level 1. */
 void directory_leaf(struct tree *tree, void *entry);
 
-/* Something was stored at @index: the tree may need a larger directory. */
-void directory_grow(struct tree *tree, uint64_t index);
+/* Something was stored, whose last page is @last: the tree may need a larger directory. */
+void directory_grow(struct tree *tree, uint64_t last);
 
 /* Slots may have become empty: the directory may be too large. */
 void directory_shrink(struct tree *tree);

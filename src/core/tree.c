@@ -791,7 +791,7 @@ int tree_store_locked(struct tree *tree, uint64_t index, unsigned order, void *e
 	}
 	add_live(tree, node, order_slots(order));
 	tree->entries++;
-	directory_grow(tree, index);
+	directory_grow(tree, index + (UINT64_C(1) << order) - 1);
 	/* Growth above a tree of shadows queues a node on each level in between. */
 	limit_shadows(tree);
 	return 0;

@@ -13,8 +13,8 @@
  *
  *      walk                                          change (tree.c)
  *   1  generation                     acquire     A  unlink the node                     release
- *   2  by the directory, or from      acquire
- *      the root, slot by slot     B  generation + 1                      release
+ *   2  by the directory, or from      acquire     B  generation + 1                      release
+ *      the root, slot by slot
  *   3  generation unchanged?          relaxed     C  clear its slots; any tree stores    release
  *
  *   1 before B   If 2 has loaded a value of C, it has acquired B, and 3 sees that.

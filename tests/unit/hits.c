@@ -278,6 +278,24 @@ static void test_found_at_once(void **state)
 	world_end(&world);
 }
 
+/* The same for a file that is one large folio: its pages are in more than one block. */
+static void test_found_in_one_folio(void **state)
+{
+	uint64_t cached_pages, pages;
+	struct world world;
+
+	(void)state;
+	evict_world_begin(&world, 32 << ORDER_MAX);
+	for (pages = 1; pages <= 1 << ORDER_MAX; pages *= 2) {
+		cached_pages = 0;
+		expect_read(&world, 0, pages * PAGE, 1);
+		assert_int_equal(found_at_once(world.file, pages, &cached_pages), pages);
+		assert_int_equal(cached_pages, pages);
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	}
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_touch),
 		cmocka_unit_test(test_found_at_once),
+		cmocka_unit_test(test_found_in_one_folio),
 	};
 
 	test_begin("hits");

@@ -183,8 +183,8 @@ static void test_visit(void **state)
 		seen = -1;
 		assert_int_equal(
 			folio_peek_visit(world.file, view, 4, first_byte, &seen), -ENODATA);
-		assert_int_equal(
-			folio_peek_visit(world.file, view, UINT64_MAX, first_byte, &seen), -EINVAL);
+		assert_int_equal(folio_peek_visit(world.file, view, UINT64_MAX, first_byte, &seen),
+			-ENODATA);
 		assert_int_equal(seen, -1);
 	}
 	assert_int_equal(folio_file_visit(NULL, 0, first_byte, &seen), -EINVAL);
@@ -314,6 +314,25 @@ static void test_visit_of_the_end(void **state)
 	world_end(&world);
 }
 
+/* The last page that a file can have ends before the end of its folio, at INT64_MAX. */
+static void test_visit_of_the_largest_file(void **state)
+{
+	const uint64_t last = INT64_MAX >> FOLIO_PAGE_SHIFT;
+	struct world world;
+	char buf[16];
+	int seen = -1;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, INT64_MAX);
+	assert_int_equal(folio_file_read(world.file, buf, 1, INT64_MAX - 1), 1);
+	assert_int_equal(folio_file_visit(world.file, last, first_byte, &seen), 0);
+	assert_int_equal(folio_file_read(world.file, buf, 1, last * PAGE), 1);
+	assert_int_equal(seen, (unsigned char)buf[0]);
+	assert_int_equal(folio_file_visit(world.file, last + 1, first_byte, &seen), -ENODATA);
+	assert_int_equal(folio_file_visit(world.file, UINT64_MAX, first_byte, &seen), -ENODATA);
+	world_end(&world);
+}
+
 /* A read that fails is a visit that fails. */
 static void test_visit_error(void **state)
 {
@@ -369,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_visit),
 		cmocka_unit_test(test_visit_again),
 		cmocka_unit_test(test_visit_of_the_end),
+		cmocka_unit_test(test_visit_of_the_largest_file),
 		cmocka_unit_test(test_visit_error),
 		cmocka_unit_test(test_fork),
 	};
