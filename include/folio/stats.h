@@ -34,7 +34,7 @@ struct folio_cache_stats {
 	uint64_t pages_free;     /* of those, free now */
 	uint64_t pages_file;     /* of those, cached in a file now, or dropped and still pinned */
 	uint64_t pages_private;  /* of those, allocated by the program (folio_alloc) */
-	uint64_t bytes_metadata; /* memory next to the data: descriptors and tree nodes, bytes */
+	uint64_t bytes_metadata; /* next to the data: descriptors, versions, and trees, bytes */
 	uint64_t huge_bytes;     /* reserved with a request for 2 MiB pages, bytes */
 
 	/* Reading and eviction: */
