@@ -1405,6 +1405,33 @@ static void test_directory_density(void **state)
 }
 
 /*
+ * A block far away was stored first: a directory reaches it when the tree is dense enough for that,
+ * although the block is not stored again.
+ */
+static void test_directory_whole(void **state)
+{
+	unsigned log;
+
+	(void)state;
+	for (log = 6; log < 12; log++) {
+		const uint64_t last = (UINT64_C(1) << log) - 1, eighth = (UINT64_C(1) << log) / 8;
+		struct tree_place place;
+		struct fixture f;
+
+		fixture_init(&f, UINT64_MAX, UINT64_MAX);
+		store_blocks(&f.tree, last, last + 1);
+		store_blocks(&f.tree, 0, eighth);
+		assert_true(directory_slots(&f) <= eighth);
+		assert_null(tree_walk_directory(&f.tree, last << TREE_SHIFT, &place));
+		store_blocks(&f.tree, eighth, eighth + 1);
+		assert_int_equal(directory_slots(&f), UINT64_C(1) << log);
+		assert_ptr_equal(tree_walk_directory(&f.tree, last << TREE_SHIFT, &place),
+			entry_make((unsigned)last, 0, 1));
+		fixture_destroy(&f);
+	}
+}
+
+/*
  * A tree of one level above its leaves gets a directory; it loses it when the root is a leaf, and
  * has its own.
  */
@@ -1504,12 +1531,11 @@ static void directory_no_memory(uint64_t slots, unsigned heads, unsigned arrays)
 	store_blocks(&f.tree, 0, slots / 2);
 	store_blocks(&f.tree, slots, slots + 1);
 	assert_int_equal(directory_slots(&f), 0);
+	erase_blocks(&f, slots, slots + 1);
 	directories_fail(0, 0);
 	store_blocks(&f.tree, slots / 2, slots);
 	assert_int_equal(directory_slots(&f), slots);
 	directories_fail(heads, arrays);
-	erase_blocks(&f, slots, slots + 1);
-	assert_int_equal(directory_slots(&f), slots);
 	store_blocks(&f.tree, slots, slots + 1);
 	assert_int_equal(directory_slots(&f), slots);
 	assert_ptr_equal(load(&f, slots << TREE_SHIFT), entry_make((unsigned)slots, 0, 1));
@@ -2427,6 +2453,7 @@ static int tree_suite_run(const char *name)
 		cmocka_unit_test(test_held_up),
 		cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_directory_density),
+		cmocka_unit_test(test_directory_whole),
 		cmocka_unit_test(test_directory_level_1),
 		cmocka_unit_test(test_directory_entries),
 		cmocka_unit_test(test_directory_no_memory),

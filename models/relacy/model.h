@@ -352,7 +352,7 @@ class model
 		params.search_type = rl::sched_random;
 		params.progress_stream = &nowhere;
 		/* After so many steps, a thread that only waits for others counts as stuck. */
-		params.execution_depth_limit = 300;
+		params.execution_depth_limit = 400;
 		if (seed) {
 			params.initial_state = std::to_string(seed).c_str();
 			params.iteration_count = seed + executions - 1;

@@ -226,17 +226,40 @@ static unsigned log_for(uint64_t block)
 	return log;
 }
 
+/* The last slot of level 1 that is in use. The root is above the leaves, and no node is empty. */
+static uint64_t last_block(struct tree *tree)
+{
+	struct tree_node *node = tree_root_node(folio_ptr_load_relaxed(&tree->root));
+	unsigned offset;
+	void *entry;
+
+	for (;;) {
+		for (offset = TREE_SLOTS - 1;; offset--) {
+			entry = folio_ptr_load_relaxed(&node->slot[offset]);
+			if (entry)
+				break;
+		}
+		if (node->shift == TREE_SHIFT || !tree_is_node(entry))
+			return first_block(node) + ((uint64_t)offset << node->shift >> TREE_SHIFT);
+		node = tree_to_node(entry);
+	}
+}
+
 void directory_grow(struct tree *tree, uint64_t last)
 {
 	struct directory *old = directory_of(tree), *larger;
 	uint64_t block = last >> TREE_SHIFT;
-	unsigned log;
+	unsigned log, whole;
 
 	if (tree_root_shift(folio_ptr_load_relaxed(&tree->root)) < TREE_SHIFT || block < old->slots)
 		return;
 	log = log_for(block);
 	if (!(tree->blocks * DIRECTORY_DENSE >> log))
 		return;
+	/* What is further on was stored when the tree was too sparse for it. */
+	whole = log_for(last_block(tree));
+	if (tree->blocks * DIRECTORY_DENSE >> whole)
+		log = whole;
 	larger = make(tree, log);
 	if (larger)
 		replace_with(tree, larger);

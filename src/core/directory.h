@@ -9,10 +9,11 @@
  * be missing in the array, but one that is there must be right.
  *
  * Each tree has a directory of one slot of its own, for block 0; if the root is a leaf, that is its
- * word. The tree gets a larger one when a slot past its end is filled and the tree is dense enough,
- * and a smaller one, or its own again, when it has become sparse (DIRECTORY_DENSE,
- * DIRECTORY_SPARSE). It takes no more than 8 * DIRECTORY_SPARSE bytes for each slot of level 1 in
- * use; without memory for it, the tree keeps the one that it has.
+ * word. The tree gets a larger one when a slot past its end is filled and the tree is dense enough:
+ * as far as its last slot in use, if it is dense enough for that. It gets a smaller one, or its own
+ * again, when it has become sparse (DIRECTORY_DENSE, DIRECTORY_SPARSE). It takes no more than
+ * 8 * DIRECTORY_SPARSE bytes for each slot of level 1 in use; without memory for it, the tree keeps
+ * the one that it has.
  *
  *      walk (walk.h)                                 change
  *   1  generation                     acquire     A1 unlink the node from its parent     release
