@@ -31,7 +31,8 @@
  *   - Read no field twice: a value that was checked may be another one when it is read again. Read
  *     it into a variable with FOLIO_PEEK_LOAD, check the variable, and use the variable.
  *   - Write nothing to the page, and act on nothing that was read, before folio_peek_valid.
- *   - Close neither the file nor the cache between the two calls.
+ *   - Close neither the file nor the cache between the two calls, and do not go on with a peek in a
+ *     child of fork: the page is not there.
  *
  * Method: a sequence lock around an unlocked walk of the cache's tree. V. Leis et al., "The ART of
  * practical synchronization", DaMoN 2016, and "Virtual-Memory Assisted Buffer Management", SIGMOD

@@ -150,7 +150,7 @@ static bool wants_touch(struct world *world, uint64_t index)
 
 /*
  * Eviction hears of the reads of a page until it is hot, and again after it has lowered the heat:
- * by a copy, a pin, a long read, a batch and a write.
+ * by a copy, a pin, a long read and a batch.
  */
 static void read_by(struct world *world, unsigned way, uint64_t index)
 {
