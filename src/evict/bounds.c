@@ -72,7 +72,7 @@ struct folio *bounds_next(struct folio_cache *cache, struct scan *scan)
 		word = folio_u32_load_relaxed(&folio->heat);
 		dirty = folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK);
 		if (!(word & HEAT_PASSED))
-			folio_u32_store_relaxed(&folio->heat, word | HEAT_PASSED);
+			heat_set(&cache->pool, folio, word | HEAT_PASSED);
 		else if (folio_ref_count(&folio->ref) <= (dirty ? 2 : 1))
 			return folio;
 	}
