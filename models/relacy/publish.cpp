@@ -4,15 +4,16 @@
  * page ever taken while the pin lives, or overwritten before the pin's last read?
  *
  * A page is evicted, or dropped; whoever releases it overwrites its data, which are plain. The
- * evictor holds the word, issues the heavy fence, scans the slot, freezes and releases. The dropper
- * clears the word, issues the fence, scans, and leaves a published page on the limbo list, where
- * another thread looks at it later. The pinner reads the data and then does one of these: unpins;
- * unpins and publishes another page in the same slot; converts the pin to a counted one; hands it
- * over, and publishes another page in the slot as soon as the receiver has put the pin.
+ * evictor holds the page, issues the heavy fence, scans the slot, freezes and releases. The dropper
+ * clears the entry in the tree, issues the fence, scans, and leaves a published page on the limbo
+ * list, where another thread looks at it later. The pinner reads the data and then does one of
+ * these: unpins; unpins and publishes another page in the same slot; converts the pin to a counted
+ * one; hands it over, and publishes another page in the slot as soon as the receiver has put the
+ * pin.
  *
  * All executions for two threads; with the third, all with a bounded number of preemptions.
  */
-#include "word.h"
+#include "publish.h"
 
 static scenario pinned("a page was pinned");
 static scenario off("a publication was called off");
@@ -20,35 +21,38 @@ static scenario again("the slot was used again for another page");
 static scenario converted("a pin was converted");
 static scenario handed("a pin was handed over, and the slot used again after that");
 static scenario taken("eviction took the page");
-static scenario kept("eviction found the pin and gave the word back");
-static scenario counted("eviction met a counted pin and gave the word back");
+static scenario kept("eviction found the pin and left the page");
+static scenario counted("eviction met a counted pin and left the page");
 static scenario limbo("a page went to the limbo list");
 static scenario waited("a look at the limbo list found the page published still");
 static scenario refilled("the frame was pinned as another page");
 static scenario filled("a page was pinned as soon as it was filled");
 static scenario released("a look at the limbo list put the page");
+static scenario written("a page was written");
 
 struct published_page {
-	enum { FRAME = 3, CONTENTS = 7 };
+	enum { CONTENTS = 7 };
 
 	struct folio_ref ref;
 	folio_u64 version;
-	folio_u64 word;
+	folio_ptr entry; /* in the tree: the page, by the address of ref, or NULL */
 	folio_ptr slot;
 	rl::var<int> data;
 	rl::var<bool> free;
 	struct lock tree_lock;
 	struct handover list, mail; /* the limbo list; to the receiver */
 	int other;                  /* another page, of which only the address matters */
-	folio_u64 other_word;
+	folio_ptr other_entry;
+	folio_u64 other_version;
 
 	void setup()
 	{
 		folio_ref_init_frozen(&ref);
 		folio_u64_store_relaxed(&version, VERSION_STEP);
-		folio_u64_store_relaxed(&word, word_make(VERSION_STEP, FRAME, WORD_PRESENT));
+		folio_ptr_store_relaxed(&entry, &ref);
 		folio_ptr_store_relaxed(&slot, NULL);
-		folio_u64_store_relaxed(&other_word, 0);
+		folio_ptr_store_relaxed(&other_entry, &other);
+		folio_u64_store_relaxed(&other_version, 0);
 		PLAIN_STORE(data, CONTENTS);
 		PLAIN_STORE(free, false);
 		list.init(NULL);
@@ -61,7 +65,8 @@ struct published_page {
 	{
 		version_write_begin(&version);
 		CLAIM(!PLAIN_LOAD(free), "released twice");
-		CLAIM(!word.debug_value(), "released with a word");
+		CLAIM(!entry.debug_value(), "released with an entry");
+		CLAIM(!(version.debug_value() & VERSION_HELD), "released while held");
 		PLAIN_STORE(free, true);
 		PLAIN_STORE(data, -1);
 	}
@@ -80,10 +85,11 @@ struct published_page {
 	bool pin()
 	{
 		uint64_t seen;
+		void *page;
 
-		if (!word_read_begin(&word, &seen) || !slot_is_free(&slot))
+		if (!publish_begin(&entry, &version, &page, &seen) || !slot_is_free(&slot))
 			return false;
-		if (!slot_pin(&slot, &ref, &word, seen)) {
+		if (!slot_pin(&slot, &entry, &version, page, seen)) {
 			off.reached();
 			return false;
 		}
@@ -98,7 +104,7 @@ struct published_page {
 	void publish_other()
 	{
 		slot_publish(&slot, &other);
-		slot_confirm(&slot, &other_word, rl::rand(2));
+		slot_confirm(&slot, &other_entry, &other_version, &other, rl::rand(2));
 	}
 
 	void unpin(bool another)
@@ -145,11 +151,10 @@ struct published_page {
 
 	void evict()
 	{
-		uint64_t held;
 		bool won = false;
 
 		folio_ref_get(&ref); /* isolated in the queue's lock */
-		if (!word_hold(&word, &held)) {
+		if (!version_hold(&version)) {
 			put();
 			return;
 		}
@@ -158,29 +163,28 @@ struct published_page {
 			kept.reached();
 		} else {
 			tree_lock.acquire();
-			if (folio_u64_load_relaxed(&word) == held)
-				won = folio_ref_try_freeze(&ref, 2);
+			won = folio_ref_try_freeze(&ref, 2);
 			if (won) {
 				version_write_begin(&version);
-				word_erase_locked(&word);
+				folio_ptr_store_relaxed(&entry, NULL);
 			} else {
 				counted.reached();
 			}
 			tree_lock.release();
 		}
+		version_unhold(&version);
 		if (won) {
 			taken.reached();
 			give_back();
 			return;
 		}
-		word_unhold(&word, held);
 		put();
 	}
 
 	void drop()
 	{
 		tree_lock.acquire();
-		word_erase_locked(&word);
+		folio_ptr_store_relaxed(&entry, NULL);
 		tree_lock.release();
 		fence_heavy();
 		if (slot_has(&slot, &ref)) {
@@ -212,8 +216,9 @@ struct published_page {
 		if (dropped)
 			CLAIM(PLAIN_LOAD(free) || list.place.debug_value(), "the memory is lost");
 		else
-			CLAIM(PLAIN_LOAD(free) == !word_is_present(word.debug_value()),
-				"cached without a word, or free with one");
+			CLAIM(PLAIN_LOAD(free) == !entry.debug_value(),
+				"cached without an entry, or free with one");
+		CLAIM(!(version.debug_value() & VERSION_HELD), "held at the end");
 		CLAIM(PLAIN_LOAD(free) == folio_ref_is_frozen(&ref), "free but not frozen");
 		if (!PLAIN_LOAD(free))
 			CLAIM(folio_ref_count(&ref) == 1, "a wrong count at the end");
@@ -307,11 +312,9 @@ struct publish_limbo : rl::test_suite<publish_limbo, 3> {
  * first page is being filled when the evictor and the pinner begin.
  */
 struct publish_refill : rl::test_suite<publish_refill, 3> {
-	enum { FRAME = 3 };
-
 	struct folio_ref ref;
 	folio_u64 version;
-	folio_u64 word[2];
+	folio_ptr entry[2];
 	folio_ptr slot;
 	rl::var<int> data; /* the page that the frame contains */
 	struct lock tree_lock;
@@ -321,8 +324,8 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	{
 		folio_ref_init_frozen(&ref);
 		folio_u64_store_relaxed(&version, VERSION_CHANGING);
-		folio_u64_store_relaxed(&word[0], word_make(1, FRAME, 0));
-		folio_u64_store_relaxed(&word[1], 0);
+		folio_ptr_store_relaxed(&entry[0], &ref);
+		folio_ptr_store_relaxed(&entry[1], NULL);
 		folio_ptr_store_relaxed(&slot, NULL);
 		PLAIN_STORE(data, -1);
 		pool.init(NULL);
@@ -337,7 +340,7 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	void fill(unsigned page)
 	{
 		PLAIN_STORE(data, page);
-		word_settle(&word[page], &version, FRAME);
+		version_write_end(&version, 0);
 		put();
 	}
 
@@ -349,32 +352,29 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 		version_write_begin(&version);
 		folio_ref_unfreeze(&ref, 2);
 		tree_lock.acquire();
-		word_insert_locked(&word[1], &version, FRAME);
+		folio_ptr_store_release(&entry[1], &ref);
 		tree_lock.release();
 		fill(1);
 	}
 
 	void evict()
 	{
-		uint64_t held;
 		bool won = false;
 
 		if (!folio_ref_try_get(&ref))
 			return;
-		if (word_hold(&word[0], &held)) {
+		if (version_hold(&version)) {
 			fence_heavy();
 			if (!slot_has(&slot, &ref)) {
 				tree_lock.acquire();
-				won = folio_u64_load_relaxed(&word[0]) == held &&
-				      folio_ref_try_freeze(&ref, 2);
+				won = folio_ref_try_freeze(&ref, 2);
 				if (won) {
 					version_write_begin(&version);
-					word_erase_locked(&word[0]);
+					folio_ptr_store_relaxed(&entry[0], NULL);
 				}
 				tree_lock.release();
 			}
-			if (!won)
-				word_unhold(&word[0], held);
+			version_unhold(&version);
 		}
 		if (won)
 			pool.give(&ref);
@@ -385,9 +385,10 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 	void pin(unsigned page)
 	{
 		uint64_t seen;
+		void *found;
 
-		if (!word_read_begin(&word[page], &seen) ||
-			!slot_pin(&slot, &ref, &word[page], seen))
+		if (!publish_begin(&entry[page], &version, &found, &seen) ||
+			!slot_pin(&slot, &entry[page], &version, found, seen))
 			return;
 		CLAIM(PLAIN_LOAD(data) == (int)page, "pinned another page than requested");
 		if (page)
@@ -408,17 +409,15 @@ struct publish_refill : rl::test_suite<publish_refill, 3> {
 
 /* A page is filled and pinned. There is no freezer, so no fence. */
 struct publish_fill : rl::test_suite<publish_fill, 2> {
-	enum { FRAME = 3 };
-
 	folio_u64 version;
-	folio_u64 word;
+	folio_ptr entry;
 	folio_ptr slot;
 	rl::var<int> data;
 
 	void before()
 	{
 		folio_u64_store_relaxed(&version, VERSION_CHANGING);
-		folio_u64_store_relaxed(&word, word_make(1, FRAME, 0));
+		folio_ptr_store_relaxed(&entry, &version);
 		folio_ptr_store_relaxed(&slot, NULL);
 		PLAIN_STORE(data, -1);
 	}
@@ -426,11 +425,12 @@ struct publish_fill : rl::test_suite<publish_fill, 2> {
 	void pin()
 	{
 		uint64_t seen;
+		void *page;
 
-		if (!word_read_begin(&word, &seen))
+		if (!publish_begin(&entry, &version, &page, &seen))
 			return;
-		slot_publish(&slot, &version);
-		if (!slot_confirm(&slot, &word, seen))
+		slot_publish(&slot, page);
+		if (!slot_confirm(&slot, &entry, &version, page, seen))
 			return;
 		filled.reached();
 		CLAIM(PLAIN_LOAD(data) == 1, "pinned, but wrong contents");
@@ -441,10 +441,47 @@ struct publish_fill : rl::test_suite<publish_fill, 2> {
 	{
 		if (index == 0) {
 			PLAIN_STORE(data, 1);
-			word_settle(&word, &version, FRAME);
+			version_write_end(&version, 0);
 		} else {
 			pin();
 		}
+	}
+};
+
+/* A page is written while an evictor holds it: the hold outlives the write. */
+struct publish_write : rl::test_suite<publish_write, 3> {
+	struct published_page page;
+
+	void before()
+	{
+		page.setup();
+	}
+
+	void write()
+	{
+		if (!folio_ref_try_get(&page.ref))
+			return;
+		if (folio_ptr_load_acquire(&page.entry)) {
+			version_write_begin(&page.version);
+			version_write_end(&page.version, 0);
+			written.reached();
+		}
+		page.put();
+	}
+
+	void thread(unsigned index)
+	{
+		if (index == 0)
+			page.unpin(false);
+		else if (index == 1)
+			page.evict();
+		else
+			write();
+	}
+
+	void after()
+	{
+		page.finish(false);
 	}
 };
 
@@ -459,5 +496,6 @@ int main()
 	m.bound<struct publish_limbo>(4);
 	m.bound<struct publish_refill>(4);
 	m.full<struct publish_fill>();
+	m.bound<struct publish_write>(4);
 	return m.result();
 }

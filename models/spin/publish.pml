@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * publish.pml - a thread pins a page by the page's address in a slot of its own and does not touch
- * the count. An evictor, and a thread that drops the page, clear the word, issue one membarrier,
- * and scan the slots. Is a page ever taken, or used again, while it is pinned? Is a published pin
- * one of the requested page? Does a page leak, or stay without its word?
+ * the count. An evictor marks the page as held, and a thread that drops the page clears its entry
+ * in the tree; then they issue one membarrier, and scan the slots. Is a page ever taken, or used
+ * again, while it is pinned? Is a published pin one of the requested page? Does a page leak, or
+ * stay held? docs/words.md has the protocol.
  *
  * One file of two pages, one page frame, a slot for each of PINNERS threads. A store to a slot goes
  * to a buffer first and becomes visible at any later moment, but not after a membarrier. So the
@@ -13,7 +14,7 @@
  * A pinner pins ROUNDS times, if its slot is free. It unpins, converts the pin to a counted one, or
  * with RECEIVER hands it over; then its slot block goes to the next thread. A user takes a counted
  * pin. The filler fills FILLS times, the evictor tries EVICTS times, the dropper drops DROPS times,
- * the writer breaks and settles the word WRITES times.
+ * the writer changes the contents WRITES times. With SECOND there are two evictors.
  *
  * run full: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=2 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
@@ -37,17 +38,21 @@
  * run quick-drop: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * An evictor finds the page published; a page goes to the limbo list; a write ends an evictor's
- * hold; a slot is still in use when the next thread gets the block; a publication is called off.
+ * run evictors: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=1
+ *     -DSECOND;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ *
+ * An evictor finds the page published; a page goes to the limbo list; a page is written while it is
+ * held; a slot is still in use when the next thread gets the block; a publication is called off.
  * run busy: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=0
  *     -DREACH_BUSY;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached busy
  * run limbo: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0
  *     -DREACH_LIMBO;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached limbo
- * run overtaken: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=1
- *     -DREACH_OVERTAKEN;
- *     cc -DSAFETY; pan -m100000 -w20; expect reached overtaken
+ * run written: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=1
+ *     -DREACH_WRITTEN;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached written
  * run occupied: spin -DPINNERS=1 -DROUNDS=2 -DFILLS=1 -DEVICTS=0 -DDROPS=0 -DUSERS=0 -DWRITES=0
  *     -DRECEIVER -DREACH_OCCUPIED;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached occupied
@@ -57,11 +62,18 @@
  */
 #define PAGES 1
 #include "ref.inc"
-#include "word.inc"
 
-#define FREE 0	/* a slot's value; else a page's number and one */
+#define EMPTY 0		/* a slot's value, and an entry; else a page's number and one */
+#define NONE  255
+#define odd(v) (((v) & 1) == 1)
 
-byte slot[PINNERS] = FREE;
+byte entry[2] = EMPTY;	/* of the two pages of the file, in the tree */
+bool locked;		/* the tree's lock */
+byte owner[PAGES] = NONE;	/* the index in the tree; NONE when it has left the tree */
+byte version[PAGES] = 1;	/* with held, one word */
+bool held[PAGES];	/* by a freezer: no pin is published */
+
+byte slot[PINNERS] = EMPTY;
 chan buffer[PINNERS] = [1] of { byte };	/* the stores of slot's owner that are not visible yet */
 chan mail = [1] of { byte, byte, byte };	/* handed over: page, its index, slot */
 bool limbo[PAGES];	/* the list keeps the tree's reference; it has its own lock */
@@ -75,7 +87,36 @@ byte pins[PAGES];	/* of both kinds */
 #define SERVERS 2
 #endif
 
-#define LOCALS WORD_LOCALS; byte round
+#define LOCALS REF_LOCALS; byte page = NONE, i, seen, round
+
+inline lock()
+{
+	atomic { !locked -> locked = true }
+}
+
+inline unlock()
+{
+	locked = false
+}
+
+inline pick_index()
+{
+	if
+	:: i = 0
+	:: i = 1
+	fi
+}
+
+/* By a thread that has p locked or exclusively. Idempotent, and held stays as it is. */
+inline version_write_begin(p)
+{
+	version[p] = version[p] | 1
+}
+
+inline version_write_end(p)
+{
+	d_step { version[p]++; assert(version[p] < 32) }	/* claim: versions-fit */
+}
 
 /* The memory: makes stores visible. */
 active proctype memory()
@@ -113,10 +154,9 @@ inline give_back(p)
 		printf("page %d: back in the pool\n", p);
 		assert(holder[p] == _pid);			/* claim: one-release */
 		/* claim: erased-before-release */
-		assert(words[0] == EMPTY || frame_of(words[0]) != p);
-		/* claim: erased-before-release */
-		assert(words[1] == EMPTY || frame_of(words[1]) != p);
+		assert(entry[0] != p + 1 && entry[1] != p + 1);
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
+		assert(!held[p]);				/* claim: hold-ends */
 		index[p] = NONE;
 		holder[p] = POOL
 	}
@@ -136,18 +176,22 @@ inline forget()
 	d_step { page = NONE; i = 0; seen = 0; ok = false; won = false }
 }
 
-/* As in word.pml: by count. The result is in ok. */
+/* By count: pin_begin and pin_holds of src/read/lookup.h. The result is in ok. */
 inline pin()
 {
 	ok = false;
-	seen = words[i];
+	seen = entry[i];
 	if
-	:: seen != EMPTY && !odd(version_of(seen)) ->
-		page = frame_of(seen);
+	:: seen != EMPTY ->
+		page = seen - 1;
 		try_get(page, 1);
 		if
 		:: ok ->
-			ok = (words[i] >> 2) == (seen >> 2);
+			ok = entry[i] == seen;
+			if
+			:: ok -> ok = !odd(version[page])
+			:: else
+			fi;
 			if
 			:: ok
 			:: else -> put_release(page)
@@ -187,25 +231,37 @@ proctype pinner(byte s)
 		round++;
 		pick_index();
 		if
-		:: handed && slot[s] != FREE ->
+		:: handed && slot[s] != EMPTY ->
 #ifdef REACH_OCCUPIED
 			assert(false);			/* reached: occupied */
 #endif
 			skip
 		:: else ->
 			handed = false;
-			seen = words[i];		/* 1: load the word */
+			if				/* 1: what the tree has for the page */
+			:: entry[i] != EMPTY -> page = 0
+			:: else
+			fi;
+			if				/* 2: its version: even, and not held? */
+			:: page != NONE ->
+				d_step { seen = version[page]; ok = !odd(seen) && !held[page] }
+			:: else
+			fi;
 			if
-			:: flags_of(seen) == PRESENT ->
-				page = frame_of(seen);
-				buffer[s]!page + 1;	/* 2: publish */
-				if			/* 3: the same word again? */
-				:: words[i] == seen -> published = true; pinned()
+			:: ok ->
+				buffer[s]!page + 1;	/* 3: publish */
+				ok = version[page] == seen && !held[page];	/* 4: the same? */
+				if
+				:: ok -> ok = entry[i] == page + 1	/* 5: still there? */
+				:: else
+				fi;
+				if
+				:: ok -> published = true; pinned()
 				:: else ->
 #ifdef REACH_CALLED_OFF
 					assert(false);	/* reached: called-off */
 #endif
-					buffer[s]!FREE
+					buffer[s]!EMPTY
 				fi
 			:: else
 			fi
@@ -215,10 +271,10 @@ proctype pinner(byte s)
 			if
 			:: /* unpin */
 				unpinned();
-				buffer[s]!FREE
+				buffer[s]!EMPTY
 			:: /* convert, then put the counted pin */
 				get(page, 1);
-				buffer[s]!FREE;
+				buffer[s]!EMPTY;
 				unpinned();
 				put_release(page)
 #ifdef RECEIVER
@@ -246,7 +302,7 @@ end:
 	do
 	:: mail?page, i, s ->
 		unpinned();
-		slot[s] = FREE;
+		slot[s] = EMPTY;
 		d_step { page = NONE; i = 0; s = 0 }
 	od
 }
@@ -274,21 +330,20 @@ proctype filler()
 	:: round < FILLS ->
 		round++;
 		pick_index();
-		if
-		:: words[i] == EMPTY -> alloc()
-		:: else
-		fi;
+		d_step {
+			if
+			:: entry[i] == EMPTY && holder[0] == POOL -> page = 0; holder[0] = _pid
+			:: else
+			fi
+		};
 		if
 		:: page != NONE ->
 			d_step { version_write_begin(page); index[page] = i };
 			unfreeze(page, 2);
 			lock();
-			d_step {
-				owner[page] = i;
-				words[i] = make(version[page], page, 0)
-			};
+			d_step { owner[page] = i; entry[i] = page + 1 };
 			unlock();
-			word_settle(page);
+			version_write_end(page);
 			put_release(page)
 		:: else
 		fi;
@@ -297,6 +352,7 @@ proctype filler()
 	od
 }
 
+/* Has the folio locked, so it is the only one that changes it. */
 proctype writer()
 {
 	LOCALS;
@@ -308,8 +364,11 @@ proctype writer()
 		pin();
 		if
 		:: ok ->
-			word_break(page);
-			word_settle(page);
+#ifdef REACH_WRITTEN
+			assert(!held[page]);		/* reached: written */
+#endif
+			version_write_begin(page);
+			version_write_end(page);
 			put_release(page)
 		:: else
 		fi;
@@ -318,7 +377,7 @@ proctype writer()
 	od
 }
 
-/* One look at the limbo list. Its words were cleared before a membarrier: no other is needed. */
+/* One look at the limbo list. The entry was cleared before a membarrier: no other is needed. */
 inline limbo_look()
 {
 	d_step { ok = limbo[0]; limbo[0] = false };
@@ -344,16 +403,15 @@ proctype evictor()
 		round++;
 		limbo_look();
 		pick_index();
-		seen = words[i];
+		/* It isolates the folio. */
 		if
-		:: flags_of(seen) == PRESENT ->
-			page = frame_of(seen);
-			try_get(page, 1);
+		:: entry[i] != EMPTY -> page = 0; try_get(page, 1)
 		:: else
 		fi;
 		if
 		:: ok ->
-			word_cas(i, seen, seen - PRESENT);	/* A: clear, do not freeze */
+			/* A: hold, do not freeze */
+			d_step { won = !held[page]; held[page] = true };
 			if
 			:: won ->
 				membarrier();			/* B */
@@ -365,13 +423,9 @@ proctype evictor()
 				if
 				:: !found ->
 					lock();
-#ifdef REACH_OVERTAKEN
-					/* reached: overtaken */
-					assert(owner[page] != i || words[i] == seen - PRESENT);
-#endif
-					/* D: still held, so the scan is still true: freeze */
+					/* D: held since before the scan, so it is still true */
 					if
-					:: words[i] == seen - PRESENT -> try_freeze(page, 2)
+					:: owner[page] == i -> try_freeze(page, 2)
 					:: else
 					fi;
 					if
@@ -379,19 +433,17 @@ proctype evictor()
 						/* claim: freeze-excludes-pins */
 						assert(pins[page] == 0);
 						version_write_begin(page);
-						words[i] = EMPTY;
+						entry[i] = EMPTY;
 						owner[page] = NONE
 					:: else
 					fi;
 					unlock()
 				:: else
 				fi;
+				held[page] = false;		/* E: before the page is free */
 				if
 				:: won -> give_back(page)
-				:: else ->
-					/* E: give the word back, if it is still held */
-					word_cas(i, seen - PRESENT, seen);
-					put_release(page)
+				:: else -> put_release(page)
 				fi
 			:: else -> put_release(page)
 			fi
@@ -413,11 +465,10 @@ proctype dropper()
 		round++;
 		pick_index();
 		lock();
-		seen = words[i];
 		if
-		:: seen != EMPTY ->
-			page = frame_of(seen);
-			words[i] = EMPTY;
+		:: entry[i] != EMPTY ->
+			page = entry[i] - 1;
+			entry[i] = EMPTY;
 			owner[page] = NONE;
 			unlock();
 			membarrier();
@@ -458,6 +509,9 @@ init {
 #if EVICTS > 0
 		run evictor();
 #endif
+#ifdef SECOND
+		run evictor();
+#endif
 #if DROPS > 0
 		run dropper();
 #endif
@@ -470,13 +524,13 @@ init {
 	do
 	:: n < 2 ->
 		if
-		:: words[n] != EMPTY ->
+		:: entry[n] != EMPTY ->
 			d_step {
 				assert(word[0] == 1);			/* claim: no-leak */
-				/* claim: word-of-right-page */
+				/* claim: entry-of-right-page */
 				assert(owner[0] == n);
 				/* claim: settled-at-the-end */
-				assert(words[n] == make(version[0], 0, PRESENT));
+				assert(!odd(version[0]));
 				word[0] = FROZEN;
 				holder[0] = POOL
 			}
@@ -485,5 +539,6 @@ init {
 		n++
 	:: else -> break
 	od;
+	assert(!held[0]);					/* claim: hold-ends */
 	assert(holder[0] == POOL && frozen(word[0]) && pins[0] == 0)	/* claim: no-leak */
 }
