@@ -25,8 +25,8 @@ check: $(BUILD)/build.ninja
 
 # Four minutes. Counters are atomic, since threads share them. The seed is fixed, so that the
 # figures of two runs are alike. With its builtin, gcc replaces fork by a function that forgets what
-# the library does in a child before fork returns. A process that is killed may leave counters of
-# which gcov computes a negative one: gcovr then leaves that branch out.
+# the library does in a child before fork returns. gcov has once computed a negative counter: gcovr
+# then reports the line on stderr, and leaves it out.
 COVERAGE := $(BUILD)-coverage
 COUNTED  := -fprofile-update=atomic -fno-builtin-fork -include $(CURDIR)/tests/coverage.h
 
