@@ -269,13 +269,13 @@ void test_look_up_of_a_frozen_page(void **state)
 	world_end(&w);
 }
 
-/* Unlocks the pinned page when another thread waits for the lock. */
+/* Unlocks the pinned page when another thread sleeps until then. */
 static ssize_t unlock_run(struct task *task)
 {
 	(void)task;
 	assert_int_equal(folio_lock(pinned), 0);
 	pinned_page[0] = 'n';
-	wait_until(folio_u32_load_acquire(&pinned->flags) & FOLIO_WAITERS);
+	wait_until(asleep(&pinned->flags) == 1);
 	return folio_unlock(pinned);
 }
 
