@@ -147,7 +147,7 @@ static inline void pool_begin_use(
 	folio_ptr_store_relaxed(&folio->owner, owner);
 }
 
-/* It has ended (step D): the contents and folio->valid are those of the file again. */
+/* A change has ended (step D): the contents and folio->valid are those of the file again. */
 static inline void pool_change_end(const struct pool *pool, const struct folio *folio)
 {
 	version_write_end(pool_version(pool, folio),

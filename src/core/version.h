@@ -118,7 +118,8 @@ static inline void version_write_begin(folio_u64 *version)
 
 /*
  * Step D, by the thread that called version_write_begin, after its last store to the data. @partial
- * is VERSION_PARTIAL or 0, from here on.
+ * is VERSION_PARTIAL or 0, from here on. The loop is repeated only if another thread has set or
+ * cleared TOUCH in between, which changes only with the heat: a few times in a pass of eviction.
  */
 static inline void version_write_end(folio_u64 *version, uint64_t partial)
 {

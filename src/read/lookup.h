@@ -65,8 +65,8 @@ static inline uint64_t entry_bytes(const void *entry)
 }
 
 /*
- * What the tree has for a page, for a hit. With a directory, most trees have it there; @root: else
- * from the root (core/walk.h). To be checked with tree_still.
+ * What the tree has for a page, for a hit: by its directory, and with @root, if that has nothing,
+ * from the root as well (core/walk.h). To be checked with tree_still.
  */
 static inline __attribute__((always_inline)) void *hit_walk(
 	struct folio_file *file, uint64_t index, struct tree_place *place, bool root)
@@ -102,7 +102,7 @@ static inline __attribute__((always_inline)) struct folio *pin_begin(
 		return NULL;
 	folio = entry_folio(pin->entry);
 	FOLIO_PAUSE(pin_before_get, folio);
-	/* It is loaded after the get, which on x86 waits for all that comes before. */
+	/* The version is loaded after the get, which on x86 waits for all that comes before. */
 	__builtin_prefetch(entry_version(file, pin->entry));
 	return likely(folio_ref_try_get(&folio->ref)) ? folio : NULL;
 }
