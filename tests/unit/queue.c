@@ -64,6 +64,26 @@ static void test_second_chance(void **state)
 	world_end(&world);
 }
 
+/* What was read ahead and not read yet waits with its like, also if it had been evicted before. */
+static void test_entered(void **state)
+{
+	struct folio folio = {0};
+	unsigned refault;
+
+	(void)state;
+	for (refault = REFAULT_NONE; refault <= REFAULT_TRIAL; refault++) {
+		folio.refault = (uint8_t)refault;
+		folio_u32_store_relaxed(&folio.heat, HEAT_WORD_AHEAD);
+		assert_int_equal(
+			queue_entered(&folio), refault == REFAULT_ONCE ? QUEUE_ONCE : QUEUE_AHEAD);
+		folio_u32_store_relaxed(&folio.heat, HEAT_COLD);
+		if (refault == REFAULT_NEWCOMER || refault == REFAULT_TRIAL)
+			assert_int_equal(queue_entered(&folio), QUEUE_MAIN);
+		else if (refault != REFAULT_ONCE)
+			assert_int_equal(queue_entered(&folio), QUEUE_SMALL);
+	}
+}
+
 /* A hot page begins cold in the main queue: it stays for good only if it is read there again. */
 static void test_hot_becomes_cold(void **state)
 {
@@ -402,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_one_hit),
 		cmocka_unit_test(test_second_chance),
+		cmocka_unit_test(test_entered),
 		cmocka_unit_test(test_hot_becomes_cold),
 		cmocka_unit_test(test_refault),
 		cmocka_unit_test(test_no_refault_after_invalidate),

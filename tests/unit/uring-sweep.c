@@ -268,6 +268,56 @@ static void test_refused_for_good(void **state)
 	}
 }
 
+/* Requests that the completion of another submits, and the kernel refuses the ring from then on. */
+static struct {
+	struct world world;
+	struct folio_io_request *requests[4];
+} after;
+
+static void complete_and_refuse(struct folio_io_request *request, ssize_t result)
+{
+	enter_fails(EPERM, UINT32_MAX);
+	after.world.ops->submit(after.world.context, after.requests, 4);
+	completed(request, result);
+}
+
+/*
+ * The kernel refuses the ring when requests are prepared that it has not taken: each of them
+ * completes. No thread can be started, so that they have when the ring's thread polls.
+ */
+static void test_refused_with_prepared(void **state)
+{
+	struct world world = after.world = world_new();
+	struct io_file *file = open_for_ring(&world);
+	struct folio_io_request *request;
+	struct group group = GROUP_INIT;
+	struct read *reads[5];
+	uint64_t random = seed;
+	unsigned i, lost;
+
+	for (i = 0; i < 5; i++)
+		reads[i] = read_new(&group, file, i * PAGE, 1, 1, &random);
+	for (i = 0; i < 4; i++)
+		after.requests[i] = &reads[1 + i]->request;
+	os.no_threads = true;
+	folio_u32_store_relaxed(&os.polls, 1);
+	request = &reads[0]->request;
+	request->complete = complete_and_refuse;
+	world.ops->submit(world.context, &request, 1);
+	while (folio_u32_load_acquire(&os.polls))
+		sched_yield();
+	os.no_threads = false;
+	enter_fails(0, 0);
+	pthread_mutex_lock(&group.lock);
+	lost = group.pending;
+	pthread_mutex_unlock(&group.lock);
+	assert_int_equal(lost, 0);
+	for (i = 0; i < 5; i++)
+		read_check_and_free(reads[i], i * PAGE, RANDOM_SIZE);
+	world.ops->close(world.context, file);
+	world.ops->destroy(world.context);
+}
+
 /*
  * Requests of a file that only blocks are not for the ring, and there are no threads for them: the
  * ring's own thread runs them. In the same batch are requests that are for the ring.
@@ -546,6 +596,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_refused_for_a_moment),
+		cmocka_unit_test(test_refused_with_prepared),
 		cmocka_unit_test(test_refused_for_good),
 		cmocka_unit_test(test_no_threads),
 		cmocka_unit_test(test_space),
