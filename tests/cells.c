@@ -37,6 +37,9 @@ static unsigned events;
 /* A hash of the ranges that were prefetched. */
 static uint64_t prefetched;
 
+/* How few reads a call of folio_file_read_batch had, and how many; both 0 without a call. */
+static unsigned reads_least, reads_most;
+
 /* ---- calls that fail, by the linker's --wrap ---- */
 
 /*
@@ -137,6 +140,10 @@ int __wrap_folio_file_read_batch(
 {
 	int result;
 
+	if (!reads_most || count < reads_least)
+		reads_least = count;
+	if (count > reads_most)
+		reads_most = count;
 	if (fails("folio_file_read_batch", "error"))
 		return -ENOSPC;
 	result = __real_folio_file_read_batch(file, reads, count, flags);
@@ -391,6 +398,7 @@ bool rounds_run(struct report *report, struct workers *workers, const struct cel
 				workload->axis, workload->scale);
 		if (cell->prepare)
 			cell->prepare(cell);
+		reads_least = reads_most = 0;
 		if (!file && fails("counters", "live"))
 			((struct all_counters *)cell->context)->gone.word = 1;
 		if (!file && fails("counters", "free"))
@@ -405,6 +413,8 @@ bool rounds_run(struct report *report, struct workers *workers, const struct cel
 		if (prefetched)
 			fprintf(stderr, "  prefetched %016llx\n", (unsigned long long)prefetched);
 		prefetched = 0;
+		if (reads_most)
+			fprintf(stderr, "  %u to %u reads in a call\n", reads_least, reads_most);
 		if (!file)
 			spoil(cell->context, cell->threads);
 		if (writes)

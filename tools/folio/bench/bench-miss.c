@@ -175,31 +175,33 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 	return n;
 }
 
-/* depth reads per call; the next call when all of them are complete. */
+/*
+ * depth reads per call; the next call when all of them are complete. Every call has so many, however
+ * few are asked for: a read from a device may take so long that n is 1.
+ */
 static uint64_t read_pages_batch(struct worker *worker, uint64_t n)
 {
 	struct misses *misses = worker->context;
 	struct folio_read reads[DEPTH_MAX];
-	unsigned depth = misses->bench->depth, count, i;
+	unsigned depth = misses->bench->depth, i;
 	uint64_t done;
 	int result;
 
 	if (misses->next < misses->ahead)
 		misses->next = misses->ahead;
-	for (done = 0; done < n; done += count) {
-		count = n - done < depth ? (unsigned)(n - done) : depth;
-		for (i = 0; i < count; i++)
+	for (done = 0; done < n; done += depth) {
+		for (i = 0; i < depth; i++)
 			reads[i] = (struct folio_read){
 				.buf = misses->buffers + (size_t)i * FOLIO_PAGE_SIZE,
 				.len = FOLIO_PAGE_SIZE,
 				.offset =
 					page_at(misses, misses->next + i, true) * FOLIO_PAGE_SIZE};
-		result = folio_file_read_batch(misses->bench->file, reads, count, 0);
+		result = folio_file_read_batch(misses->bench->file, reads, depth, 0);
 		if (result) {
 			worker->error = -result;
 			return 0;
 		}
-		for (i = 0; i < count; i++) {
+		for (i = 0; i < depth; i++) {
 			if (reads[i].result != FOLIO_PAGE_SIZE ||
 				!good_page(misses, i, reads[i].offset / FOLIO_PAGE_SIZE)) {
 				worker->error = error_of(reads[i].result);
@@ -207,10 +209,10 @@ static uint64_t read_pages_batch(struct worker *worker, uint64_t n)
 			}
 			worker->sum += *(uint64_t *)reads[i].buf;
 		}
-		misses->next += count;
+		misses->next += depth;
 	}
-	count_reads(misses, n);
-	return n;
+	count_reads(misses, done);
+	return done;
 }
 
 static void ring_request(struct misses *misses, unsigned buffer)
