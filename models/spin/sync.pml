@@ -9,7 +9,7 @@
  * SYNC_ERRORS syncs of the device. A sync of the device that fails loses all data that is not on
  * the device, and is the only one that reports this. With RANGES, caller 1 syncs its page only,
  * which is no part of a round. With TURNS, calls take turns, as calls with a deadline do
- * (detach_call).
+ * (detach_call). With HELP, a thread may write one page before it takes part in a round.
  *
  * What a thread does while it has a lock is one step.
  *
@@ -23,8 +23,12 @@
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run turns: spin -DCALLERS=2 -DSYNCS=3 -DWRITE_ERRORS=1 -DSYNC_ERRORS=1 -DTURNS;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run help: spin -DCALLERS=2 -DSYNCS=2 -DWRITE_ERRORS=1 -DSYNC_ERRORS=1 -DHELP;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
+ * run help-three: spin -DCALLERS=3 -DSYNCS=1 -DWRITE_ERRORS=0 -DSYNC_ERRORS=0 -DHELP;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
  * run quick: spin -DCALLERS=3 -DSYNCS=1 -DWRITE_ERRORS=0 -DSYNC_ERRORS=1;
- *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w23; expect clean
  * run quick-again: spin -DCALLERS=2 -DSYNCS=2 -DWRITE_ERRORS=1 -DSYNC_ERRORS=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
@@ -50,6 +54,8 @@
 /* The device. The contents of a page are the number of its last write. */
 byte version[CALLERS];		/* in the cache */
 byte written[CALLERS];		/* in the file */
+byte flight[CALLERS];		/* number of the write of the page that is in flight, or 0 */
+byte writes;			/* writes begun */
 byte durable[CALLERS];		/* on the device */
 byte durable_size[CALLERS];	/* the size of the file after that write is on the device, too */
 byte gone[CALLERS];		/* up to this one, what was not on the device never will be */
@@ -83,26 +89,82 @@ inline record_error()
 	i = 0
 }
 
-/* writeback_flush */
-inline flush(first, last)
+/* run_fill: page p, if it is dirty; and which write is the last that has begun. */
+inline collect()
+{
+	if
+	:: written[p] != version[p] && !flight[p] ->
+		writes++;
+		flight[p] = writes;
+		mine = mine | (1 << p)
+	:: else
+	fi;
+	until = writes
+}
+
+/* run_finish: of page p, which this thread has collected */
+inline finish()
+{
+	if
+	:: written[p] = version[p]
+	:: write_errors < WRITE_ERRORS -> write_errors++; record_error()
+	fi;
+	mine = mine & ~(1 << p);
+	flight[p] = 0
+}
+
+/* write_and_wait: each page is collected and written in steps of its own. */
+inline write_and_wait(first, last)
 {
 	p = first;
 	do
-	:: p <= last ->
-		atomic {
-			if
-			:: written[p] != version[p] ->
-				if
-				:: written[p] = version[p]
-				:: write_errors < WRITE_ERRORS -> write_errors++; record_error()
-				fi
-			:: else
-			fi;
-			p++
-		}
+	:: atomic { p <= last -> collect(); p++ }
 	:: else -> break
 	od;
-	p = 0
+	p = first;
+	do
+	:: atomic { mine && mine & (1 << p) -> finish(); p++ }
+	:: atomic { mine && !(mine & (1 << p)) -> p++ }
+	:: else -> break
+	od
+}
+
+/* flights_wait: until the writes of page i up to the one with that number have ended */
+#define ENDED(i) (!flight[i] || flight[i] > until)
+#if CALLERS == 2
+#define ALL_ENDED (ENDED(0) && ENDED(1))
+#else
+#define ALL_ENDED (ENDED(0) && ENDED(1) && ENDED(2))
+#endif
+
+/* writeback_flush_all */
+inline flush_all()
+{
+	write_and_wait(0, CALLERS - 1);
+	atomic { ALL_ENDED -> p = 0; until = 0 }
+}
+
+/* writeback_flush, of the caller's page */
+inline flush_own()
+{
+	write_and_wait(me, me);
+	atomic { !flight[me] -> p = 0; until = 0 }
+}
+
+/* writeback_help: one page, or none */
+inline help()
+{
+	do
+	:: p < CALLERS - 1 -> p++
+	:: atomic { collect() };
+		if
+		:: atomic { mine -> finish() }
+		:: else
+		fi;
+		break
+	:: break
+	od;
+	atomic { p = 0; until = 0 }
 }
 
 /* The device's sync: what it begins with, and its end. */
@@ -206,11 +268,16 @@ inline await_sync()
 			};
 			atomic {
 				ended = begun;
-				asleep[begun & 1] = 0;
-				signal(asleep[(begun + 1) & 1]);
+				number_ended = begun;
 				leads = false;
 				entire = false;
 				led = true
+			};
+			/* Without the lock. */
+			atomic {
+				signal(asleep[(number_ended + 1) & 1]);
+				asleep[number_ended & 1] = 0;
+				number_ended = 0
 			}
 		:: else ->
 			sleep(asleep[ticket & 1]);
@@ -254,6 +321,9 @@ inline sync_all()
 #ifdef TURNS
 	atomic { !turn -> turn = true };
 #endif
+#ifdef HELP
+	help();
+#endif
 	do
 	:: atomic {
 			if
@@ -273,17 +343,25 @@ inline sync_all()
 		};
 		if
 		:: number ->
-			flush(0, CALLERS - 1);
+			flush_all();
 			await_sync();
 			atomic {
 #ifdef REACH_ENDS_FIRST
 				assert(done + 1 >= number);	/* reached: ends-first */
 #endif
+				was_done = done;
+				done = (done < number -> number : done);
+				next = rounds + 1
+			};
+			/* Likewise. */
+			atomic {
+				signal(waiting[next % 3]);
 				do
-				:: done < number -> done++; waiting[done % 3] = 0
+				:: was_done < number -> was_done++; waiting[was_done % 3] = 0
 				:: else -> break
 				od;
-				signal(waiting[(rounds + 1) % 3])
+				was_done = 0;
+				next = 0
 			}
 		:: else -> sleep(waiting[wanted % 3])
 		fi
@@ -298,6 +376,7 @@ inline sync_all()
 proctype caller(byte me)
 {
 	byte n, i, p, begin, wanted, number, ticket, begun_with[CALLERS];
+	byte mine, until, number_ended, was_done, next;
 	bool leads, led, entire, complete, failed, woken;
 #ifdef SPURIOUS
 	byte spurious;
@@ -306,12 +385,13 @@ proctype caller(byte me)
 	do
 	:: n < SYNCS ->
 		n++;
-		version[me]++;
+		/* A writer waits for the page's write-back. */
+		atomic { !flight[me] -> version[me]++ };
 		begin = errors;
 		if
 		:: RANGE(me) ->
 			complete = FULL(me);
-			flush(me, me);
+			flush_own();
 			await_sync()
 		:: else -> sync_all()
 		fi;

@@ -130,8 +130,10 @@ static int open_backend(struct folio_cache *cache, const struct folio_cache_para
 	if (params->io) {
 		cache->program_io = *params->io;
 		cache->io = &cache->program_io;
+		cache->io_runs = io_runs_requests(cache->io);
 		return cache->io->create(&cache->io_context, depth);
 	}
+	cache->io_runs = true;
 	return io_choose(&cache->io, &cache->io_context, depth);
 }
 

@@ -134,6 +134,7 @@ struct folio_cache {
 	struct tree_budget tree_budget;  /* its own lock; the counters in it are atomic */
 	struct stats_shard *shard_spare; /* shared by threads for which there was no memory */
 	uint32_t timeout_ms;             /* limit of one call's waits; 0: none */
+	bool io_runs;                    /* io_runs_requests(io) */
 
 	/* Atomic. */
 	folio_u32 request_slots; /* with timeout_ms: free request slots; futex word of slot_take */
@@ -228,6 +229,7 @@ struct inode {
 	struct syncs syncs; /* its own lock */
 	folio_u64 pages;    /* atomic, stored under the tree's lock: pages in the tree */
 	/* Guarded by the tree's lock. */
+	struct flights flights;
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	bool unconfirmed;         /* written since confirm_written has begun last */
 	bool flush_failed;        /* confirm_written has found that data was lost */

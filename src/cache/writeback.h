@@ -35,8 +35,23 @@ struct writeback_run {
 	uint64_t pages;
 	uint64_t sequence; /* the largest of its folios, for before_writeback */
 	uint32_t count;    /* of iov and folio */
+	bool here;         /* the thread that waits for it writes it: *pending does not count it */
+	/* Guarded by the lock of the inode's tree: its place in inode->flights. */
+	uint64_t number;
+	struct writeback_run *earlier, *later;
 	struct iovec iov[WRITEBACK_FOLIOS];
 	struct folio *folio[WRITEBACK_FOLIOS];
+};
+
+/*
+ * The runs of a file in flight, in the order in which they were collected, so that a thread can
+ * wait for those that had begun at a moment. Guarded by the lock of the file's tree.
+ */
+struct flights {
+	uint64_t begun; /* number of the last run that was collected */
+	struct writeback_run *first, *last;
+	bool awaited;    /* a thread waits for the first one */
+	folio_u32 ended; /* atomic, futex word of such threads; changes when the first one ends */
 };
 
 /* A list of inodes, in the order in which they were listed. */
@@ -93,6 +108,7 @@ struct syncs {
 	pthread_cond_t round_change[3]; /* [n % 3]: round n is done, or may begin */
 	int round_result[3];            /* likewise */
 	uint64_t full_round; /* the last one in which a thread wants more than the data */
+	folio_u32 callers;   /* atomic, a hint: threads that sync all pages */
 };
 
 /* Write-back, and the flusher, the background thread that does it. */

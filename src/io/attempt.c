@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <time.h>
 
 #include "io/file.h"
@@ -176,4 +178,25 @@ ssize_t io_file_run(const struct folio_io_request *request)
 		else if (!io_file_set_buffered(file))
 			return result < 0 ? result : -EIO;
 	}
+}
+
+ssize_t io_file_run_masked(const struct folio_io_request *request)
+{
+	static const struct timespec none = {.tv_sec = 0};
+	sigset_t all, before, limit, pending;
+	ssize_t result;
+
+	sigfillset(&all);
+	sigemptyset(&limit);
+	sigaddset(&limit, SIGXFSZ);
+	sigemptyset(&pending);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* One that the program has left pending stays so. */
+	if (sigismember(&before, SIGXFSZ))
+		sigpending(&pending);
+	result = io_file_run(request);
+	if (result == -EFBIG && !sigismember(&pending, SIGXFSZ))
+		sigtimedwait(&limit, NULL, &none);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return result;
 }

@@ -88,4 +88,10 @@ bool io_pause(unsigned *tries);
  */
 ssize_t io_file_run(const struct folio_io_request *request);
 
+/*
+ * As io_file_run, for a thread of the program, which may have any signals: none interrupts the
+ * request, and a write past RLIMIT_FSIZE sends no SIGXFSZ.
+ */
+ssize_t io_file_run_masked(const struct folio_io_request *request);
+
 #endif

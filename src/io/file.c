@@ -351,6 +351,11 @@ int io_file_punch(void *context, void *handle, uint64_t offset, uint64_t len)
 	return r < 0 ? -errno : 0;
 }
 
+bool io_runs_requests(const struct folio_io_ops *ops)
+{
+	return ops->submit == folio_io_uring.submit || ops->submit == folio_io_threads.submit;
+}
+
 int io_choose(const struct folio_io_ops **ops, void **context, unsigned depth)
 {
 	void *given = *context;

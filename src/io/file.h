@@ -81,6 +81,13 @@ static inline bool io_file_direct(struct io_file *file)
 bool io_file_set_buffered(struct io_file *file);
 
 /*
+ * May a thread run the requests of a backend itself (io_file_run)? It may if they go to one of the
+ * library's backends: a program that replaces submit, to count requests or to change them, sees all
+ * of them.
+ */
+bool io_runs_requests(const struct folio_io_ops *ops);
+
+/*
  * Choose one of the library's backends and create it: io_uring, or threads if io_uring cannot be
  * created. Returns 0, or the error of creating the threads backend.
  */

@@ -22,6 +22,10 @@
  *	                     ends round 2         calls the device
  *	                                          ends round 3, the others, too
  *
+ * If no more pages are dirty than threads sync, each thread writes some before it takes part in a
+ * round, in parallel with the others. A round waits for writes that had begun when it found no
+ * further dirty page, whoever began them (writeback_flush_all).
+ *
  * The wait is bounded: a call waits for the two rounds that may run when it arrives, and for one
  * more. Each of these waits for the device's sync that is in progress, and for the next one.
  *
@@ -83,6 +87,7 @@ static void sync_device(struct inode *inode)
 	struct folio_cache *cache = inode->cache;
 	struct syncs *syncs = &inode->syncs;
 	unsigned flags = syncs->full_wanted ? 0 : FOLIO_IO_DATA_ONLY;
+	uint64_t ended;
 	int r;
 
 	syncs->full_wanted = false;
@@ -92,10 +97,13 @@ static void sync_device(struct inode *inode)
 	if (r)
 		dirty_record_lost(inode, -r);
 	pthread_mutex_lock(&syncs->lock);
-	syncs->ended = syncs->begun;
-	pthread_cond_broadcast(&syncs->change[syncs->ended & 1]);
+	ended = syncs->ended = syncs->begun;
+	/* Threads that are woken take the lock. */
+	pthread_mutex_unlock(&syncs->lock);
 	/* One of the threads that wait for the next sync begins it. */
-	pthread_cond_signal(&syncs->change[(syncs->ended + 1) & 1]);
+	pthread_cond_signal(&syncs->change[(ended + 1) & 1]);
+	pthread_cond_broadcast(&syncs->change[ended & 1]);
+	pthread_mutex_lock(&syncs->lock);
 }
 
 /*
@@ -140,7 +148,10 @@ static int sync_pages(struct call *call, struct inode *inode, const struct detac
 	end = folio_u64_load_acquire(&inode->size);
 	if (args->last < end >> FOLIO_PAGE_SHIFT)
 		end = (args->last + 1) << FOLIO_PAGE_SHIFT;
-	writeback_flush(inode, args->first, args->last, call->shard);
+	if (args->first || args->last != UINT64_MAX)
+		writeback_flush(inode, args->first, args->last, call->shard);
+	else
+		writeback_flush_all(inode, call->shard);
 	/* If a page could not be written, the sync fails, and the file keeps its length. */
 	if (dirty_error_count(inode) == begin)
 		r = grow_file(inode, end);
@@ -170,6 +181,7 @@ static void run_round(struct call *call, struct inode *inode)
 {
 	struct syncs *syncs = &inode->syncs;
 	struct detach_args all = {.last = UINT64_MAX};
+	uint64_t done, next;
 	int r;
 
 	/* Or the round before wants more, and has not ended: the end of this one ends it, too. */
@@ -178,14 +190,17 @@ static void run_round(struct call *call, struct inode *inode)
 	pthread_mutex_unlock(&syncs->lock);
 	r = sync_pages(call, inode, &all);
 	pthread_mutex_lock(&syncs->lock);
-	while (syncs->rounds_done < all.round) {
-		unsigned i = ++syncs->rounds_done % 3;
-
-		syncs->round_result[i] = r;
-		pthread_cond_broadcast(&syncs->round_change[i]);
-	}
+	done = syncs->rounds_done;
+	while (syncs->rounds_done < all.round)
+		syncs->round_result[++syncs->rounds_done % 3] = r;
+	next = syncs->rounds + 1;
+	/* Threads that are woken take the lock. */
+	pthread_mutex_unlock(&syncs->lock);
 	/* One of the threads that wait for the next round begins it. */
-	pthread_cond_signal(&syncs->round_change[(syncs->rounds + 1) % 3]);
+	pthread_cond_signal(&syncs->round_change[next % 3]);
+	while (done < all.round)
+		pthread_cond_broadcast(&syncs->round_change[++done % 3]);
+	pthread_mutex_lock(&syncs->lock);
 }
 
 /*
@@ -195,8 +210,16 @@ static void run_round(struct call *call, struct inode *inode)
 static int await_round(struct call *call, struct inode *inode, uint64_t round)
 {
 	struct syncs *syncs = &inode->syncs;
+	uint32_t callers;
 	int r;
 
+	callers = folio_u32_fetch_add_relaxed(&syncs->callers, 1) + 1;
+	/*
+	 * The threads write in parallel what they have made dirty. If there is more, one thread
+	 * submits it together; and threads that take turns are never two here.
+	 */
+	if (!inode->cache->timeout_ms && share_has(&inode->share, SHARE_PAGES) <= callers)
+		writeback_help(inode, call->shard);
 	pthread_mutex_lock(&syncs->lock);
 	while (syncs->rounds_done < round) {
 		if (syncs->rounds < round && syncs->rounds - syncs->rounds_done < 2) {
@@ -207,6 +230,7 @@ static int await_round(struct call *call, struct inode *inode, uint64_t round)
 	}
 	r = syncs->round_result[round % 3];
 	pthread_mutex_unlock(&syncs->lock);
+	folio_u32_fetch_sub_relaxed(&syncs->callers, 1);
 	return r;
 }
 

@@ -30,6 +30,8 @@
 #include "cache/inode.h"
 #include "cache/size.h"
 #include "cache/thread.h"
+#include "io/attempt.h"
+#include "io/file.h"
 
 static void run_complete(struct folio_io_request *request, ssize_t result);
 
@@ -46,18 +48,19 @@ bool writeback_may_run(const struct writeback_device *device, const struct inode
 }
 
 /*
- * Take a free run for an inode, within its share. @pending: as in write_range; NULL: for the
- * flusher, which does not wait: it gets NULL if there is none, and is woken when one becomes free.
+ * Take a free run for an inode, within its share; with @wait, wait until there is one. @pending:
+ * the counter of a thread that waits for its runs; NULL: for the flusher, which is woken when a run
+ * becomes free.
  */
-static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending)
+static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending, bool wait)
 {
 	struct writeback *writeback = &inode->cache->writeback;
 	struct writeback_run *run = NULL;
 
 	pthread_mutex_lock(&writeback->lock);
-	while (pending && !writeback_may_run(inode->backing, inode))
+	while (wait && !writeback_may_run(inode->backing, inode))
 		cond_wait_until(&writeback->change, &writeback->lock, NULL);
-	if (pending || writeback_may_run(inode->backing, inode)) {
+	if (writeback_may_run(inode->backing, inode)) {
 		/* Not NULL: runs_max is at most the number of runs. */
 		run = writeback->free;
 		writeback->free = run->next;
@@ -65,7 +68,7 @@ static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending)
 		run->parity = inode->backing->parity;
 		if (!pending)
 			inode->backing->pending[run->parity]++;
-	} else {
+	} else if (!pending) {
 		writeback->blocked = true;
 	}
 	pthread_mutex_unlock(&writeback->lock);
@@ -75,6 +78,7 @@ static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending)
 	run->pending = pending;
 	run->bytes = run->pages = run->sequence = 0;
 	run->count = 0;
+	run->here = false;
 	run->request = (struct folio_io_request){
 		.handle = inode_write_handle(inode),
 		.iov = run->iov,
@@ -123,14 +127,64 @@ static void run_put(struct writeback_run *run, uint64_t pages)
 		dirty_wake_flusher(writeback, WAKE_SOME);
 }
 
+/* A run has been collected. */
+static void flights_add_locked(struct flights *flights, struct writeback_run *run)
+{
+	run->number = ++flights->begun;
+	run->later = NULL;
+	run->earlier = flights->last;
+	if (run->earlier)
+		run->earlier->later = run;
+	else
+		flights->first = run;
+	flights->last = run;
+}
+
+/* A run has ended. Returns true if the caller must wake the threads that wait for it. */
+static bool flights_remove_locked(struct flights *flights, struct writeback_run *run)
+{
+	bool wake = flights->awaited && flights->first == run;
+
+	if (run->later)
+		run->later->earlier = run->earlier;
+	else
+		flights->last = run->earlier;
+	if (run->earlier)
+		run->earlier->later = run->later;
+	else
+		flights->first = run->later;
+	if (wake) {
+		flights->awaited = false;
+		folio_u32_fetch_add_relaxed(&flights->ended, 1);
+	}
+	return wake;
+}
+
+/* Wait until all runs of a file up to run @number have ended. */
+static void flights_wait(struct inode *inode, uint64_t number)
+{
+	struct flights *flights = &inode->flights;
+
+	tree_lock(&inode->tree);
+	while (flights->first && flights->first->number <= number) {
+		uint32_t seen = folio_u32_load_relaxed(&flights->ended);
+
+		flights->awaited = true;
+		tree_unlock(&inode->tree);
+		futex_wait(&flights->ended, seen);
+		tree_lock(&inode->tree);
+	}
+	tree_unlock(&inode->tree);
+}
+
 /* The write has ended. @error is 0, or a positive errno: then its folios become dirty again. */
 static void run_finish(struct writeback_run *run, int error, struct stats_shard *shard)
 {
 	struct inode *inode = run->inode;
 	struct folio_cache *cache = inode->cache;
 	uint64_t end = run->request.offset + run->bytes;
-	folio_u32 *pending = run->pending;
-	bool freed = false;
+	folio_u32 *pending = run->here ? NULL : run->pending;
+	bool freed = false, awaited;
 	uint32_t i;
 
 	if (error)
@@ -163,7 +217,10 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 		dirty_list(inode);
 	else
 		inode->unconfirmed = true;
+	awaited = flights_remove_locked(&inode->flights, run);
 	tree_unlock(&inode->tree);
+	if (awaited)
+		futex_wake(&inode->flights.ended, INT_MAX);
 	folio_u64_fetch_sub_relaxed(&cache->writeback.pages_in_flight, run->pages);
 	if (!error)
 		for (i = 0; i < run->count; i++)
@@ -171,7 +228,7 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 	run_put(run, error ? 0 : run->pages);
 	progress_end(&cache->progress, freed);
 	/*
-	 * release: pairs with wait_pending. *pending may be gone from here on; a wake of a word
+	 * release: pairs with write_and_wait. *pending may be gone from here on; a wake of a word
 	 * that no thread waits for is harmless (base/futex.h).
 	 */
 	if (pending && folio_u32_fetch_sub_release(pending, 1) == 1)
@@ -179,7 +236,13 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 	inflight_end(inode);
 }
 
-/* Completion of a run's request; called on a thread of the backend. A short write counts as EIO. */
+/* The errno of a write with that result, or 0. A short write counts as EIO. */
+static int run_error(const struct writeback_run *run, ssize_t result)
+{
+	return result < 0 ? (int)-result : result < (ssize_t)run->bytes ? EIO : 0;
+}
+
+/* Completion of a run's request; called on a thread of the backend. */
 static void run_complete(struct folio_io_request *request, ssize_t result)
 {
 	struct writeback_run *run =
@@ -188,7 +251,7 @@ static void run_complete(struct folio_io_request *request, ssize_t result)
 	struct stats_shard *shard = thread_enter(cache, cache->id);
 
 	slot_give(cache);
-	run_finish(run, result < 0 ? (int)-result : result < (ssize_t)run->bytes ? EIO : 0, shard);
+	run_finish(run, run_error(run, result), shard);
 }
 
 /*
@@ -276,8 +339,11 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 	}
 }
 
-/* Submit a run that has folios, or finish it if before_writeback refuses it. */
-static void run_start(struct writeback_run *run, struct stats_shard *shard)
+/*
+ * Write a run that has folios, or finish it if before_writeback refuses it. @here: on this thread,
+ * which then waits for the write; otherwise the run is submitted to the backend.
+ */
+static void run_start(struct writeback_run *run, bool here, struct stats_shard *shard)
 {
 	struct folio_io_request *request = &run->request;
 	struct inode *inode = run->inode;
@@ -286,8 +352,9 @@ static void run_start(struct writeback_run *run, struct stats_shard *shard)
 	int r = 0;
 
 	request->iov_count = run->count;
+	run->here = here;
 	folio_u64_fetch_add_relaxed(&writeback->pages_in_flight, run->pages);
-	if (run->pending)
+	if (run->pending && !here)
 		folio_u32_fetch_add_relaxed(run->pending, 1);
 	inflight_begin(inode);
 	stats_add(shard, STAT_WRITES, 1);
@@ -296,66 +363,154 @@ static void run_start(struct writeback_run *run, struct stats_shard *shard)
 		r = writeback->before(writeback->before_context, run->sequence);
 	if (r) {
 		run_finish(run, -r, shard);
+	} else if (here) {
+		run_finish(run, run_error(run, io_file_run_masked(request)), shard);
 	} else {
 		slot_take(cache, true, NULL);
 		cache->io->submit(cache->io_context, &request, 1);
 	}
 }
 
-bool write_range(struct inode *inode, uint64_t *index, uint64_t last, folio_u32 *pending,
+/*
+ * May a thread that waits write to the file itself? Not where a write may wait for another process,
+ * as with FUSE: the program's signals would wait, too.
+ */
+static bool may_run_here(struct inode *inode)
+{
+	const struct io_file *file = inode_write_handle(inode);
+
+	return inode->cache->io_runs && !file->blocks;
+}
+
+/*
+ * Collect the next dirty folios from page *@index on into @run. Returns false if there are none:
+ * then the run has been put. @busy: as for collect. *@begun: see struct flush.
+ */
+static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, struct folio **busy,
+	uint64_t *begun)
+{
+	struct inode *inode = run->inode;
+	struct folio_cache *cache = inode->cache;
+
+	/* The references of the dirty state become the run's. */
+	progress_begin(&cache->progress);
+	tree_lock(&inode->tree);
+	collect(run, inode, index, last, busy);
+	if (run->count)
+		flights_add_locked(&inode->flights, run);
+	*begun = inode->flights.begun;
+	tree_unlock(&inode->tree);
+	FOLIO_PAUSE(run_collected, NULL);
+	if (run->count)
+		return true;
+	run_put(run, 0);
+	progress_end(&cache->progress, false);
+	return false;
+}
+
+/* Submit the run of write_range that is not started yet, if there is one. */
+static void start_held(struct writeback_run **held, struct stats_shard *shard)
+{
+	if (*held)
+		run_start(*held, false, shard);
+	*held = NULL;
+}
+
+/* write_range for a thread that waits. */
+static void write_all(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
 	struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
+	/* Not started: if it is the last one, this thread writes it. */
+	struct writeback_run *held = NULL;
 
-	if (last > TREE_INDEX_MAX)
-		last = TREE_INDEX_MAX;
 	while (*index <= last) {
-		struct writeback_run *run = run_get(inode, pending);
+		struct writeback_run *run = run_get(inode, &flush->pending, !held);
 		struct folio *busy = NULL;
 
-		if (!run)
-			return false;
-		/* The references of the dirty state become the run's. */
-		progress_begin(&cache->progress);
-		tree_lock(&inode->tree);
-		collect(run, inode, index, last, pending ? &busy : NULL);
-		tree_unlock(&inode->tree);
-		FOLIO_PAUSE(run_collected, NULL);
-		if (run->count) {
-			run_start(run, shard);
-		} else {
-			run_put(run, 0);
-			progress_end(&cache->progress, false);
+		if (!run) {
+			/* It may be the one that the next run_get waits for. */
+			start_held(&held, shard);
+			continue;
+		}
+		if (run_fill(run, index, last, &busy, &flush->begun)) {
+			start_held(&held, shard);
+			held = run;
 		}
 		if (busy) {
 			uint32_t flags = folio_u32_load_relaxed(&busy->flags);
 
+			/* The thread that has the lock may wait for a page of the run. */
+			start_held(&held, shard);
 			if (flags & FOLIO_LOCKED)
 				folio_flags_wait(busy, flags, NULL);
 			progress_unhold(&cache->progress, progress_put(busy));
 		}
 	}
+	if (held)
+		run_start(held, may_run_here(inode), shard);
+}
+
+bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
+	struct stats_shard *shard)
+{
+	if (last > TREE_INDEX_MAX)
+		last = TREE_INDEX_MAX;
+	if (flush) {
+		write_all(inode, index, last, flush, shard);
+		return true;
+	}
+	while (*index <= last) {
+		struct writeback_run *run = run_get(inode, NULL, false);
+		uint64_t begun;
+
+		if (!run)
+			return false;
+		if (run_fill(run, index, last, NULL, &begun))
+			run_start(run, false, shard);
+	}
 	return true;
 }
 
-void wait_pending(folio_u32 *pending)
+void writeback_help(struct inode *inode, struct stats_shard *shard)
 {
+	struct flush flush = {.begun = 0};
+	struct writeback_run *run;
+	uint64_t index = 0;
+
+	if (!may_run_here(inode))
+		return;
+	run = run_get(inode, &flush.pending, false);
+	if (run && run_fill(run, &index, TREE_INDEX_MAX, NULL, &flush.begun))
+		run_start(run, true, shard);
+}
+
+/* Write dirty folios. Returns when those that the calling thread has submitted are written. */
+static struct flush write_and_wait(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+{
+	struct flush flush = {.begun = 0};
 	uint32_t seen;
 
+	folio_u32_store_relaxed(&flush.pending, 0);
+	write_range(inode, &first, last, &flush, shard);
 	/* acquire: pairs with the release in run_finish. */
-	while ((seen = folio_u32_load_acquire(pending)))
-		futex_wait(pending, seen);
+	while ((seen = folio_u32_load_acquire(&flush.pending)))
+		futex_wait(&flush.pending, seen);
+	return flush;
 }
 
 void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
-	uint64_t index = first;
-	folio_u32 pending;
-
-	folio_u32_store_relaxed(&pending, 0);
-	write_range(inode, &index, last, &pending, shard);
-	wait_pending(&pending);
+	write_and_wait(inode, first, last, shard);
 	dirty_wait_written(inode, first, last);
+}
+
+void writeback_flush_all(struct inode *inode, struct stats_shard *shard)
+{
+	struct flush flush = write_and_wait(inode, 0, UINT64_MAX, shard);
+
+	flights_wait(inode, flush.begun);
 }
 
 int writeback_clean(struct inode *inode, struct stats_shard *shard)

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <folio/atomic.h>
+
 #include "cache/types.h"
 
 /*
@@ -16,21 +18,42 @@
 void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
 /*
+ * As writeback_flush, for the entire file, but waits only for writes that were in flight when no
+ * folio was left dirty: not for those of folios that became dirty since.
+ */
+void writeback_flush_all(struct inode *inode, struct stats_shard *shard);
+
+/*
+ * Write one run of the file's dirty folios on the calling thread, if there is one and the backend
+ * is one of the library's. Locked folios are skipped. Errors are recorded.
+ */
+void writeback_help(struct inode *inode, struct stats_shard *shard);
+
+/*
  * As writeback_flush, for the entire file. Returns 0, or, if pages are still dirty, the last error
  * of write-back in the meantime as -errno; -EBUSY if there was none: then pages have become dirty.
  */
 int writeback_clean(struct inode *inode, struct stats_shard *shard);
 
+/* What a thread that writes dirty folios waits for. */
+struct flush {
+	folio_u32 pending; /* atomic, futex word: runs in flight that the thread has submitted */
+	/* The last run of the file that had begun when the thread found no further dirty folio. */
+	uint64_t begun;
+};
+
 /*
  * Submit the dirty folios of pages *@index .. last in runs, without waiting for the writes. *@index
  * becomes the page at which to continue.
  *
- * *@pending counts the runs in flight: it must stay until wait_pending has returned. Waits for
- * locked folios and writes them, too, and waits for a free run when the share of the file is used
- * up. With @pending NULL, for the flusher, waits for neither: skips locked folios, and returns
- * false if there is no run; then one that becomes free wakes the flusher.
+ * With @flush, for a thread that waits then: waits for locked folios and writes them, too, and
+ * waits for a free run when the share of the file is used up. The thread itself makes the last
+ * write, if the backend is one of the library's: that saves two changes of threads.
+ *
+ * With @flush NULL, for the flusher, waits for nothing: skips locked folios, and returns false if
+ * there is no run; then one that becomes free wakes the flusher.
  */
-bool write_range(struct inode *inode, uint64_t *index, uint64_t last, folio_u32 *pending,
+bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
 	struct stats_shard *shard);
 
 /*
@@ -38,8 +61,5 @@ bool write_range(struct inode *inode, uint64_t *index, uint64_t last, folio_u32 
  * caller holds writeback->lock.
  */
 bool writeback_may_run(const struct writeback_device *device, const struct inode *inode);
-
-/* Wait until all runs that *@pending counts have ended. */
-void wait_pending(folio_u32 *pending);
 
 #endif

@@ -62,21 +62,33 @@ void test_wait_for_own_write(void **state)
 	world_end(&w);
 }
 
-/* The same with a write that another sync has begun: the folio's flags are the word. */
-static void sync_after_sync(struct world *w, bool sleeps)
+static ssize_t sync_first_page_run(struct task *task)
+{
+	const struct folio_range range = {0, 1};
+
+	return folio_file_sync(task->file, &range, 0);
+}
+
+/*
+ * The same with a write that another sync has begun. The word is flights.ended of the file, or the
+ * flags of the folio if one page is synced.
+ */
+static void sync_after_sync(struct world *w, bool one_page, bool sleeps)
 {
 	struct task first = {.len = 0}, second = {.len = 0};
 	struct folio *folio;
+	folio_u32 *word;
 
 	assert_int_equal(write_byte(w, 0, 'x'), 1);
 	assert_int_equal(folio_file_get(w->file, 0, 0, &folio), 0);
+	word = one_page ? &folio->flags : &w->file->inode->flights.ended;
 	task_begin(&first, w, sync_run, NOWHERE);
 	submitted(w);
-	second.gate.at = &folio->flags;
-	task_begin(&second, w, sync_run, FOLIO_PAUSE_futex_sleep);
+	second.gate.at = word;
+	task_begin(&second, w, one_page ? sync_first_page_run : sync_run, FOLIO_PAUSE_futex_sleep);
 	if (sleeps) {
 		open_gate(&second.gate);
-		wait_until(asleep(&folio->flags) == 1);
+		wait_until(asleep(word) == 1);
 	}
 	sim_step(w->sim, 1);
 	assert_int_equal(task_end(&second), 0);
@@ -87,11 +99,14 @@ static void sync_after_sync(struct world *w, bool sleeps)
 void test_wait_for_another_write(void **state)
 {
 	struct world w = world_begin_steps(64, 0, PAGE);
+	unsigned one_page;
 
 	(void)state;
 	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
-	sync_after_sync(&w, false);
-	sync_after_sync(&w, true);
+	for (one_page = 0; one_page < 2; one_page++) {
+		sync_after_sync(&w, one_page, false);
+		sync_after_sync(&w, one_page, true);
+	}
 	world_end(&w);
 }
 

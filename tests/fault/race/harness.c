@@ -312,6 +312,16 @@ bool task_done(struct task *task)
 	return folio_u32_load_acquire(&task->done);
 }
 
+bool is_awaited(struct inode *inode)
+{
+	bool awaited;
+
+	pthread_mutex_lock(&inode->tree.lock);
+	awaited = inode->flights.awaited;
+	pthread_mutex_unlock(&inode->tree.lock);
+	return awaited;
+}
+
 /* Writes @len bytes @byte at @offset. */
 ssize_t write_run(struct task *task)
 {

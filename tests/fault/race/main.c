@@ -75,6 +75,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_full_sync_before_others),
 		cmocka_unit_test(test_turns_of_syncs),
 		cmocka_unit_test(test_error_in_a_round),
+		cmocka_unit_test(test_write_that_began_later),
 		cmocka_unit_test(test_pin_before_the_page_is_uptodate),
 		cmocka_unit_test(test_page_dropped_while_pins_are_counted),
 		cmocka_unit_test(test_page_dirtied_while_pins_are_counted),

@@ -133,6 +133,9 @@ void task_begin(struct task *task, struct world *w, ssize_t (*run)(struct task *
 ssize_t task_end(struct task *task);
 bool task_done(struct task *task);
 
+/* Does a thread wait for a write of the file that another one has begun? */
+bool is_awaited(struct inode *inode);
+
 ssize_t write_run(struct task *task);
 ssize_t read_run(struct task *task);
 ssize_t sync_run(struct task *task);
@@ -211,6 +214,7 @@ void test_full_sync_among_others(void **state);
 void test_full_sync_before_others(void **state);
 void test_turns_of_syncs(void **state);
 void test_error_in_a_round(void **state);
+void test_write_that_began_later(void **state);
 
 /* pins.c */
 void test_pin_before_the_page_is_uptodate(void **state);

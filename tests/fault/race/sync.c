@@ -316,3 +316,34 @@ void test_error_in_a_round(void **state)
 		world_end(&w);
 	}
 }
+
+/*
+ *	first                                           second
+ *	finds no dirty page
+ *	                                                makes a page dirty, and writes it back
+ *	syncs, and does not wait for that write
+ */
+void test_write_that_began_later(void **state)
+{
+	struct world w = world_begin(64, 0, 2 * PAGE);
+	struct gate device = {.again = false};
+	struct task first = {.offset = 0}, second = {.offset = PAGE, .byte = 'y'};
+
+	(void)state;
+	written = w.disk;
+	sim_observe_writes(w.sim, observe, NULL);
+	task_begin(&first, &w, sync_run, FOLIO_PAUSE_run_collected);
+	folio_ptr_store_release(&at_write, &device);
+	task_begin(&second, &w, write_and_sync_run, NOWHERE);
+	arrived(&device);
+	open_gate(&first.gate);
+	wait_until(task_done(&first) || is_awaited(w.file->inode));
+	assert_true(task_done(&first));
+	assert_int_equal(task_end(&first), 0);
+	assert_false(task_done(&second));
+	open_gate(&device);
+	assert_int_equal(task_end(&second), 0);
+	assert_int_equal(*disk(&w, PAGE, 1), 'y');
+	written = NULL;
+	world_end(&w);
+}

@@ -176,8 +176,8 @@ static uint64_t read_pages_prefetch(struct worker *worker, uint64_t n)
 }
 
 /*
- * depth reads per call; the next call when all of them are complete. Every call has so many, however
- * few are asked for: a read from a device may take so long that n is 1.
+ * depth reads per call; the next call when all of them are complete. Every call has so many, also
+ * if n is 1, as it is if a read takes as long as a device does.
  */
 static uint64_t read_pages_batch(struct worker *worker, uint64_t n)
 {
