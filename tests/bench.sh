@@ -110,6 +110,7 @@ threads contender M/s ns/op spread x 1 thr x pread x mmap x bare array x add+sub
 1 folio batch $row
 1 folio peek $row
 1 folio pin $row
+1 folio publish $row
 1 pread $row
 1 mmap $row
 1 bare array $row

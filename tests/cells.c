@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <folio/pin.h>
 #include <folio/ref.h>
 #include <folio/write.h>
 #include <liburing.h>
@@ -99,6 +100,9 @@ WRAP_CALL(folio_file_get_page,
 	(struct folio_file * file, uint64_t index, unsigned flags, struct folio **folio,
 		void **data),
 	(file, index, flags, folio, data), -ENOSPC)
+WRAP_CALL(folio_file_pin,
+	(struct folio_file * file, uint64_t index, unsigned flags, struct folio_pin *pin),
+	(file, index, flags, pin), -ENOSPC)
 WRAP_CALL(folio_mark_dirty, (struct folio * folio, uint64_t lsn), (folio, lsn), -ENOSPC)
 WRAP_CALL(folio_file_sync,
 	(struct folio_file * file, const struct folio_range *range, unsigned flags),

@@ -4,8 +4,9 @@
  *
  * Every build reports which folios are pinned and how often. File, line and thread of a pin are
  * known if it was taken in code compiled with FOLIO_REF_DEBUG, whatever the library was built
- * with: there folio_file_get_page, folio_file_get, folio_alloc, folio_get and folio_put are
- * macros that report to the cache. The entire program must be compiled that way: a pin taken with
+ * with: there folio_file_get_page, folio_file_get, folio_file_pin, folio_unpin, folio_alloc,
+ * folio_get and folio_put are macros that report to the cache. Of a published pin (pin.h) the
+ * thread is known in every build. The entire program must be compiled that way: a pin taken with
  * it and put without it stays in the list.
  *
  * A cache records 4096 entries; pins of one folio, thread and line share an entry. If the list is
@@ -30,9 +31,9 @@ extern "C" {
 
 /** struct folio_holder - pins that one thread took at one line of the program */
 struct folio_holder {
-	const char *file; /* source file, as __FILE__ */
+	const char *file; /* as __FILE__; NULL: a published pin (pin.h), not recorded */
 	int line;         /* line in it */
-	pid_t thread;     /* gettid(2) */
+	pid_t thread;     /* gettid(2) of the thread that pinned; 0: it has ended */
 	uint32_t count;   /* pins that are not put yet */
 };
 
@@ -50,13 +51,18 @@ struct folio_pinned {
 	uint64_t inode;            /* likewise */
 	uint64_t index;            /* of its first page in the file */
 	uint32_t order;            /* 2^order pages */
-	uint32_t references;       /* beyond the cache's own */
+	uint32_t references;       /* beyond the cache's own; published pins are among them */
 
-	/* Known if the program is compiled with FOLIO_REF_DEBUG: */
+	/*
+	 * The threads of published pins are always known, other holders if the program is compiled
+	 * with FOLIO_REF_DEBUG:
+	 */
 
 	const struct folio_holder *holder; /* the holders, the latest first */
 	uint32_t holders;                  /* their number, at most FOLIO_HOLDERS_MAX */
 	uint32_t unknown;                  /* references that belong to none of these holders */
+
+	uint32_t published; /* pins that are published (pin.h) */
 };
 
 #define FOLIO_HOLDERS_MAX 16u

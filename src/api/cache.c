@@ -12,6 +12,7 @@
 #include "io/file.h"
 #include "cache/closed.h"
 #include "cache/inode.h"
+#include "cache/limbo.h"
 #include "cache/release.h"
 #include "cache/size.h"
 #include "cache/table.h"
@@ -100,6 +101,7 @@ static struct folio_cache *cache_new(const struct folio_cache_params *params)
 	pthread_mutex_init(&cache->files_lock, NULL);
 	pthread_cond_init(&cache->files_change, NULL);
 	pthread_mutex_init(&cache->resize_lock, NULL);
+	limbo_init(&cache->limbo);
 	folio_types_init(cache);
 	return cache;
 }
@@ -111,6 +113,7 @@ static void cache_free(struct folio_cache *cache)
 	pthread_mutex_destroy(&cache->files_lock);
 	inodes_destroy(cache);
 	closed_destroy(&cache->closed);
+	limbo_destroy(&cache->limbo);
 	tree_budget_destroy(&cache->tree_budget);
 	free(cache);
 }
@@ -225,6 +228,8 @@ int folio_cache_close(struct folio_cache *cache)
 	/* The evictor may also hold a page that has left its file. */
 	if (!cache->files_open)
 		progress_drain(&cache->progress);
+	/* What the program has unpinned since the last look. */
+	limbo_look(cache);
 	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pages)
 		return -EBUSY;
 	evict_destroy(cache);

@@ -21,6 +21,11 @@
  *                        show whether that of the dirty state does: each is dropped only after
  *                        owner, or the flag, has been cleared.
  *
+ * A published pin (core/publish.h) writes no count. The walk looks at all slots first, after a
+ * barrier, and then once more for each folio that it found there. That needs the reference of step
+ * 3, too: a slot that names the folio means this use of it. The limbo list has a reference of the
+ * cache's own (cache/limbo.h).
+ *
  * So the cache's own references are never counted as pins, except between that and the put; and a
  * pin is never taken for a reference of the cache. The reference of step 3 briefly blocks evictors,
  * so the walk is counted as its holder until it puts it (core/progress.h).
@@ -38,6 +43,8 @@
 #include <unistd.h>
 
 #include "base/pause.h"
+#include "cache/limbo.h"
+#include "cache/publish.h"
 #include "cache/table.h"
 #include "cache/thread.h"
 
@@ -208,6 +215,38 @@ void folio_pin_put(const struct folio *folio)
 	pthread_mutex_unlock(&pins->lock);
 }
 
+/* Report a holder, if there is space. */
+static void add_holder(struct folio_pinned *pinned, struct folio_holder holder[FOLIO_HOLDERS_MAX],
+	const struct folio_holder *found)
+{
+	if (pinned->holders == FOLIO_HOLDERS_MAX)
+		return;
+	holder[pinned->holders++] = *found;
+	pinned->unknown -= found->count < pinned->unknown ? found->count : pinned->unknown;
+}
+
+/* Report the threads whose published pins are not among the holders that were recorded. */
+static void add_published(
+	struct folio_pinned *pinned, struct folio_holder holder[FOLIO_HOLDERS_MAX])
+{
+	uint32_t recorded = pinned->holders;
+	struct publish_block *block;
+	unsigned i;
+
+	for (block = publish_blocks(); block; block = block->next) {
+		struct folio_holder found = {
+			.thread = (pid_t)folio_u32_load_relaxed(&block->thread)};
+
+		for (i = 0; i < PUBLISH_SLOTS; i++)
+			found.count += slot_has(&block->slot[i], pinned->folio);
+		for (i = 0; i < recorded; i++)
+			if (holder[i].thread == found.thread)
+				found.count = 0;
+		if (found.count)
+			add_holder(pinned, holder, &found);
+	}
+}
+
 /* Report up to FOLIO_HOLDERS_MAX holders of a folio. */
 static void add_holders(struct folio_cache *cache, struct folio_pinned *pinned,
 	struct folio_holder holder[FOLIO_HOLDERS_MAX])
@@ -217,19 +256,17 @@ static void add_holders(struct folio_cache *cache, struct folio_pinned *pinned,
 
 	pinned->holder = holder;
 	pinned->unknown = pinned->references;
-	if (!pins)
+	if (!pins) {
+		add_published(pinned, holder);
 		return;
+	}
 	pthread_mutex_lock(&pins->lock);
 	for (n = pins->head[head_of(cache, pinned->folio)]; n != NONE; n = pins->holder[n].next) {
-		const struct holder *found = &pins->holder[n];
-
-		if (found->folio != pinned->folio || pinned->holders == FOLIO_HOLDERS_MAX)
-			continue;
-		holder[pinned->holders++] = found->info;
-		pinned->unknown -=
-			found->info.count < pinned->unknown ? found->info.count : pinned->unknown;
+		if (pins->holder[n].folio == pinned->folio)
+			add_holder(pinned, holder, &pins->holder[n].info);
 	}
 	pthread_mutex_unlock(&pins->lock);
+	add_published(pinned, holder);
 }
 
 /* ---- the walk ---- */
@@ -250,9 +287,11 @@ static bool may_be_pinned(const struct folio_cache *cache, struct folio *folio)
 	       !folio_ptr_load_relaxed(&folio->owner);
 }
 
-/* Step 5. @references: the count without the reference of this walk. */
-static void describe_file(struct folio *folio, uint32_t references, struct folio_pinned *pinned)
+/* Step 5. Returns the count without the reference of this walk, and those of the cache itself. */
+static uint32_t describe_file(
+	struct folio_cache *cache, struct folio *folio, struct folio_pinned *pinned)
 {
+	uint32_t references;
 	struct inode *inode;
 	uint32_t own = 0;
 
@@ -270,11 +309,13 @@ static void describe_file(struct folio *folio, uint32_t references, struct folio
 			pinned->dirty = flags & FOLIO_DIRTY;
 			pinned->writeback = flags & FOLIO_WRITEBACK;
 			own = 1 + (pinned->dirty || pinned->writeback);
-			references = folio_ref_count(&folio->ref) - 1;
+			references = folio_ref_count(&folio->ref);
 		}
 		tree_unlock(&inode->tree);
 	}
-	pinned->references = references - own;
+	if (!pinned->in_file)
+		own = limbo_references(cache, folio, &references);
+	return references - 1 - own;
 }
 
 /* Steps 3 to 5. Returns false if the folio is not pinned. */
@@ -300,14 +341,14 @@ static bool examine(struct folio_cache *cache, struct folio *folio, struct folio
 	even = !(folio_u64_load_acquire(pool_version(&cache->pool, folio)) & VERSION_CHANGING);
 	/* acquire: pairs with folio_filled. */
 	if (folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE || even) {
-		uint32_t references = folio_ref_count(&folio->ref) - 1;
-
 		if (folio->type == FOLIO_TYPE_FILE) {
-			describe_file(folio, references, pinned);
+			pinned->references = describe_file(cache, folio, pinned);
+			pinned->published = publish_count(folio);
+			pinned->references += pinned->published;
 		} else {
 			pinned->own = true;
 			pinned->owner = folio_ptr_load_relaxed(&folio->owner);
-			pinned->references = references;
+			pinned->references = folio_ref_count(&folio->ref) - 1;
 		}
 	}
 	/* Before the put, after which the descriptor may be reused. */
@@ -320,6 +361,7 @@ static bool examine(struct folio_cache *cache, struct folio *folio, struct folio
 
 ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *visit, void *context)
 {
+	struct publish_set set;
 	ssize_t visited = 0;
 	uint32_t page;
 
@@ -327,12 +369,13 @@ ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *visit, void
 		return -EINVAL;
 	if (!thread_enter(cache, cache->id))
 		return -ESTALE;
+	publish_scan(&cache->pool, true, &set);
 	for (page = 0; page < cache->pool.pages; page++) {
 		struct folio *folio = pool_folio(&cache->pool, page);
 		struct folio_holder holder[FOLIO_HOLDERS_MAX];
 		struct folio_pinned pinned;
 
-		if (!may_be_pinned(cache, folio) ||
+		if ((!may_be_pinned(cache, folio) && !publish_has(&set, &cache->pool, folio)) ||
 			!examine(cache, folio, &pinned, visit ? holder : NULL))
 			continue;
 		visited++;
@@ -365,10 +408,16 @@ static bool print(const struct folio_pinned *pinned, void *context)
 		fprintf(stream, "%s, owner %p", pinned->type, pinned->owner);
 	fprintf(stream, ", order %u: %u references%s%s\n", pinned->order, pinned->references,
 		pinned->dirty ? ", dirty" : "", pinned->writeback ? ", being written" : "");
-	for (i = 0; i < pinned->holders; i++)
-		fprintf(stream, "  %u at %s:%d, thread %ld\n", pinned->holder[i].count,
-			pinned->holder[i].file, pinned->holder[i].line,
-			(long)pinned->holder[i].thread);
+	for (i = 0; i < pinned->holders; i++) {
+		const struct folio_holder *holder = &pinned->holder[i];
+
+		if (holder->file)
+			fprintf(stream, "  %u at %s:%d, thread %ld\n", holder->count, holder->file,
+				holder->line, (long)holder->thread);
+		else
+			fprintf(stream, "  %u published by thread %ld\n", holder->count,
+				(long)holder->thread);
+	}
 	if (pinned->holders && pinned->unknown)
 		fprintf(stream, "  %u of unknown origin\n", pinned->unknown);
 	sums->pages += UINT64_C(1) << pinned->order;

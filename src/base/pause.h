@@ -19,6 +19,10 @@ enum folio_pause {
 	/* Look-up by pin (read/lookup.h, read/hit.c). */
 	FOLIO_PAUSE_pin_before_get,  /* 1 and 2: the slot, the get */
 	FOLIO_PAUSE_pin_before_slot, /* 2 and 3: the get, the slot again */
+	/* Published pins (core/publish.h). */
+	FOLIO_PAUSE_pin_published,   /* S3 and S5: the publication, the second look */
+	FOLIO_PAUSE_publish_barrier, /* H3 and H4: the barrier, the scan */
+	FOLIO_PAUSE_publish_scanned, /* H4 and H5: the scan, the freeze */
 	/* Eviction (evict/evict.c). */
 	FOLIO_PAUSE_evict_isolated, /* A and B; no lock is held */
 	FOLIO_PAUSE_evict_frozen,   /* C and D; the tree's lock is held */

@@ -10,6 +10,8 @@
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/account.h"
+#include "cache/limbo.h"
+#include "cache/publish.h"
 
 void inode_erase_locked(struct inode *inode, struct folio *folio)
 {
@@ -27,23 +29,56 @@ void inode_erase_locked(struct inode *inode, struct folio *folio)
 enum { DROP_BUSY = 1, DROP_DIRTY = 2 };
 
 /*
+ * Put the tree's references of @n folios that were erased.
+ *
+ * R4 (folio/ref.h): erased from the tree before the reference is dropped. put is a release: a
+ * getter that comes after it sees the erase, so its second load of the slot fails. A thread that
+ * has the folio pinned keeps it. If the pin is published, the folio goes to the limbo list (steps
+ * D2 to D4 of core/publish.h).
+ */
+static void put_dropped(
+	struct folio_cache *cache, struct folio **dropped, const bool *was_dirty, unsigned n)
+{
+	struct publish_set set;
+	unsigned i, pinned = 0;
+	bool freed = false;
+
+	publish_scan(&cache->pool, true, &set);
+	for (i = 0; i < n; i++) {
+		if (was_dirty[i])
+			folio_put(dropped[i]);
+		if (publish_has(&set, &cache->pool, dropped[i]))
+			dropped[pinned++] = dropped[i];
+		else
+			freed |= progress_put(dropped[i]);
+	}
+	limbo_add(cache, dropped, pinned);
+	progress_end(&cache->progress, freed);
+}
+
+/*
  * Drop the pages first .. last: clean folios, and with @discard also dirty folios that are entirely
- * in the range. With @held_only, only folios that have a reference besides the tree's. Returns the
- * reasons for which folios were left, or 0.
+ * in the range. With @held_only, only folios that have a reference besides the tree's, or of which
+ * a pin is published; all such pins come before this call. Returns the reasons for which folios
+ * were left, or 0.
  */
 static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool discard,
 	bool held_only, struct stats_shard *shard)
 {
 	struct folio *dropped[DROP_BATCH];
+	struct folio_cache *cache = inode->cache;
 	uint64_t index = first, pages = 0, unused = 0;
-	bool was_dirty[DROP_BATCH];
-	unsigned n, i, looks, left = 0;
-	bool freed, more;
+	bool was_dirty[DROP_BATCH], more;
+	unsigned n, looks, left = 0;
+	struct publish_set held;
 	void *entry;
 
+	limbo_look(cache);
+	if (held_only)
+		publish_scan(&cache->pool, false, &held);
 	do {
 		n = 0;
-		freed = more = false;
+		more = false;
 		tree_lock(&inode->tree);
 		for (looks = 0; (entry = tree_next_locked(&inode->tree, &index, last)); looks++) {
 			struct folio *folio = entry_folio(entry);
@@ -54,7 +89,8 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			more = n == DROP_BATCH || looks == DROP_LOOKS;
 			if (more)
 				break;
-			if (held_only && folio_ref_count(&folio->ref) == 1) {
+			if (held_only && folio_ref_count(&folio->ref) == 1 &&
+				!publish_has(&held, &cache->pool, folio)) {
 				index = folio->index + size;
 				continue;
 			}
@@ -71,7 +107,7 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 			 * the pool.
 			 */
 			if (n == 0)
-				progress_begin(&inode->cache->progress);
+				progress_begin(&cache->progress);
 			was_dirty[n] = dirty_forget_locked(inode, folio);
 			inode_erase_locked(inode, folio);
 			pages += size;
@@ -81,19 +117,9 @@ static unsigned drop(struct inode *inode, uint64_t first, uint64_t last, bool di
 		if (!more && !held_only)
 			tree_erase_shadows_locked(&inode->tree, first, last);
 		tree_unlock(&inode->tree);
-		/*
-		 * R4 (folio/ref.h): erased from the tree before the reference is dropped. put is a
-		 * release: a getter that comes after it sees the erase, so its second load of the
-		 * slot fails. A thread that has the folio pinned keeps it.
-		 */
 		FOLIO_PAUSE(drop_erased, NULL);
-		for (i = 0; i < n; i++) {
-			if (was_dirty[i])
-				folio_put(dropped[i]);
-			freed |= progress_put(dropped[i]);
-		}
 		if (n)
-			progress_end(&inode->cache->progress, freed);
+			put_dropped(cache, dropped, was_dirty, n);
 	} while (more);
 	stats_add(shard, STAT_INVALIDATIONS, pages);
 	stats_add(shard, STAT_READAHEAD_UNUSED, unused);

@@ -8,6 +8,7 @@
 #include "base/pause.h"
 #include "core/heat.h"
 #include "cache/account.h"
+#include "cache/publish.h"
 
 /*
  * Store one of the folios that @whole is split into; it is frozen, and ours alone. @valid: bytes
@@ -40,6 +41,34 @@ static bool store_piece(struct inode *inode, struct folio *folio, const struct f
 }
 
 /*
+ * Freeze the folio, with the caller's reference and the tree's, and lock the tree. Returns false if
+ * it stays as it is: it is pinned, dirty, or has left its file; or an evictor holds it.
+ */
+static bool freeze(struct inode *inode, struct folio *folio)
+{
+	struct pool *pool = &inode->cache->pool;
+	struct publish_set set;
+	bool frozen = false;
+
+	if (!publish_hold(pool_version(pool, folio)))
+		return false;
+	publish_scan(pool, true, &set);
+	if (!publish_has(&set, pool, folio)) {
+		tree_lock(&inode->tree);
+		/* A dirty folio has one more reference, so this fails. */
+		frozen = folio_ptr_load_relaxed(&folio->owner) == inode &&
+			 folio_ref_try_freeze(&folio->ref, 2);
+		if (frozen)
+			pool_change_begin(pool, folio);
+		else
+			tree_unlock(&inode->tree);
+	}
+	/* Odd from here on: that keeps new pins out as well. */
+	publish_unhold(pool_version(pool, folio));
+	return frozen;
+}
+
+/*
  * The folio is frozen at two references, the caller's and the tree's: no other thread has or gets
  * it, and the odd version turns readers that copy away. Between the erase and the stores a look-up
  * finds no page; a thread that then fills the page waits for the tree lock. Each piece has a
@@ -57,14 +86,8 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 		bool stored;
 	} piece[FOLIO_ORDER_MAX + 1];
 
-	tree_lock(&inode->tree);
-	/* A dirty folio has one more reference, so this fails. */
-	if (folio_ptr_load_relaxed(&folio->owner) != inode ||
-		!folio_ref_try_freeze(&folio->ref, 2)) {
-		tree_unlock(&inode->tree);
+	if (!freeze(inode, folio))
 		return false;
-	}
-	pool_change_begin(&cache->pool, folio);
 	queue_remove(&cache->queues, &cache->pool, folio);
 	once = folio->refault == REFAULT_ONCE &&
 	       heat_is_untouched(folio_u32_load_relaxed(&folio->heat));

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/publish.h"
 #include "cache/table.h"
 
 #define THREAD_CACHES 8 /* caches that a thread may alternate between without threads_lock */
@@ -77,6 +78,7 @@ static void thread_ended(void *shards)
 	 */
 	thread_ending = true;
 	thread_last = (struct thread_cache){0};
+	publish_thread_ended();
 	pthread_mutex_lock(&threads_lock);
 	while (*mine)
 		fold(*mine);
@@ -91,10 +93,12 @@ static void thread_ended(void *shards)
 static void fork_prepare(void)
 {
 	pthread_mutex_lock(&threads_lock);
+	publish_forking();
 }
 
 static void fork_parent(void)
 {
+	publish_forked(false);
 	pthread_mutex_unlock(&threads_lock);
 }
 
@@ -116,6 +120,7 @@ static void fork_child(void)
 	if (thread_shards)
 		thread_shards->first = NULL;
 	folio_u64_fetch_add_relaxed(&process_number, 1);
+	publish_forked(true);
 	pthread_mutex_unlock(&threads_lock);
 }
 
@@ -175,6 +180,11 @@ static bool list_new(void)
 		thread_shards = NULL;
 	}
 	return thread_shards;
+}
+
+bool thread_will_end(void)
+{
+	return !thread_ending && (thread_shards || list_new());
 }
 
 /* Allocate a shard and put it on both lists. NULL: there is no memory. */

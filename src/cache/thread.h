@@ -79,6 +79,12 @@ static inline bool thread_hit(uint64_t id)
  */
 int thread_cache_register(struct folio_cache *cache);
 
+/*
+ * True if the end of the calling thread will be noticed (publish_thread_ended): it is not ending
+ * already, and there is memory for the list of its shards.
+ */
+bool thread_will_end(void);
+
 /* Free all shards of a cache. No call on it is running, and none follows. */
 void thread_cache_unregister(struct folio_cache *cache);
 

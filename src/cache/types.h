@@ -34,12 +34,13 @@
  *   cache->queues.turn      waiting for queues.lock behind another waiting thread
  *   cache->queues.lock      the eviction queues
  *   cache->writeback.lock   inodes with dirty folios, runs, errors
+ *   cache->limbo.lock       folios that left their file while they were pinned (cache/limbo.c)
  *   pool: stock, lists      free pages (core/pool.c)
  *   cache->pins->lock       pins that the program has recorded (api/pins.c)
  *
  * Nothing else is taken under cache->types_lock, nor under threads_lock of cache/thread.c (shards
- * of statistics). folio_release takes only the pool's locks: the last put of a folio may run on any
- * thread, whatever else it holds.
+ * of statistics) but blocks_lock of cache/publish.c, around a fork. folio_release takes only the
+ * pool's locks: the last put of a folio may run on any thread, whatever else it holds.
  */
 #ifndef FOLIO_SRC_CACHE_TYPES_H
 #define FOLIO_SRC_CACHE_TYPES_H
@@ -123,6 +124,13 @@ struct closed_files {
 	uint64_t files;            /* in kept */
 };
 
+/* Folios that have left their file while a pin of them was published (cache/limbo.c). */
+struct limbo {
+	pthread_mutex_t lock;
+	uint32_t first;   /* guarded by lock: linked by next, page numbers; POOL_NONE: none */
+	folio_u32 folios; /* atomic, stored under lock */
+};
+
 struct folio_cache {
 	/* Set at creation. */
 	uint64_t id;      /* unique in the process, never reused */
@@ -147,6 +155,7 @@ struct folio_cache {
 	struct progress progress;
 	struct evict evict;
 	struct writeback writeback;
+	struct limbo limbo;
 
 	pthread_mutex_t files_lock;
 	/* Guarded by files_lock. */

@@ -36,6 +36,8 @@
 #define QUEUE_UNWRITTEN (POOL_QUEUE_OUT + 4)
 #define QUEUE_ONCE      (POOL_QUEUE_OUT + 5)
 #define QUEUE_AHEAD     (POOL_QUEUE_OUT + 6)
+/* Of a folio that has left its file, in no queue (cache/limbo.h). */
+#define QUEUE_LIMBO     (POOL_QUEUE_OUT + 7)
 
 struct queue {
 	uint32_t head, tail; /* page numbers; the newest is at the head, the oldest at the tail */

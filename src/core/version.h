@@ -9,6 +9,8 @@
  *              Without it, they are valid and do not change as long as the word does not
  *   PARTIAL    the file has fewer bytes than the folio: folio->valid says how many
  *   TOUCH      eviction wants to hear of a read (core/heat.h); any thread may set or clear it
+ *   HELD       a freezer holds the folio: no pin is published (core/publish.h). Only the freezer
+ *              that has set it clears it; a change of the contents leaves it as it is
  *
  * A version is called odd while it has the flag CHANGING, else even.
  *
@@ -68,6 +70,7 @@
 #define VERSION_CHANGING UINT64_C(1)
 #define VERSION_PARTIAL  UINT64_C(2)
 #define VERSION_TOUCH    UINT64_C(4)
+#define VERSION_HELD     UINT64_C(8)
 /* One change more. */
 #define VERSION_STEP     UINT64_C(16)
 

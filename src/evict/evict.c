@@ -25,6 +25,10 @@
  * The count of 2 is exact only because B is checked under the tree lock. For a folio that is no
  * longer in the tree, 2 may be the evictor and a pin.
  *
+ * A pin that is published writes no count. So between A and B the evictor holds the folios of its
+ * batch, issues one barrier and looks for pins of them (core/publish.h, H2 to H4); a folio of which
+ * a pin is published stays. After D the odd version keeps new ones out, and the hold ends.
+ *
  * The second race is between an evictor and a thread that drops pages (invalidate, close):
  *
  *   evictor                                          dropping thread (cache/drop.c)
@@ -60,6 +64,8 @@
 #include "core/walk.h"
 #include "cache/dirty.h"
 #include "cache/account.h"
+#include "cache/limbo.h"
+#include "cache/publish.h"
 #include "evict/bounds.h"
 #include "evict/limits.h"
 #include "evict/once.h"
@@ -170,12 +176,14 @@ static bool keep_used(struct folio_cache *cache, struct folio *folio, bool small
 
 /*
  * An isolated folio: unlinked, with a reference of the evictor. queue: where it belongs. own: it
- * makes space for its own file, which says nothing about the queues.
+ * makes space for its own file, which says nothing about the queues. held: no pin is published, and
+ * none will be until the hold ends.
  */
 struct victim {
 	struct folio *folio;
 	uint8_t queue;
 	bool own;
+	bool held;
 };
 
 /* The queue that a folio returns to if it is not taken. @small: it is one of the newcomers. */
@@ -308,6 +316,24 @@ static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
 	return refault_shadow(now, main);
 }
 
+/* Hold the folios of a batch, and look for published pins of them. */
+static void hold(struct folio_cache *cache, struct victim *victim, unsigned n)
+{
+	struct pool *pool = &cache->pool;
+	struct publish_set set;
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		victim[i].held = publish_hold(pool_version(pool, victim[i].folio));
+	publish_scan(pool, true, &set);
+	for (i = 0; i < n; i++) {
+		if (!victim[i].held || !publish_has(&set, pool, victim[i].folio))
+			continue;
+		publish_unhold(pool_version(pool, victim[i].folio));
+		victim[i].held = false;
+	}
+}
+
 /*
  * Steps B to E for one folio. Returns true if the folio was taken. The inode may be closed in the
  * meantime: its memory remains an inode (cache/types.h), and the folio has another owner then.
@@ -320,8 +346,10 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim, bo
 	uint64_t pages = UINT64_C(1) << folio->order;
 	bool taken = false;
 
-	if (!inode)
+	if (!victim->held)
 		return false;
+	if (!inode)
+		goto unhold;
 	tree_lock(&inode->tree);
 	if (folio_ptr_load_relaxed(&folio->owner) == inode && !(floors && bounds_keep(folio)) &&
 		folio_ref_try_freeze(&folio->ref, 2)) {
@@ -335,6 +363,8 @@ static bool evict_one(struct folio_cache *cache, const struct victim *victim, bo
 		taken = true;
 	}
 	tree_unlock(&inode->tree);
+unhold:
+	publish_unhold(pool_version(&cache->pool, folio));
 	return taken;
 }
 
@@ -346,6 +376,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 	unsigned i, n, kept = 0;
 	bool again = false;
 
+	limbo_look(cache);
 	n = isolate(cache, victim, pages, scan, shard);
 	FOLIO_PAUSE(evict_isolated, NULL);
 	if (!n)
@@ -361,6 +392,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 		if (inode)
 			tree_prefetch(&inode->tree, folio_index(folio));
 	}
+	hold(cache, victim, n);
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;
 
@@ -382,10 +414,11 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 		FOLIO_PAUSE(evict_requeued, NULL);
 		/*
 		 * This may be the last reference; no lock is held. A folio that has lost its other
-		 * references since can be evicted by the next scan.
+		 * references since can be evicted by the next scan. One that was not held is
+		 * pinned, or is another freezer's, which counts it.
 		 */
 		for (i = 0; i < kept; i++)
-			again |= progress_put(victim[i].folio);
+			again |= progress_put(victim[i].folio) && victim[i].held;
 		stats_add(shard, STAT_EVICT_BUSY, kept);
 	}
 	/* Before progress_end: a thread that waited for it finds the evictions counted. */
@@ -454,6 +487,23 @@ static struct folio *alloc_order(struct folio_cache *cache, unsigned *order, boo
 }
 
 /*
+ * How many pages a thread evicts at a time that needs 2^@order of them. Once pins are published,
+ * each batch costs a membarrier, which interrupts the other processors: then more, but no more than
+ * a sixty-fourth of the budget.
+ */
+static uint64_t batch_pages(const struct folio_cache *cache, unsigned order)
+{
+	uint64_t pages = UINT64_C(1) << order;
+	uint64_t more = folio_u64_load_relaxed(&cache->evict.pages) / 64;
+
+	if (likely(!publish_in_use()))
+		return pages;
+	if (more > EVICT_BATCH)
+		more = EVICT_BATCH;
+	return pages < more ? more : pages;
+}
+
+/*
  * One bounded attempt to evict on the calling thread. *seen: raised by what this attempt alone has
  * released.
  */
@@ -465,8 +515,8 @@ static struct folio *alloc_evicting(
 
 	for (;;) {
 		uint64_t before = scan.looks;
-		uint64_t freed =
-			evict_batch(cache, UINT64_C(1) << *order, &scan, true, seen, call->shard);
+		uint64_t freed = evict_batch(
+			cache, batch_pages(cache, *order), &scan, true, seen, call->shard);
 		struct folio *folio = alloc_order(cache, order, smaller);
 
 		if (folio) {

@@ -82,7 +82,7 @@ static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t 
 	return get_slow(file, index, flags, result, page);
 }
 
-static __attribute__((noinline)) int get_touch(
+__attribute__((noinline)) int get_touch(
 	struct folio_file *file, struct folio *folio, uint64_t index)
 {
 	bool once = streams_once(&file->streams);

@@ -25,6 +25,9 @@ enum page_verdict read_by_tree(
 /* folio_file_read_flags, if it is not a plain hit. */
 ssize_t read_slow(struct folio_file *file, char *buf, size_t len, uint64_t offset, unsigned flags);
 
+/* The rare end of a pinned hit: records the folio's heat, and may read ahead. Returns 0. */
+int get_touch(struct folio_file *file, struct folio *folio, uint64_t index);
+
 /* folio_file_get_page, if it is not a plain hit. */
 int get_slow(struct folio_file *file, uint64_t index, unsigned flags, struct folio **result,
 	void **page);

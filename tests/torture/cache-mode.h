@@ -14,6 +14,7 @@
 
 #include <folio/cache.h>
 #include <folio/peek.h>
+#include <folio/pin.h>
 
 #include "backend.h"
 #include "cache/thread.h"
@@ -25,6 +26,8 @@ enum count {
 	COUNT_PEEKS,
 	COUNT_PEEKS_ENDED,
 	COUNT_PINS,
+	COUNT_PINS_PUBLISHED,
+	COUNT_PINS_CONVERTED,
 	COUNT_PINS_PASSED, /* put by another thread */
 	COUNT_PRIVATE,
 	COUNT_LATE_GETS,
@@ -56,7 +59,8 @@ struct handle {
 };
 
 struct pin {
-	struct folio *folio;
+	struct folio *folio;  /* that of the pin, or NULL: none */
+	struct folio_pin pin; /* by count, or published */
 	/* A page of a file. The first @contents bytes are contents, the rest is zeros. */
 	const struct file *of;
 	uint64_t index;

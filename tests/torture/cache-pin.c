@@ -37,15 +37,29 @@ static bool pin_keep(const struct pin *pin)
 
 void pin_put(struct worker *worker, struct pin *pin, bool kept)
 {
-	struct folio *folio = pin->folio;
-
 	pin_check(pin);
 	if (kept)
-		folio_u64_fetch_sub_relaxed(&kept_pages, UINT64_C(1) << folio_order(folio));
+		folio_u64_fetch_sub_relaxed(&kept_pages, UINT64_C(1) << folio_order(pin->folio));
 	histogram_add(
 		&worker->histogram[HISTOGRAM_AGE], now_of(pin->of, pin->index) - pin->generation);
 	pin->folio = NULL;
-	folio_put(folio);
+	folio_unpin(&pin->pin);
+}
+
+/* By publication, where that is possible, or by count. */
+static int pin_any(struct worker *worker, struct folio_file *file, uint64_t index, unsigned flags,
+	struct folio_pin *pin)
+{
+	int r;
+
+	if (rng_one_in(&worker->rng, 2)) {
+		r = folio_file_pin(file, index, flags, pin);
+		if (!r && pin->slot)
+			worker_add(worker, COUNT_PINS_PUBLISHED, 1);
+		return r;
+	}
+	pin->slot = NULL;
+	return folio_file_get_page(file, index, flags, &pin->folio, &pin->page);
 }
 
 /*
@@ -63,7 +77,8 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 	int r;
 
 	view(&seen, of, index, index);
-	r = folio_file_get(handle->file, index, flags, &pin->folio);
+	r = pin_any(worker, handle->file, index, flags, &pin->pin);
+	pin->folio = pin->pin.folio;
 	strict = size_unchanged(&seen);
 	if (r) {
 		pin->folio = NULL;
@@ -81,7 +96,7 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 		violation(VIOLATION_FOREIGN_INDEX,
 			"a get of file %u page %lu returned %lu pages from %lu", of->number,
 			(unsigned long)index, 1ul << folio_order(pin->folio), (unsigned long)start);
-		folio_put(pin->folio);
+		folio_unpin(&pin->pin);
 		return false;
 	}
 	contents = seen.size - index * FOLIO_PAGE_SIZE < FOLIO_PAGE_SIZE
@@ -97,7 +112,7 @@ static bool pin_get(struct worker *worker, struct handle *handle, uint64_t index
 	pin->generation = check_page("pin", &seen, index, folio_page(pin->folio, index), 0,
 		FOLIO_PAGE_SIZE, contents, strict);
 	if (pin->generation == UINT64_MAX) {
-		folio_put(pin->folio);
+		folio_unpin(&pin->pin);
 		return false;
 	}
 	pin->contents = label_check(folio_page(pin->folio, index), 0, FOLIO_PAGE_SIZE,
@@ -124,6 +139,11 @@ void op_pin(struct worker *worker, bool keep)
 		folio_get(pin.folio);
 		pause_here(NULL);
 		folio_put(pin.folio);
+	}
+	if (pin.pin.slot && rng_one_in(&worker->rng, 8)) {
+		if (folio_pin_convert(&pin.pin))
+			violation(VIOLATION_RESULT, "a pin could not be converted");
+		worker_add(worker, COUNT_PINS_CONVERTED, 1);
 	}
 	if (keep && pin_keep(&pin)) {
 		struct pin *to = &own->pin[rng_below(&worker->rng, PINS)];

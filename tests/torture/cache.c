@@ -20,10 +20,10 @@
 #include "cache-mode.h"
 
 static const char *const count_names[] = {"reads", "bytes read", "peeks", "peeks that ended",
-	"pins", "pins passed on", "private folios", "late gets", "late gets, failed",
-	"releases by late getters", "prefetches", "invalidations", "changes found by revalidation",
-	"resizes", "appends", "opens", "out of memory", "would block",
-	"errors of injected failures", NULL};
+	"pins", "pins published", "pins converted", "pins passed on", "private folios", "late gets",
+	"late gets, failed", "releases by late getters", "prefetches", "invalidations",
+	"changes found by revalidation", "resizes", "appends", "opens", "out of memory",
+	"would block", "errors of injected failures", NULL};
 
 static const char *const histogram_names[] = {"copies: generations behind at the end of the call",
 	"pins: generations behind at the end of the call", "pins: generations behind when put",

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Files that were written, and that no handle has open, keep their pages, unless data was lost. */
+#include <folio/pin.h>
+
+#include "cache/limbo.h"
 #include "closed-world.h"
 
 static void write_at(struct folio_file *file, unsigned number, char byte, uint64_t offset)
@@ -247,6 +250,28 @@ static void test_pinned(void **state)
 	end();
 }
 
+/* Nor do those of which a pin is published. */
+static void test_published(void **state)
+{
+	struct folio_file *file;
+	struct folio_pin pin;
+
+	(void)state;
+	begin(256, 4);
+	file = open_it(0, O_RDWR);
+	assert_int_equal(read_all(file, 0), 0);
+	assert_int_equal(folio_file_pin(file, 2, 0, &pin), 0);
+	assert_non_null(pin.slot);
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(files_closed(), 1);
+	assert_int_equal(folio_lock(pin.folio), -ENODATA);
+	memset(pin.page, 0, PAGE);
+	assert_int_equal(use(0), PAGES - folio_size(pin.folio) / PAGE);
+	folio_unpin(&pin);
+	limbo_look(world.cache);
+	end();
+}
+
 /* Nor does the last of more pages than a close examines under one hold of the lock. */
 static void test_pinned_far(void **state)
 {
@@ -317,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_published),
 		cmocka_unit_test(test_pinned_far),
 		cmocka_unit_test(test_refused_mark),
 	};

@@ -10,6 +10,7 @@
  *   errors.c      errors of write-back, and syncs that share a handle
  *   sync.c        threads that share one sync of the device
  *   pins.c        the walk over pins
+ *   publish.c     published pins, and threads that take the page
  *   evict.c       callers that find no free page
  *   words.c       waits for a word that another thread changes
  *   library.c     waits of the library's threads
@@ -82,6 +83,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_page_referenced_by_pin_walk),
 		cmocka_unit_test(test_pins_in_a_new_table),
 		cmocka_unit_test(test_pin_put_while_one_is_recorded),
+		cmocka_unit_test(test_publication_of_a_dropped_page),
+		cmocka_unit_test(test_publication_of_a_written_page),
+		cmocka_unit_test(test_publication_before_the_scan),
+		cmocka_unit_test(test_pin_of_a_held_page),
+		cmocka_unit_test(test_pin_after_the_scan),
+		cmocka_unit_test(test_scan_without_pins),
 		cmocka_unit_test(test_holders_of_the_same_use),
 		cmocka_unit_test(test_hits_are_no_progress),
 		cmocka_unit_test(test_page_held_by_two),

@@ -225,6 +225,14 @@ void test_pins_in_a_new_table(void **state);
 void test_pin_put_while_one_is_recorded(void **state);
 void test_holders_of_the_same_use(void **state);
 
+/* publish.c */
+void test_publication_of_a_dropped_page(void **state);
+void test_publication_of_a_written_page(void **state);
+void test_publication_before_the_scan(void **state);
+void test_pin_of_a_held_page(void **state);
+void test_pin_after_the_scan(void **state);
+void test_scan_without_pins(void **state);
+
 /* words.c */
 void test_wait_for_fill(void **state);
 void test_wait_for_lock(void **state);

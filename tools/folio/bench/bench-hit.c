@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <folio/peek.h>
+#include <folio/pin.h>
 #include <folio/ref.h>
 
 #include "bench/machine.h"
@@ -76,6 +77,19 @@ static inline int pin_line(
 		return -result;
 	memcpy(line, (char *)page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
 	folio_put(folio);
+	return 0;
+}
+
+static inline int publish_line(
+	const struct view *view, const struct worker *worker, uint64_t offset, union line *line)
+{
+	struct folio_pin pin;
+	int result = folio_file_pin(view->file, offset >> FOLIO_PAGE_SHIFT, 0, &pin);
+
+	if (result)
+		return -result;
+	memcpy(line, (char *)pin.page + offset % FOLIO_PAGE_SIZE, LINE_SIZE);
+	folio_unpin(&pin);
 	return 0;
 }
 
@@ -178,6 +192,7 @@ static inline __attribute__((always_inline)) uint64_t read_lines(
 LOOPS(copy)
 LOOPS(peek)
 LOOPS(pin)
+LOOPS(publish)
 LOOPS(pread)
 LOOPS(mmap)
 LOOPS(array)
@@ -241,6 +256,7 @@ static const struct contender contenders[] = {
 	{"folio batch", ROLE_OWN, batch_independent, NULL, batch_line},
 	{"folio peek", ROLE_OWN, peek_independent, peek_chained, peek_line},
 	{"folio pin", ROLE_OWN, pin_independent, pin_chained, pin_line},
+	{"folio publish", ROLE_OWN, publish_independent, publish_chained, publish_line},
 	{"pread", ROLE_PEER, pread_independent, pread_chained, pread_line},
 	{"mmap", ROLE_PEER, mmap_independent, mmap_chained, mmap_line},
 	{"bare array", ROLE_LIMIT, array_independent, array_chained, array_line},
