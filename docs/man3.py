@@ -36,7 +36,7 @@ def one_line(code):
 def declaration(text):
     text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
     text = re.sub(r"FOLIO_REF_FUNCTION_\((\w+), ", r"folio_ref_\1(", text)
-    text = re.sub(r"\bstatic inline\b\s*", "", text)
+    text = re.sub(r"\b(static inline|FOLIO_INLINE_)\s", "", text)
     return one_line(text)
 
 

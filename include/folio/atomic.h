@@ -24,6 +24,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * For the documented functions of all headers that are inline. A program in C or C++ compiles them
+ * itself. One file of the library defines this as "extern inline": the library then exports each of
+ * them as well, for programs in other languages (src/api/inline.c).
+ */
+#ifndef FOLIO_INLINE_
+#define FOLIO_INLINE_ static inline
+#endif
+
+/* A cast of a pointer, or to one. In C++ it is quiet with -Wold-style-cast. */
+#ifdef __cplusplus
+#define FOLIO_CAST_(type, value) reinterpret_cast<type>(value)
+#else
+#define FOLIO_CAST_(type, value) ((type)(value))
+#endif
+
 #ifdef FOLIO_ATOMIC_RELACY
 
 /*

@@ -152,7 +152,7 @@ int folio_file_get_page(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio, void **page);
 
 /** folio_file_get - pin a page: folio_file_get_page without the address. */
-static inline int folio_file_get(
+FOLIO_INLINE_ int folio_file_get(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **folio)
 {
 	void *page;

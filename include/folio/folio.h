@@ -79,25 +79,27 @@ struct folio {
 } __attribute__((aligned(64)));
 
 /** folio_data - the memory of a pinned folio: folio_size bytes, page aligned. */
-static inline void *folio_data(const struct folio *folio)
+FOLIO_INLINE_ void *folio_data(const struct folio *folio)
 {
 	return folio->data;
 }
 
 /** folio_order - the order of a pinned folio, which has 2^order pages; see folio_size. */
-static inline unsigned folio_order(const struct folio *folio)
+FOLIO_INLINE_ unsigned folio_order(const struct folio *folio)
 {
 	return folio->order;
 }
 
 /** folio_size - the size of a pinned folio in bytes. */
-static inline size_t folio_size(const struct folio *folio)
+FOLIO_INLINE_ size_t folio_size(const struct folio *folio)
 {
-	return (size_t)FOLIO_PAGE_SIZE << folio->order;
+	size_t page_size = FOLIO_PAGE_SIZE;
+
+	return page_size << folio->order;
 }
 
 /** folio_index - the page number in the file of the first page of a pinned folio. */
-static inline uint64_t folio_index(const struct folio *folio)
+FOLIO_INLINE_ uint64_t folio_index(const struct folio *folio)
 {
 	return folio->index;
 }
@@ -109,9 +111,9 @@ static inline uint64_t folio_index(const struct folio *folio)
  *
  * Returns the address of the page, FOLIO_PAGE_SIZE bytes.
  */
-static inline void *folio_page(const struct folio *folio, uint64_t index)
+FOLIO_INLINE_ void *folio_page(const struct folio *folio, uint64_t index)
 {
-	return (char *)folio->data + ((index - folio->index) << FOLIO_PAGE_SHIFT);
+	return FOLIO_CAST_(char *, folio->data) + ((index - folio->index) << FOLIO_PAGE_SHIFT);
 }
 
 /**
@@ -124,7 +126,7 @@ void folio_release(struct folio *folio);
  * folio_get - take another pin on a folio
  * @folio: pinned by the caller.
  */
-static inline void folio_get(struct folio *folio)
+FOLIO_INLINE_ void folio_get(struct folio *folio)
 {
 	folio_ref_get(&folio->ref);
 }
@@ -136,7 +138,7 @@ static inline void folio_get(struct folio *folio)
  * The thread that puts the last reference of a folio that has left its file releases the folio;
  * this may be any thread. The release takes no lock that a program can hold and does not block.
  */
-static inline void folio_put(struct folio *folio)
+FOLIO_INLINE_ void folio_put(struct folio *folio)
 {
 	if (__builtin_expect(folio_ref_put(&folio->ref), 0))
 		folio_release(folio);

@@ -122,6 +122,8 @@ struct folio_peek {
  */
 int folio_file_view(struct folio_file *file, unsigned layout, const struct folio_view **view);
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* C++: a struct has the name of the function */
 /**
  * folio_peek - look at a cached page in place
  * @view: of an open file.
@@ -138,14 +140,14 @@ int folio_file_view(struct folio_file *file, unsigned layout, const struct folio
  * Never waits, and makes no call. Any number of threads may peek, concurrently with all other calls
  * on the file.
  */
-static inline const void *folio_peek(
+FOLIO_INLINE_ const void *folio_peek(
 	const struct folio_view *view, uint64_t index, struct folio_peek *peek)
 {
 	struct folio_view_tree_ *tree = view->tree;
 	/* acquire, here and below: as in tree_walk_directory (src/core/walk.h). */
 	uint64_t generation = folio_u64_load_acquire(&tree->generation), order;
 	struct folio_view_slots_ *slots =
-		(struct folio_view_slots_ *)folio_ptr_load_acquire(&tree->slots);
+		FOLIO_CAST_(struct folio_view_slots_ *, folio_ptr_load_acquire(&tree->slots));
 	uintptr_t entry, number;
 	folio_ptr *slot;
 
@@ -153,31 +155,32 @@ static inline const void *folio_peek(
 		return NULL;
 	FOLIO_PEEK_PAUSE();
 	slot = &slots->slot[index >> FOLIO_VIEW_SHIFT_];
-	entry = (uintptr_t)folio_ptr_load_acquire(slot);
+	entry = FOLIO_CAST_(uintptr_t, folio_ptr_load_acquire(slot));
 	if (entry & FOLIO_VIEW_NODE_) {
 		FOLIO_PEEK_PAUSE();
-		slot = (folio_ptr *)(entry - FOLIO_VIEW_NODE_ + FOLIO_VIEW_SLOTS_) +
+		slot = FOLIO_CAST_(folio_ptr *, entry - FOLIO_VIEW_NODE_ + FOLIO_VIEW_SLOTS_) +
 		       (index & ((1u << FOLIO_VIEW_SHIFT_) - 1));
-		entry = (uintptr_t)folio_ptr_load_acquire(slot);
+		entry = FOLIO_CAST_(uintptr_t, folio_ptr_load_acquire(slot));
 	}
 	if (__builtin_expect(!entry || entry & FOLIO_VIEW_TAGS_, 0))
 		return NULL;
 	FOLIO_PEEK_PAUSE();
 	number = entry / sizeof(struct folio);
-	peek->version = (folio_u64 *)(view->version_zero + number * sizeof(folio_u64));
+	peek->version = FOLIO_CAST_(folio_u64 *, view->version_zero + number * sizeof(folio_u64));
 	/* acquire: as in version_read_begin (src/core/version.h). */
 	peek->seen = folio_u64_load_acquire(peek->version);
 	if (__builtin_expect(peek->seen & FOLIO_VIEW_CALL_ || !peek->seen, 0))
 		return NULL;
 	FOLIO_PEEK_PAUSE();
 	/* acquire: as in tree_still. */
-	if (__builtin_expect((uintptr_t)folio_ptr_load_acquire(slot) != entry, 0) ||
+	if (__builtin_expect(FOLIO_CAST_(uintptr_t, folio_ptr_load_acquire(slot)) != entry, 0) ||
 		__builtin_expect(folio_u64_load_relaxed(&tree->generation) != generation, 0))
 		return NULL;
 	order = entry >> 2 & 15;
 	number += index & ((UINT64_C(1) << order) - 1);
-	return (const void *)(view->data_zero + (number << FOLIO_PAGE_SHIFT));
+	return FOLIO_CAST_(const void *, view->data_zero + (number << FOLIO_PAGE_SHIFT));
 }
+#pragma GCC diagnostic pop
 
 /**
  * folio_peek_valid - is all that was read since folio_peek the page, in one state?
@@ -187,7 +190,7 @@ static inline const void *folio_peek(
  * one moment between folio_peek and this call. False: forget it, and begin again. May be asked more
  * than once; each answer is for what was read before it.
  */
-static inline bool folio_peek_valid(const struct folio_peek *peek)
+FOLIO_INLINE_ bool folio_peek_valid(const struct folio_peek *peek)
 {
 	/* acquire: as in version_read_valid. */
 	folio_fence_acquire();
@@ -198,10 +201,8 @@ static inline bool folio_peek_valid(const struct folio_peek *peek)
  * FOLIO_PEEK_LOAD - read one field of a page that may change, once
  * @pointer: to a field of a scalar type; for example &node->key[i].
  *
- * folio_peek_copy copies @len bytes, as memcpy(3).
- *
- * ThreadSanitizer would report each such read as a data race. With it, both read in a way that the
- * sanitizer does not see.
+ * ThreadSanitizer would report each such read, and each folio_peek_copy, as a data race. With it,
+ * both read in a way that the sanitizer does not see.
  */
 #ifdef __SANITIZE_THREAD__
 #define FOLIO_PEEK_SANITIZED_ 1
@@ -210,12 +211,20 @@ static inline bool folio_peek_valid(const struct folio_peek *peek)
 #define FOLIO_PEEK_SANITIZED_ 1
 #endif
 #endif
-#ifdef FOLIO_PEEK_SANITIZED_
-__attribute__((noinline, unused, no_sanitize("thread"))) static void folio_peek_copy(
+#ifndef FOLIO_PEEK_SANITIZED_
+#define FOLIO_PEEK_LOAD(pointer) (*FOLIO_CAST_(const volatile __typeof__(*(pointer)) *, pointer))
+
+/** folio_peek_copy - copy bytes of a page that may change, as memcpy(3). */
+FOLIO_INLINE_ void folio_peek_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}
+#else
+__attribute__((no_sanitize("thread"))) FOLIO_INLINE_ void folio_peek_copy(
 	void *to, const void *from, size_t len)
 {
-	const volatile char *source = (const volatile char *)from;
-	volatile char *target = (volatile char *)to;
+	const volatile char *source = FOLIO_CAST_(const volatile char *, from);
+	volatile char *target = FOLIO_CAST_(volatile char *, to);
 
 	while (len-- > 0)
 		*target++ = *source++;
@@ -225,14 +234,8 @@ __attribute__((noinline, unused, no_sanitize("thread"))) static void folio_peek_
 		typedef __typeof__(*(pointer)) __attribute__((may_alias)) folio_loaded_; \
 		char folio_bytes_[sizeof(folio_loaded_)] __attribute__((aligned(16)));   \
 		folio_peek_copy(folio_bytes_, (pointer), sizeof(folio_bytes_));          \
-		*(folio_loaded_ *)folio_bytes_;                                          \
+		*FOLIO_CAST_(folio_loaded_ *, folio_bytes_);                             \
 	})
-#else
-static inline void folio_peek_copy(void *to, const void *from, size_t len)
-{
-	memcpy(to, from, len);
-}
-#define FOLIO_PEEK_LOAD(pointer) (*(const volatile __typeof__(*(pointer)) *)(pointer))
 #endif
 
 /**
@@ -271,7 +274,7 @@ int folio_file_visit(struct folio_file *file, uint64_t index, folio_peek_fn *vis
  *
  * Returns as folio_file_visit. With 0, the last call of @visit has read one state of the page.
  */
-static inline int folio_peek_visit(struct folio_file *file, const struct folio_view *view,
+FOLIO_INLINE_ int folio_peek_visit(struct folio_file *file, const struct folio_view *view,
 	uint64_t index, folio_peek_fn *visit, void *context)
 {
 	struct folio_peek peek;

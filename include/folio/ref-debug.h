@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ref-debug.h - the checks of ref.h with FOLIO_REF_DEBUG. Only ref.h includes this file.
+ * ref-debug.h - the checks of ref.h with FOLIO_REF_DEBUG, for ref.h: programs include that. To
+ * include this file does the same.
  *
  * Each operation becomes a macro that passes its file and line. A table for the entire program,
  * indexed by a hash of the word's address, records the last changes of each word. Words whose
  * hashes collide share an entry, so every change contains the word's address. Writes to the table
  * are not ordered, on purpose: they must not hide the races that the table is meant to show.
  */
-#ifndef FOLIO_REF_DEBUG_H
-#define FOLIO_REF_DEBUG_H
+#ifndef FOLIO_REF_H
+#include <folio/ref.h>
+#elif !defined(FOLIO_REF_NOTE_) /* ref.h includes this file, and has not got that far */
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FOLIO_REF_AT_PARAMETERS_ 1
+#define FOLIO_REF_AT_PARAMETERS_  1
 
 enum folio_ref_op {
 	FOLIO_REF_OP_NONE,
@@ -52,7 +54,7 @@ __attribute__((weak)) struct folio_ref_history folio_ref_history[FOLIO_REF_HISTO
 
 static inline struct folio_ref_history *folio_ref_history_of_(const void *ref)
 {
-	uintptr_t key = (uintptr_t)ref;
+	uintptr_t key = FOLIO_CAST_(uintptr_t, ref);
 
 	return &folio_ref_history[(key >> 2 ^ key >> 6 ^ key >> 16) % FOLIO_REF_HISTORY_WORDS];
 }
@@ -77,7 +79,7 @@ static inline void folio_ref_print_history(const struct folio_ref *ref)
 		const struct folio_ref_change *change =
 			&history->change[(next + i) % FOLIO_REF_HISTORY_CHANGES];
 
-		if (change->ref == (const void *)ref)
+		if (change->ref == ref)
 			fprintf(stderr, "  %s:%d: %s %u, the word was 0x%08x\n", change->file,
 				change->line, name[change->op], change->count, change->before);
 	}
@@ -90,7 +92,9 @@ static inline void folio_ref_print_history(const struct folio_ref *ref)
 static inline void folio_ref_misuse_default_(
 	const struct folio_ref *ref, const char *what, const char *file, int line)
 {
-	fprintf(stderr, "%s:%d: folio_ref %p: %s\n", file, line, (const void *)ref, what);
+	const void *address = ref;
+
+	fprintf(stderr, "%s:%d: folio_ref %p: %s\n", file, line, address, what);
 	folio_ref_print_history(ref);
 	abort();
 }

@@ -125,7 +125,7 @@ struct folio_ref {
  *
  * Called once for the memory of the word. Afterwards, only unfreeze ends the frozen state.
  */
-static inline void folio_ref_init_frozen(struct folio_ref *ref)
+FOLIO_INLINE_ void folio_ref_init_frozen(struct folio_ref *ref)
 {
 	folio_u32_store_relaxed(&ref->word, FOLIO_REF_FROZEN);
 }
@@ -137,17 +137,17 @@ static inline void folio_ref_init_frozen(struct folio_ref *ref)
  * Returns the number of references; 0 if the counter is zero or frozen. The result is a hint: other
  * threads may change it at any time, and a count of 1 proves no exclusivity (only try_freeze does).
  */
-static inline uint32_t folio_ref_count(const struct folio_ref *ref)
+FOLIO_INLINE_ uint32_t folio_ref_count(const struct folio_ref *ref)
 {
-	uint32_t value = folio_u32_load_relaxed(&((struct folio_ref *)ref)->word);
+	uint32_t value = folio_u32_load_relaxed(&ref->word);
 
 	return value & FOLIO_REF_FROZEN ? 0 : value;
 }
 
 /** folio_ref_is_frozen - true if frozen; a hint as folio_ref_count, unless the caller froze it. */
-static inline bool folio_ref_is_frozen(const struct folio_ref *ref)
+FOLIO_INLINE_ bool folio_ref_is_frozen(const struct folio_ref *ref)
 {
-	return folio_u32_load_relaxed(&((struct folio_ref *)ref)->word) & FOLIO_REF_FROZEN;
+	return folio_u32_load_relaxed(&ref->word) & FOLIO_REF_FROZEN;
 }
 
 /*
@@ -200,7 +200,7 @@ static inline bool folio_ref_try_get_slow_(struct folio_ref *ref, uint32_t n, ui
  * Returns true with @n references; false if the object is frozen or has more than FOLIO_REF_MAX
  * references: then the caller has nothing to undo.
  */
-static inline bool FOLIO_REF_FUNCTION_(try_get_n, struct folio_ref *ref, uint32_t n)
+FOLIO_INLINE_ bool FOLIO_REF_FUNCTION_(try_get_n, struct folio_ref *ref, uint32_t n)
 {
 	/* acquire: pairs with unfreeze and with the subtraction of put; see the table above. */
 	uint32_t value = folio_u32_fetch_add_acquire(&ref->word, n) + n;
@@ -218,7 +218,7 @@ static inline bool FOLIO_REF_FUNCTION_(try_get_n, struct folio_ref *ref, uint32_
  *
  * Cannot refuse. If the caller cannot bound the number of references, it must use try_get.
  */
-static inline void FOLIO_REF_FUNCTION_(get_n, struct folio_ref *ref, uint32_t n)
+FOLIO_INLINE_ void FOLIO_REF_FUNCTION_(get_n, struct folio_ref *ref, uint32_t n)
 {
 	/* relaxed: the caller's own reference keeps the object alive. */
 	uint32_t seen = folio_u32_fetch_add_relaxed(&ref->word, n);
@@ -237,7 +237,7 @@ static inline void FOLIO_REF_FUNCTION_(get_n, struct folio_ref *ref, uint32_t n)
  * Returns true if the caller froze the object and must now release it, according to the object's
  * own data (R2); false if the caller must not access the object any longer.
  */
-static inline bool FOLIO_REF_FUNCTION_(put_n, struct folio_ref *ref, uint32_t n)
+FOLIO_INLINE_ bool FOLIO_REF_FUNCTION_(put_n, struct folio_ref *ref, uint32_t n)
 {
 	/* release: pairs with the CAS below, on the thread that wins it, and with try_get. */
 	uint32_t value = folio_u32_fetch_sub_release(&ref->word, n) - n;
@@ -266,7 +266,7 @@ static inline bool FOLIO_REF_FUNCTION_(put_n, struct folio_ref *ref, uint32_t n)
  * fail until unfreeze. False if another thread holds a reference or froze the object first: then
  * nothing is changed.
  */
-static inline bool FOLIO_REF_FUNCTION_(try_freeze, struct folio_ref *ref, uint32_t expected)
+FOLIO_INLINE_ bool FOLIO_REF_FUNCTION_(try_freeze, struct folio_ref *ref, uint32_t expected)
 {
 	/* acquire: pairs with put; release: for a thread that acts on the frozen word. */
 	bool won = folio_u32_cas_acq_rel(&ref->word, &expected, FOLIO_REF_FROZEN);
@@ -284,7 +284,7 @@ static inline bool FOLIO_REF_FUNCTION_(try_freeze, struct folio_ref *ref, uint32
  *
  * A store: it overwrites the junk of failed gets. It is the only end of the frozen state (R5).
  */
-static inline void FOLIO_REF_FUNCTION_(unfreeze, struct folio_ref *ref, uint32_t count)
+FOLIO_INLINE_ void FOLIO_REF_FUNCTION_(unfreeze, struct folio_ref *ref, uint32_t count)
 {
 	FOLIO_REF_NOTE_(ref, FOLIO_REF_OP_UNFREEZE, count, folio_u32_load_relaxed(&ref->word));
 	/* release: pairs with try_get, which sees the object as it was set up before this store. */
@@ -293,19 +293,19 @@ static inline void FOLIO_REF_FUNCTION_(unfreeze, struct folio_ref *ref, uint32_t
 
 #ifndef FOLIO_REF_AT_PARAMETERS_
 /** folio_ref_try_get - take one reference to an object that may be gone: folio_ref_try_get_n. */
-static inline bool folio_ref_try_get(struct folio_ref *ref)
+FOLIO_INLINE_ bool folio_ref_try_get(struct folio_ref *ref)
 {
 	return folio_ref_try_get_n(ref, 1);
 }
 
 /** folio_ref_get - take one more reference: folio_ref_get_n. */
-static inline void folio_ref_get(struct folio_ref *ref)
+FOLIO_INLINE_ void folio_ref_get(struct folio_ref *ref)
 {
 	folio_ref_get_n(ref, 1);
 }
 
 /** folio_ref_put - drop one reference: folio_ref_put_n. */
-static inline bool folio_ref_put(struct folio_ref *ref)
+FOLIO_INLINE_ bool folio_ref_put(struct folio_ref *ref)
 {
 	return folio_ref_put_n(ref, 1);
 }

@@ -73,6 +73,8 @@ struct folio_cache_stats {
 	uint64_t readahead_unused; /* of readahead_pages, those that left before they were read */
 };
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* C++: a struct has the name of the function */
 /**
  * folio_cache_stats - read the counters
  * @cache: an open cache.
@@ -81,6 +83,7 @@ struct folio_cache_stats {
  * Returns 0; -EINVAL; -ESTALE after fork.
  */
 int folio_cache_stats(struct folio_cache *cache, struct folio_cache_stats *stats);
+#pragma GCC diagnostic pop
 
 /** struct folio_file_stat - the state of one file */
 struct folio_file_stat {
@@ -92,6 +95,8 @@ struct folio_file_stat {
 	uint32_t direct_write; /* likewise: how they are written; 0 if no handle may write */
 };
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* C++: a struct has the name of the function */
 /**
  * folio_file_stat - query the size of a file, its cached pages, and whether it uses direct I/O
  * @file: an open file.
@@ -103,6 +108,7 @@ struct folio_file_stat {
  * Returns 0; -EINVAL; -ESTALE after fork.
  */
 int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat);
+#pragma GCC diagnostic pop
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

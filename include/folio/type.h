@@ -63,9 +63,9 @@ int folio_alloc(struct folio_cache *cache, unsigned order, unsigned type, void *
 	struct folio **folio);
 
 /** folio_owner - the owner that folio_alloc was given; for a folio that the caller has pinned. */
-static inline void *folio_owner(const struct folio *folio)
+FOLIO_INLINE_ void *folio_owner(const struct folio *folio)
 {
-	return folio_ptr_load_relaxed(&((struct folio *)folio)->owner);
+	return folio_ptr_load_relaxed(&folio->owner);
 }
 
 /* With FOLIO_REF_DEBUG, a pin is recorded with the line of the call (pins.h). */

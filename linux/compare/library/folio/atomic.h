@@ -12,11 +12,13 @@
 
 #include "../../access.h"
 
+#define FOLIO_INLINE_ static inline
+
 typedef uint32_t folio_u32;
 
-static inline uint32_t folio_u32_load_relaxed(folio_u32 *word)
+static inline uint32_t folio_u32_load_relaxed(const folio_u32 *word)
 {
-	return access(word, ACCESS_LOAD, ORDER_RELAXED, 0, 0);
+	return access((folio_u32 *)word, ACCESS_LOAD, ORDER_RELAXED, 0, 0);
 }
 
 static inline void folio_u32_store_relaxed(folio_u32 *word, uint32_t value)
