@@ -19,7 +19,7 @@ warnings='-pedantic -Wall -Wextra -Wundef -Wshadow -Wcast-qual -Werror'
 use()
 {
 	cc=$1 cxx=$2
-	name=$($cxx --version | sed 's/ (.*//; q')
+	name=${cxx##* }
 	c_any="$cc $warnings -Wstrict-prototypes -Wmissing-prototypes"
 	cplusplus_any="$cxx $warnings -Wold-style-cast"
 	c="$c_any -std=c11"
