@@ -212,7 +212,7 @@ FOLIO_INLINE_ bool folio_peek_valid(const struct folio_peek *peek)
 #endif
 #endif
 #ifndef FOLIO_PEEK_SANITIZED_
-#define FOLIO_PEEK_LOAD(pointer) (*FOLIO_CAST_(const volatile __typeof__(*(pointer)) *, pointer))
+#define FOLIO_PEEK_LOAD(pointer) (*FOLIO_CAST_(const volatile __typeof__(*(pointer)) *, (pointer)))
 
 /** folio_peek_copy - copy bytes of a page that may change, as memcpy(3). */
 FOLIO_INLINE_ void folio_peek_copy(void *to, const void *from, size_t len)
