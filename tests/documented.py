@@ -53,9 +53,9 @@ def main(library, folder):
                      for name in sorted(there - here) if not name.endswith("_")]
         names |= here
         inline |= here & there
-    findings += [f"{name} is documented and not exported: its definition begins with "
-                 "FOLIO_INLINE_, and src/folio.map lists it" for name in
-                 sorted(names - exported(library))]
+    findings += [f"{name} is documented and not exported: src/folio.map must list it; if it is "
+                 "inline, its definition begins with FOLIO_INLINE_, and src/api/inline.c includes "
+                 "its header" for name in sorted(names - exported(library))]
     if not inline:
         findings.append(f"{folder} has no documented inline function")
     print(*findings, sep="\n", end="\n" if findings else "")

@@ -13,5 +13,9 @@
 #undef FOLIO_REF_DEBUG
 #define FOLIO_INLINE_ extern inline
 #pragma GCC visibility push(default)
-#include <folio.h>
+#include <folio/ref.h>
+#include <folio/folio.h>
+#include <folio/file.h>
+#include <folio/type.h>
+#include <folio/peek.h>
 #pragma GCC visibility pop
