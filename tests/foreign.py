@@ -42,6 +42,10 @@ class Peek(Structure):
     _fields_ = [("version", c_void_p), ("seen", c_uint64)]
 
 
+class Pin(Structure):
+    _fields_ = [("folio", c_void_p), ("page", c_void_p), ("slot", c_void_p)]
+
+
 PEEK_FN = CFUNCTYPE(None, c_void_p, c_void_p)
 
 # name: (result, parameters)
@@ -56,6 +60,7 @@ FUNCTIONS = {
     "folio_file_write": (c_ssize_t, [c_void_p, c_char_p, c_size_t, c_uint64]),
     "folio_file_get_page": (c_int, [c_void_p, c_uint64, c_uint, POINTER(c_void_p),
                                     POINTER(c_void_p)]),
+    "folio_file_pin": (c_int, [c_void_p, c_uint64, c_uint, POINTER(Pin)]),
     "folio_file_sync": (c_int, [c_void_p, POINTER(Range), c_uint]),
     "folio_file_view": (c_int, [c_void_p, c_uint, POINTER(c_void_p)]),
     "folio_alloc": (c_int, [c_void_p, c_uint, c_uint, c_void_p, POINTER(c_void_p)]),
@@ -70,6 +75,7 @@ FUNCTIONS = {
     "folio_index": (c_uint64, [c_void_p]),
     "folio_page": (c_void_p, [c_void_p, c_uint64]),
     "folio_owner": (c_void_p, [c_void_p]),
+    "folio_unpin": (None, [POINTER(Pin)]),
     "folio_get": (None, [c_void_p]),
     "folio_put": (None, [c_void_p]),
     "folio_peek": (c_void_p, [c_void_p, c_uint64, POINTER(Peek)]),
@@ -143,6 +149,10 @@ class File:
     def pin(self, change=False):
         lib, index = self.lib, self.rng.randrange(PAGES)
         folio, again, page = c_void_p(), c_void_p(), c_void_p()
+        pin = Pin()
+        equal(lib.file_pin(self.file, index, 0, byref(pin)), 0, "pin")
+        equal(string_at(pin.page, PAGE), self.page(index), f"page {index} by pin")
+        lib.unpin(byref(pin))
         equal(lib.file_get(self.file, index, 0, byref(folio)), 0, "get")
         equal(lib.file_get_page(self.file, index, 0, byref(again), byref(page)), 0, "get_page")
         equal(again.value, folio.value, "the folio of a page that is pinned")

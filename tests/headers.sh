@@ -124,9 +124,13 @@ int peek(struct folio_file *file, const struct folio_view *view, folio_peek_fn *
 int change(struct folio_cache *cache, struct folio_file *file, struct folio_ref *ref);
 int change(struct folio_cache *cache, struct folio_file *file, struct folio_ref *ref)
 {
+	struct folio_pin pin;
 	struct folio *folio;
 	void *page;
 
+	if (folio_file_pin(file, 3, 0, &pin) || folio_pin_convert(&pin))
+		return 1;
+	folio_unpin(&pin);
 	if (folio_file_get(file, 3, 0, &folio) || folio_file_get_page(file, 3, 0, &folio, &page) ||
 		folio_alloc(cache, folio_order(folio), FOLIO_TYPE_PRIVATE, NULL, &folio))
 		return 1;
@@ -154,7 +158,7 @@ inline_in()
 		s/.*FUNCTION_(\([a-z_]*\),.*/folio_ref_\1/p
 		s/.* \**\(folio_[a-z_]*\)(.*/\1/p
 	}' "$include"/folio/*.h | sort >"$work/inline"
-	[ "$(wc -l <"$work/inline")" -ge 24 ] || return 1
+	[ "$(wc -l <"$work/inline")" -ge 25 ] || return 1
 	comm -12 "$work/undefined" "$work/inline" >"$work/outside"
 	cat "$work/outside"
 	[ ! -s "$work/outside" ]

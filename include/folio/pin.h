@@ -97,7 +97,7 @@ int folio_pin_convert(struct folio_pin *pin);
  *
  * May be called on any thread. Takes no lock that a program can hold and does not block.
  */
-static inline void folio_unpin(struct folio_pin *pin)
+FOLIO_INLINE_ void folio_unpin(struct folio_pin *pin)
 {
 	/* release: pairs with the scan of a freezer; what was read in the page was read before. */
 	if (__builtin_expect(pin->slot != NULL, 1))

@@ -18,4 +18,5 @@
 #include <folio/file.h>
 #include <folio/type.h>
 #include <folio/peek.h>
+#include <folio/pin.h>
 #pragma GCC visibility pop
