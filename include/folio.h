@@ -15,6 +15,7 @@
 #include <folio/peek.h>  /* read them in place, without a call */
 #include <folio/pin.h>   /* pin them at the same cost with any number of threads */
 #include <folio/write.h> /* write, sync, truncate; change pages in place */
+#include <folio/iovec.h> /* read and write several buffers in one call */
 #include <folio/type.h>  /* folios for the program's own data */
 #include <folio/hot.h>   /* which pages are hot: save them, and load them again */
 #include <folio/pins.h>  /* which folios are pinned, and their holders */

@@ -40,6 +40,8 @@ struct read_op {
 	uint64_t filled_before;
 	/* A folio was changed during a copy: from then on, each copy is of one page. */
 	bool disturbed;
+	/* Of a read into several buffers: bytes that it needs after those of this step. */
+	size_t later;
 };
 
 static inline enum page_verdict page_failed(struct call *call, int error)

@@ -183,7 +183,7 @@ static enum page_verdict read_missing(
 	enum page_verdict verdict;
 	struct folio *folio;
 
-	verdict = get_page(op, index, pages_touched(offset, len), &folio);
+	verdict = get_page(op, index, pages_touched(offset, len + op->later), &folio);
 	if (verdict != PAGE_READY)
 		return verdict;
 	return read_pinned(op, folio, buf, len, offset, copied);
@@ -213,14 +213,11 @@ static enum page_verdict read_step(
 	return PAGE_READY;
 }
 
-enum page_verdict read_by_tree(
-	struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done)
+enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done)
 {
 	struct inode *inode = op->file->inode;
 	bool asked = false;
 
-	op->single_before = op->filled_before = 0;
-	op->disturbed = false;
 	*done = 0;
 	while (*done < len) {
 		uint64_t at = offset + *done, size = folio_u64_load_acquire(&inode->size);
@@ -266,6 +263,14 @@ enum page_verdict read_by_tree(
 		}
 	}
 	return PAGE_READY;
+}
+
+enum page_verdict read_by_tree(
+	struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done)
+{
+	op->single_before = op->filled_before = 0;
+	op->disturbed = false;
+	return read_on(op, buf, len, offset, done);
 }
 
 bool read_is_valid(const void *buf, size_t len, uint64_t offset)

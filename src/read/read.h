@@ -19,6 +19,9 @@ bool read_is_valid(const void *buf, size_t len, uint64_t offset);
 enum page_verdict read_by_tree(
 	struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done);
 
+/* read_by_tree for the next buffer of a read into several, which has the same @op. */
+enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done);
+
 /* The flags of reads. */
 #define READ_FLAGS (FOLIO_READ_NOWAIT | FOLIO_READ_ONCE)
 

@@ -38,7 +38,6 @@
 
 static void advance(struct write_op *op, size_t len)
 {
-	op->buf += len;
 	op->part += len;
 	op->part_left -= len;
 	op->left -= len;

@@ -6,11 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "read/op.h"
 
 /*
- * The rest of a write. A step that succeeds advances all but the first two.
+ * The rest of a write. A step that succeeds advances part and the fields after it.
  *
  * The program's memory may be such that its page faults are served by a thread that uses the cache
  * itself. So no thread touches it while it holds a lock: write_bytes first copies the next part to
@@ -19,9 +20,11 @@
 struct write_op {
 	struct call *call;
 	struct folio_file *file;
-	const char *buf;  /* the program's */
-	const char *part; /* the first of these bytes, in a buffer of the library */
-	size_t part_left; /* bytes there; no more than left */
+	const char *buf;            /* the program's, or NULL: it has several */
+	const struct iovec *source; /* then the one with the next part's first byte */
+	uint64_t source_at;         /* the offset at which buf, or that element, begins */
+	const char *part;           /* the first of these bytes, in a buffer of the library */
+	size_t part_left;           /* bytes there; no more than left */
 	size_t left;
 	uint64_t offset;
 	bool keep_size; /* bytes past the end of the file are not written */

@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <folio/iovec.h>
+
 #include "base/compiler.h"
 #include "base/deadline.h"
 #include "read/demand.h"
 #include "read/lookup.h"
+#include "read/vector.h"
 #include "write/flusher.h"
 #include "write/limit.h"
 
@@ -134,6 +137,31 @@ static enum page_verdict write_locked(struct write_op *op, uint64_t pages)
  */
 #define PART_BYTES ((size_t)16 * FOLIO_PAGE_SIZE)
 
+/* Copy the next part to @buffer from the program's buffers, which may be several. */
+static __attribute__((noinline)) void gather(struct write_op *op, char *buffer)
+{
+	const struct iovec *source = op->source;
+	uint64_t at = op->source_at;
+	size_t copied = 0;
+
+	for (; copied < op->part_left; at += source++->iov_len) {
+		uint64_t skip = op->offset + copied - at;
+		size_t len = op->part_left - copied;
+
+		if (skip >= source->iov_len)
+			continue;
+		/* The step may write less than the part: the next part begins there, or later. */
+		if (!copied) {
+			op->source = source;
+			op->source_at = at;
+		}
+		if (len > source->iov_len - skip)
+			len = source->iov_len - skip;
+		memcpy(buffer + copied, (const char *)source->iov_base + skip, len);
+		copied += len;
+	}
+}
+
 /*
  * Copy the next part of the program's data to @buffer, up to a multiple of @size in the file. No
  * lock is held.
@@ -144,7 +172,10 @@ static void next_part(struct write_op *op, char *buffer, size_t size)
 	op->part_left = size - (op->offset & (size - 1));
 	if (op->part_left > op->left)
 		op->part_left = op->left;
-	memcpy(buffer, op->buf, op->part_left);
+	if (likely(op->buf))
+		memcpy(buffer, op->buf + (op->offset - op->source_at), op->part_left);
+	else
+		gather(op, buffer);
 }
 
 /* Write @op->left bytes through @buffer, of @size bytes. Verdicts as write_bytes. */
@@ -195,6 +226,7 @@ enum page_verdict write_bytes(struct write_op *op)
 	if (r)
 		return page_failed(op->call, r);
 	op->left = can;
+	op->source_at = op->offset;
 	if (can > sizeof(page))
 		buffer = malloc(PART_BYTES);
 	verdict =
@@ -205,16 +237,23 @@ enum page_verdict write_bytes(struct write_op *op)
 
 _Static_assert(INT64_MAX >> FOLIO_PAGE_SHIFT <= TREE_INDEX_MAX, "no file has more pages");
 
-static ssize_t write_any(
-	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags)
+/* @buf or, if it is NULL, @source has @len bytes. */
+static inline ssize_t write_any(struct folio_file *file, const void *buf,
+	const struct iovec *source, size_t len, uint64_t offset, unsigned flags)
 {
 	struct call call;
 	struct write_op op = {
-		.call = &call, .file = file, .buf = buf, .left = len, .offset = offset};
+		.call = &call,
+		.file = file,
+		.buf = buf,
+		.source = source,
+		.left = len,
+		.offset = offset,
+	};
 	enum page_verdict verdict;
 	int r;
 
-	if (!file || (!buf && len) || len > INT64_MAX || flags & ~FOLIO_WRITE_ONCE)
+	if (!file || (!buf && !source && len) || len > INT64_MAX || flags & ~FOLIO_WRITE_ONCE)
 		return -EINVAL;
 	if (!file->writable)
 		return -EBADF;
@@ -232,11 +271,21 @@ static ssize_t write_any(
 
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
 {
-	return write_any(file, buf, len, offset, 0);
+	return write_any(file, buf, NULL, len, offset, 0);
 }
 
 ssize_t folio_file_write_flags(
 	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags)
 {
-	return write_any(file, buf, len, offset, flags);
+	return write_any(file, buf, NULL, len, offset, flags);
+}
+
+ssize_t folio_file_writev(struct folio_file *file, const struct iovec *iov, unsigned count,
+	uint64_t offset, unsigned flags)
+{
+	size_t len;
+
+	if (!vector_length(iov, count, &len))
+		return -EINVAL;
+	return write_any(file, NULL, iov, len, offset, flags);
 }
