@@ -192,6 +192,17 @@ void dirty_record_lost(struct inode *inode, int error)
 	pthread_mutex_unlock(&writeback->lock);
 }
 
+int dirty_error_since(struct inode *inode, uint32_t begin)
+{
+	struct writeback *writeback = &inode->cache->writeback;
+	int error;
+
+	pthread_mutex_lock(&writeback->lock);
+	error = inode->errors != begin ? inode->error : 0;
+	pthread_mutex_unlock(&writeback->lock);
+	return error;
+}
+
 int dirty_report_error(struct inode *inode, uint32_t begin, uint32_t *reported)
 {
 	struct writeback *writeback = &inode->cache->writeback;

@@ -90,6 +90,12 @@ bool dirty_in_range(struct inode *inode, uint64_t first, uint64_t last);
 uint32_t dirty_error_count(struct inode *inode);
 
 /*
+ * The last error of write-back, as a positive errno, if one has failed since error count @begin;
+ * else 0. It counts as reported through no handle.
+ */
+int dirty_error_since(struct inode *inode, uint32_t begin);
+
+/*
  * The device failed to sync data that it had accepted, so the state of that data is unknown. Counts
  * @error (positive) as a failed write-back, and makes each later sync of the file return it.
  */
