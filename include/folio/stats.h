@@ -93,19 +93,35 @@ struct folio_file_stat {
 	uint64_t pages_dirty;  /* of those, with changes that the file does not have yet, now */
 	uint32_t direct_read;  /* enum folio_direct (folio/io.h): how pages are read */
 	uint32_t direct_write; /* likewise: how they are written; 0 if no handle may write */
+
+	/* As the backend reports the file now; it does not know of dirty pages: */
+
+	uint64_t device;     /* device and inode identify the file, as for fstat(2) */
+	uint64_t inode;      /* likewise */
+	uint64_t bytes_file; /* size without what is not written back yet */
+	int64_t mtime_sec;   /* time of the last change of the contents: seconds */
+	int64_t ctime_sec;   /* time of the last change of contents or inode: seconds, or 0 */
+	uint32_t mtime_nsec; /* and nanoseconds, of mtime */
+	uint32_t ctime_nsec; /* and nanoseconds, of ctime */
 };
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow" /* C++: a struct has the name of the function */
 /**
- * folio_file_stat - query the size of a file, its cached pages, and whether it uses direct I/O
+ * folio_file_stat - query a file: size, identity, times, cached pages, use of direct I/O
  * @file: an open file.
  * @stat: size must be set; as many fields as fit into that size are filled in.
  *
- * All handles of a file get the same result. The call does not query the operating system. If a
- * file does not use direct I/O, direct_read and direct_write state the reason.
+ * All handles of a file get the same result. If a file does not use direct I/O, direct_read and
+ * direct_write state the reason.
  *
- * Returns 0; -EINVAL; -ESTALE after fork.
+ * The backend is queried for the fields from device on, by one fstat(2) on the calling thread,
+ * which folio_cache_params.timeout_ms does not bound. If size ends before them, nothing is queried.
+ * With a write, a truncation or write-back at the same time, each field is of some moment of the
+ * call, not all of the same.
+ *
+ * Returns 0; -EINVAL; -ESTALE after fork; or the error of the query (fstat(2)), with @stat
+ * unchanged.
  */
 int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat);
 #pragma GCC diagnostic pop

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cache/closed.h"
+#include "cache/identity.h"
 #include "cache/inode.h"
 #include "cache/thread.h"
 
@@ -79,11 +80,32 @@ static unsigned direct_use(struct folio_cache *cache, void *handle)
 	return cache->io->direct(cache->io_context, handle);
 }
 
+/* Set the fields that the backend knows. Returns 0 or its error. */
+static int query(struct folio_cache *cache, void *handle, struct folio_file_stat *all)
+{
+	struct folio_io_attr attr;
+	int r = identity_attr(cache, handle, FOLIO_IO_ATTR_CTIME, &attr);
+
+	if (r)
+		return r;
+	all->device = attr.device;
+	all->inode = attr.inode;
+	all->bytes_file = attr.size;
+	all->mtime_sec = attr.mtime_sec;
+	all->mtime_nsec = attr.mtime_nsec;
+	if (attr.fields & FOLIO_IO_ATTR_CTIME) {
+		all->ctime_sec = attr.ctime_sec;
+		all->ctime_nsec = attr.ctime_nsec;
+	}
+	return 0;
+}
+
 int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat)
 {
 	struct folio_file_stat all;
 	struct folio_cache *cache;
 	struct inode *inode;
+	int r;
 
 	if (!file || !stat || stat->size < sizeof(stat->size))
 		return -EINVAL;
@@ -97,6 +119,12 @@ int folio_file_stat(struct folio_file *file, struct folio_file_stat *stat)
 		.direct_read = direct_use(cache, inode->handle),
 		.direct_write = direct_use(cache, inode_write_handle(inode)),
 	};
+	/* Programs of version 0.1 have a shorter struct. */
+	if (stat->size > offsetof(struct folio_file_stat, device)) {
+		r = query(cache, inode->handle, &all);
+		if (r)
+			return r;
+	}
 	tree_lock(&inode->tree);
 	all.pages = folio_u64_load_relaxed(&inode->pages);
 	all.pages_dirty = share_has(&inode->share, SHARE_PAGES);

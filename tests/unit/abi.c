@@ -251,6 +251,13 @@ static void test_file_stat(void **state)
 	FIELD(pages_dirty, 24, uint64_t);
 	FIELD(direct_read, 32, uint32_t);
 	FIELD(direct_write, 36, uint32_t);
+	FIELD(device, 40, uint64_t);
+	FIELD(inode, 48, uint64_t);
+	FIELD(bytes_file, 56, uint64_t);
+	FIELD(mtime_sec, 64, int64_t);
+	FIELD(ctime_sec, 72, int64_t);
+	FIELD(mtime_nsec, 80, uint32_t);
+	FIELD(ctime_nsec, 84, uint32_t);
 #undef checked
 }
 

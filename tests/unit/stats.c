@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Statistics: each page requested is counted once, and each page read is accounted for. */
+#include <sys/stat.h>
+
 #include "fault-world.h"
 #include "io/file.h"
 
@@ -255,6 +257,70 @@ static void test_file_stat(void **state)
 	world_end(&world);
 }
 
+/* Its identity, size and times are those of fstat(2). */
+static void test_file_stat_attributes(void **state)
+{
+	struct folio_cache *cache = cache_open(64, 0, NULL);
+	char path[] = "folio-test-XXXXXX";
+	struct folio_file_stat stat;
+	struct folio_file *file;
+	struct stat real;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0 && ftruncate(fd, 5) == 0);
+	assert_int_equal(folio_file_open(cache, path, O_RDWR, 0, &file), 0);
+	assert_int_equal(folio_file_write(file, "abc", 3, 10), 3);
+	stat = file_stat(file);
+	assert_int_equal(fstat(fd, &real), 0);
+	assert_int_equal(stat.device, real.st_dev);
+	assert_int_equal(stat.inode, real.st_ino);
+	assert_int_equal(stat.mtime_sec, real.st_mtim.tv_sec);
+	assert_int_equal(stat.mtime_nsec, real.st_mtim.tv_nsec);
+	assert_int_equal(stat.ctime_sec, real.st_ctim.tv_sec);
+	assert_int_equal(stat.ctime_nsec, real.st_ctim.tv_nsec);
+	/* What the cache has, and what the file has so far. */
+	assert_int_equal(stat.bytes, 13);
+	assert_int_equal(stat.bytes_file, 5);
+	assert_int_equal(folio_file_sync(file, NULL, 0), 0);
+	assert_int_equal(file_stat(file).bytes_file, 13);
+	/* The times are those of now. */
+	assert_int_equal(futimens(fd, (struct timespec[]){{11, 12}, {13, 14}}), 0);
+	stat = file_stat(file);
+	assert_int_equal(stat.mtime_sec, 13);
+	assert_int_equal(stat.mtime_nsec, 14);
+	assert_int_equal(fstat(fd, &real), 0);
+	assert_int_equal(stat.ctime_sec, real.st_ctim.tv_sec);
+	assert_int_equal(stat.ctime_nsec, real.st_ctim.tv_nsec);
+	assert_int_equal(folio_file_close(file), 0);
+	assert_int_equal(folio_cache_close(cache), 0);
+	close(fd);
+	unlink(path);
+}
+
+/* A query that fails; and a program of version 0.1, whose struct ends before, which makes none. */
+static void test_file_stat_fails(void **state)
+{
+	struct folio_file_stat stat = {.size = sizeof(stat), .bytes = 77};
+	struct world world;
+	uint64_t calls;
+
+	(void)state;
+	world_begin(&world, 64, FOLIO_CACHE_NO_READAHEAD, 20 * PAGE + 7);
+	io_fault_fail(world.io, IO_FAULT_GETATTR, 1, EIO);
+	assert_int_equal(folio_file_stat(world.file, &stat), -EIO);
+	assert_int_equal(stat.bytes, 77);
+	assert_int_equal(folio_file_stat(world.file, &stat), 0);
+	assert_int_equal(stat.bytes_file, 20 * PAGE + 7);
+	calls = io_fault_calls(world.io, IO_FAULT_GETATTR);
+	stat.size = offsetof(struct folio_file_stat, device);
+	io_fault_fail(world.io, IO_FAULT_GETATTR, 1, EIO);
+	assert_int_equal(folio_file_stat(world.file, &stat), 0);
+	assert_int_equal(io_fault_calls(world.io, IO_FAULT_GETATTR), calls);
+	io_fault_fail(world.io, IO_FAULT_GETATTR, 0, 0);
+	world_end(&world);
+}
+
 /* How a file of the library's backends is read and written, and why not with direct I/O. */
 static void expect_direct(const struct folio_io_ops *ops, uint32_t flags)
 {
@@ -324,6 +390,8 @@ int main(void)
 		cmocka_unit_test(test_readahead_unused),
 		cmocka_unit_test(test_statistics_size),
 		cmocka_unit_test(test_file_stat),
+		cmocka_unit_test(test_file_stat_attributes),
+		cmocka_unit_test(test_file_stat_fails),
 		cmocka_unit_test(test_direct),
 	};
 
