@@ -82,6 +82,25 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
 ssize_t folio_file_write_flags(
 	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags);
 
+/**
+ * folio_file_append - copy bytes to the end of a file
+ * @file: a file opened with O_RDWR.
+ * @buf: the source.
+ * @len: bytes to write.
+ * @flags: 0 or FOLIO_WRITE_ONCE (folio_file_write_flags).
+ * @offset: the result, unless NULL: where the bytes are. Not set if an error is returned.
+ *
+ * Like folio_file_write, at the end that the file has when the bytes are written: until they all
+ * are, no other append, write, truncation or discard through the cache changes the size. Readers
+ * may see a part of them. The call first copies @buf to memory of its own.
+ *
+ * Returns the number of bytes written: fewer than @len only if an error occurred after some of
+ * them, or at the limit. Errors: as folio_file_write_flags; -ENOMEM also if there is no memory for
+ * a copy of @len bytes; -ETIMEDOUT also if another append took the time.
+ */
+ssize_t folio_file_append(
+	struct folio_file *file, const void *buf, size_t len, unsigned flags, uint64_t *offset);
+
 /* For folio_file_sync. */
 #define FOLIO_SYNC_DATA 1u /* as fdatasync(2): without metadata that reading does not need */
 

@@ -110,6 +110,7 @@ static void inode_init(struct inode *inode, struct folio_cache *cache, void *han
 	pthread_rwlock_init(&inode->map_lock, &fair);
 	pthread_rwlockattr_destroy(&fair);
 	pthread_mutex_init(&inode->attr_lock, NULL);
+	pthread_mutex_init(&inode->append_lock, NULL);
 	pthread_mutex_init(&inode->size_lock, NULL);
 	pthread_mutex_init(&inode->syncs.lock, NULL);
 	for (i = 0; i < 2; i++)
@@ -147,6 +148,7 @@ static void inode_give(struct inode *inode)
 	unsigned i;
 
 	pthread_rwlock_destroy(&inode->map_lock);
+	pthread_mutex_destroy(&inode->append_lock);
 	pthread_mutex_destroy(&inode->size_lock);
 	pthread_mutex_destroy(&inode->syncs.lock);
 	for (i = 0; i < 2; i++)

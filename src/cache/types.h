@@ -20,6 +20,8 @@
  *   inode->detached         one detached call at a time for each file (cache/detach.c)
  *   cache->files_lock       opening and closing files
  *   file->streams.lock      read-ahead of one handle
+ *   inode->append_lock      the end of the file: an append, a part of a write past the end, a
+ *                           truncation
  *   inode->map_lock         which pages a file has: shared for a write and a sync, exclusive for
  *                           a truncation and a hole
  *   inode->size_lock        making the file longer
@@ -233,6 +235,7 @@ struct inode {
 	 */
 	folio_ptr write_handle;
 	folio_u64 writable_to; /* atomic: the file can take writes up to here (write/limit.h) */
+	pthread_mutex_t append_lock;
 	pthread_rwlock_t map_lock;
 	pthread_mutex_t size_lock;
 	struct syncs syncs; /* its own lock */

@@ -175,6 +175,8 @@ static int discard_detached(
 	};
 	int r = 0;
 
+	/* The file may become shorter: not in the course of an append. */
+	pthread_mutex_lock(&inode->append_lock);
 	pthread_rwlock_wrlock(&inode->map_lock);
 	size = folio_u64_load_relaxed(&inode->size);
 	if (args->last >= size) {
@@ -193,6 +195,7 @@ static int discard_detached(
 	if (!r && pages.first < pages.end)
 		r = discard_pages(call, file, pages);
 	pthread_rwlock_unlock(&inode->map_lock);
+	pthread_mutex_unlock(&inode->append_lock);
 	return r;
 }
 

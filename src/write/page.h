@@ -28,6 +28,8 @@ struct write_op {
 	size_t left;
 	uint64_t offset;
 	bool keep_size; /* bytes past the end of the file are not written */
+	bool may_grow;  /* append_lock is held: the file may become longer */
+	bool grows;     /* a part would have made the file longer: from then on, take that lock */
 };
 
 /*

@@ -75,9 +75,12 @@ int file_truncate(struct call *call, struct folio_file *file, uint64_t size)
 	struct inode *inode = file->inode;
 	int r;
 
+	/* Not in the course of an append. */
+	pthread_mutex_lock(&inode->append_lock);
 	pthread_rwlock_wrlock(&inode->map_lock);
 	r = truncate_locked(call, file, size);
 	pthread_rwlock_unlock(&inode->map_lock);
+	pthread_mutex_unlock(&inode->append_lock);
 	return r;
 }
 

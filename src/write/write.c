@@ -95,7 +95,8 @@ static enum page_verdict write_step(struct write_op *op)
  * write_step, with the locks of the file, for up to @pages pages. With keep_size, it is cut at the
  * end of the file.
  */
-static enum page_verdict write_locked(struct write_op *op, uint64_t pages)
+static inline __attribute__((always_inline)) enum page_verdict write_locked(
+	struct write_op *op, uint64_t pages)
 {
 	struct call *call = op->call;
 	struct inode *inode = op->file->inode;
@@ -119,7 +120,10 @@ static enum page_verdict write_locked(struct write_op *op, uint64_t pages)
 	 * reading it.
 	 */
 	grows = op->offset + op->part_left >= size;
-	if (!grows || mutex_lock_until(&inode->size_lock, call->until)) {
+	if (unlikely(op->offset + op->part_left > size && !op->may_grow)) {
+		op->grows = true;
+		verdict = PAGE_CHANGED;
+	} else if (!grows || mutex_lock_until(&inode->size_lock, call->until)) {
 		if (op->part_left)
 			verdict = write_step(op);
 		if (grows)
@@ -128,6 +132,22 @@ static enum page_verdict write_locked(struct write_op *op, uint64_t pages)
 		verdict = page_failed(call, -ETIMEDOUT);
 	}
 	pthread_rwlock_unlock(&inode->map_lock);
+	return verdict;
+}
+
+/* write_locked for a part that makes the file longer: with append_lock, so in no append. */
+static __attribute__((noinline)) enum page_verdict write_growing(
+	struct write_op *op, uint64_t pages)
+{
+	struct inode *inode = op->file->inode;
+	enum page_verdict verdict;
+
+	if (!mutex_lock_until(&inode->append_lock, op->call->until))
+		return page_failed(op->call, -ETIMEDOUT);
+	op->may_grow = true;
+	verdict = write_locked(op, pages);
+	op->may_grow = false;
+	pthread_mutex_unlock(&inode->append_lock);
 	return verdict;
 }
 
@@ -195,7 +215,7 @@ static enum page_verdict write_parts(struct write_op *op, char *buffer, size_t s
 		r = flusher_throttle(call, op->file->inode, &pages);
 		if (r < 0)
 			return page_failed(call, r);
-		verdict = write_locked(op, pages);
+		verdict = unlikely(op->grows) ? write_growing(op, pages) : write_locked(op, pages);
 		switch (verdict) {
 		case PAGE_READY:
 			break;
