@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 
 #include <folio/hot.h>
+#include <folio/iovec.h>
+#include <folio/range.h>
 
 #include "fault-world.h"
 #include "cache/table.h"
@@ -232,6 +234,7 @@ static void child(struct world *world, struct folio *pinned, bool own)
 	struct folio_file_stat file_stat = {.size = sizeof(file_stat)};
 	struct folio_range range = {0, PAGE};
 	struct folio_read read = {.buf = &range, .len = 1};
+	struct iovec iov = {.iov_base = &range, .iov_len = 1};
 	struct folio_cache *cache = NULL;
 	struct io_fault *io;
 	struct io_fault_file *contents;
@@ -255,6 +258,8 @@ static void child(struct world *world, struct folio *pinned, bool own)
 		EXPECT(folio_file_get(world->file, 3, FOLIO_GET_NOWAIT, &folio) == -ESTALE);
 		EXPECT(folio_file_prefetch(world->file, &range, 1) == -ESTALE);
 		EXPECT(folio_file_read_batch(world->file, &read, 1, 0) == -ESTALE);
+		EXPECT(folio_file_readv(world->file, &iov, 1, 0, 0) == -ESTALE);
+		EXPECT(folio_file_writeback(world->file, 0, PAGE, 0) == -ESTALE);
 		EXPECT(folio_file_advise(world->file, FOLIO_ADVICE_RANDOM) == -ESTALE);
 		EXPECT(folio_file_invalidate(world->file, 0, 1) == -ESTALE);
 		EXPECT(folio_file_revalidate(world->file) == -ESTALE);
