@@ -29,7 +29,7 @@ struct write_op {
 	uint64_t offset;
 	bool keep_size; /* bytes past the end of the file are not written */
 	bool may_grow;  /* append_lock is held: the file may become longer */
-	bool grows;     /* a part would have made the file longer: from then on, take that lock */
+	bool grows;     /* the write makes the file longer: its parts take that lock */
 };
 
 /*

@@ -247,6 +247,9 @@ enum page_verdict write_bytes(struct write_op *op)
 		return page_failed(op->call, r);
 	op->left = can;
 	op->source_at = op->offset;
+	/* If it is truncated since, write_locked notices that. */
+	op->grows = op->offset + can > folio_u64_load_acquire(&op->file->inode->size) &&
+		    !op->may_grow && !op->keep_size;
 	if (can > sizeof(page))
 		buffer = malloc(PART_BYTES);
 	verdict =
