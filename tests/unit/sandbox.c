@@ -83,8 +83,10 @@ static void child(const char *path, uint32_t timeout_ms)
 {
 	struct folio_cache_params params = {
 		.size = sizeof(params), .bytes = 128 * PAGE, .timeout_ms = timeout_ms};
+	struct folio_range range = {0, 20 * PAGE};
 	struct folio_cache *cache;
 	struct folio_file *file;
+	char page[FOLIO_PAGE_SIZE];
 
 	EXPECT(folio_cache_open(&params, &cache) == 0);
 	if (strcmp(cache_stats(cache).io, "io_uring") != 0)
@@ -100,6 +102,10 @@ static void child(const char *path, uint32_t timeout_ms)
 		_exit(NO_SANDBOX);
 	EXPECT(folio_file_sync(file, NULL, 0) == 0);
 	expect_on_disk(path, 0, 40);
+	/* The sync may have written on its own thread. These reads are for the ring. */
+	EXPECT(folio_file_invalidate(file, 0, 20 * PAGE) == 0);
+	EXPECT(folio_file_prefetch(file, &range, 1) > 0);
+	EXPECT(folio_file_read(file, page, PAGE, 0) == PAGE);
 	EXPECT(!strcmp(cache_stats(cache).io, "threads"));
 	write_pages(file, 40, FILE_PAGES);
 	expect_pages(file);
