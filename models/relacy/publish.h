@@ -38,7 +38,7 @@ static inline void fence_heavy()
 static inline bool slot_confirm(
 	folio_ptr *slot, folio_ptr *entry, folio_u64 *version, void *page, uint64_t seen)
 {
-	if (publish_same(version, seen) && folio_ptr_load_acquire(entry) == page)
+	if (folio_ptr_load_acquire(entry) == page && publish_same(version, seen))
 		return true;
 	slot_clear(slot);
 	return false;

@@ -37,6 +37,9 @@
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  * run quick-drop: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=1 -DUSERS=0 -DWRITES=0;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
+ * run quick-refill: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=2 -DEVICTS=0 -DDROPS=1 -DUSERS=0
+ *     -DWRITES=0;
+ *     cc -DSAFETY; pan -m100000 -w22; expect clean
  *
  * run evictors: spin -DPINNERS=1 -DROUNDS=1 -DFILLS=1 -DEVICTS=1 -DDROPS=0 -DUSERS=0 -DWRITES=1
  *     -DSECOND;
@@ -79,6 +82,7 @@ chan mail = [1] of { byte, byte, byte };	/* handed over: page, its index, slot *
 bool limbo[PAGES];	/* the list keeps the tree's reference; it has its own lock */
 
 byte index[PAGES] = NONE;	/* the index that the page was filled for */
+bool filled[PAGES];	/* the page has the contents */
 byte pins[PAGES];	/* of both kinds */
 
 #ifdef RECEIVER
@@ -158,6 +162,7 @@ inline give_back(p)
 		assert(pins[p] == 0);				/* claim: no-pin-on-free */
 		assert(!held[p]);				/* claim: hold-ends */
 		index[p] = NONE;
+		filled[p] = false;
 		holder[p] = POOL
 	}
 }
@@ -208,7 +213,8 @@ inline pinned()
 	d_step {
 		pins[page]++;
 		/* claim: holder-of-right-page */
-		assert(holder[page] == LIVE && index[page] == i)
+		assert(holder[page] == LIVE && index[page] == i);
+		assert(filled[page])				/* claim: pin-of-a-filled-page */
 	}
 }
 
@@ -250,9 +256,9 @@ proctype pinner(byte s)
 			if
 			:: ok ->
 				buffer[s]!page + 1;	/* 3: publish */
-				ok = version[page] == seen && !held[page];	/* 4: the same? */
-				if
-				:: ok -> ok = entry[i] == page + 1	/* 5: still there? */
+				ok = entry[i] == page + 1;	/* 4: still there? */
+				if				/* 5: the same? */
+				:: ok -> ok = version[page] == seen && !held[page]
 				:: else
 				fi;
 				if
@@ -343,6 +349,7 @@ proctype filler()
 			lock();
 			d_step { owner[page] = i; entry[i] = page + 1 };
 			unlock();
+			filled[page] = true;
 			version_write_end(page);
 			put_release(page)
 		:: else

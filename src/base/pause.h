@@ -20,7 +20,9 @@ enum folio_pause {
 	FOLIO_PAUSE_pin_before_get,  /* 1 and 2: the slot, the get */
 	FOLIO_PAUSE_pin_before_slot, /* 2 and 3: the get, the slot again */
 	/* Published pins (core/publish.h). */
+	FOLIO_PAUSE_pin_seen,        /* S1 and S3: the version, the publication */
 	FOLIO_PAUSE_pin_published,   /* S3 and S5: the publication, the second look */
+	FOLIO_PAUSE_pin_looked,      /* S5: the two loads of the second look */
 	FOLIO_PAUSE_publish_barrier, /* H3 and H4: the barrier, the scan */
 	FOLIO_PAUSE_publish_scanned, /* H4 and H5: the scan, the freeze */
 	/* Eviction (evict/evict.c). */

@@ -13,8 +13,8 @@
  *   S2 slot NULL?           acquire             H4  scan: is the folio in a slot?        acquire
  *   S3 slot = folio         release             H5  no: freeze, version odd, erase
  *   S4 compiler barrier     fence               H6  publish_unhold                       release
- *   S5 version == v still?  acquire
- *      entry still?         acquire                 thread that drops a folio
+ *   S5 entry still?         acquire
+ *      version == v still?  acquire                 thread that drops a folio
  *   S6 no: slot = NULL      release             D1  erase, owner = NULL, under the tree's lock
  *                                               D2  membarrier and scan, as H3 and H4
  *   U1 unpin: slot = NULL   release             D3  not in a slot: put the tree's reference
@@ -26,6 +26,10 @@
  *   H4 with U1   The frame is used again only after the last read of the pin. S3 and S6 are
  *                releases for the same reason: a slot that goes from one folio to another tells a
  *                scan for the first that its reads have ended.
+ *   S5 in order  A drop clears the entry, but changes no version. If S3 comes after H3, S5 finds the
+ *                entry cleared, or stored again for another use of the folio: then it sees the
+ *                version of that use. With the version first, the folio could return to the same
+ *                page in between, and the pin would be one of a page that is being filled.
  *   HELD         from before the barrier until after the freeze. So no pin is published between
  *                scan and freeze, and a folio with a published pin is never frozen.
  *
@@ -98,7 +102,8 @@ static inline void publish_fence(bool full)
 }
 
 /*
- * S5, the version. acquire: the loads of the entry come after it, and pairs with version_write_end.
+ * S5, the version; the loads of the entry are acquires, and come first. acquire: pairs with
+ * version_write_end, and the reads of the pin come after it.
  */
 static inline bool publish_same(folio_u64 *version, uint64_t seen)
 {

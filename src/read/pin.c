@@ -34,6 +34,7 @@ static inline __attribute__((always_inline)) bool pin_publish(
 	version = entry_version(file, pin->entry);
 	if (unlikely(!publish_begin(version, &pin->version)))
 		return false;
+	FOLIO_PAUSE(pin_seen, folio);
 	slot_publish(slot, folio);
 	publish_fence(publish_mine.fence);
 	FOLIO_PAUSE(pin_published, folio);
@@ -46,8 +47,10 @@ static inline __attribute__((always_inline)) bool pin_publish(
 		if (!valid)
 			goto off;
 	}
-	if (likely(publish_same(version, pin->version)) &&
-		likely(tree_still(&file->inode->tree, &pin->place, pin->entry)))
+	if (unlikely(!tree_still(&file->inode->tree, &pin->place, pin->entry)))
+		goto off;
+	FOLIO_PAUSE(pin_looked, folio);
+	if (likely(publish_same(version, pin->version)))
 		return true;
 off:
 	slot_clear(slot);

@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_publication_of_a_dropped_page),
 		cmocka_unit_test(test_publication_of_a_written_page),
 		cmocka_unit_test(test_publication_before_the_scan),
+		cmocka_unit_test(test_publication_of_a_page_that_returns),
 		cmocka_unit_test(test_pin_of_a_held_page),
 		cmocka_unit_test(test_pin_after_the_scan),
 		cmocka_unit_test(test_scan_without_pins),

@@ -118,6 +118,72 @@ void test_publication_before_the_scan(void **state)
 	end(&w);
 }
 
+static struct task dropper, filler;
+
+static ssize_t drop_run(struct task *task)
+{
+	return folio_file_invalidate(task->w->file, 5 * PAGE, PAGE);
+}
+
+/* The pinner calls this at the first point, and if it comes to it, at the second one. */
+static void drop_and_read_again(struct gate *gate)
+{
+	struct world *w = dropper.w;
+
+	if (gate->point == FOLIO_PAUSE_pin_seen) {
+		task_begin(&dropper, w, drop_run, FOLIO_PAUSE_publish_scanned);
+		gate->point = FOLIO_PAUSE_pin_looked;
+		return;
+	}
+	assert_int_equal(task_end(&dropper), 0);
+	filler.len = 1;
+	filler.offset = 5 * PAGE;
+	task_begin(&filler, w, read_run, FOLIO_PAUSE_fill_read);
+}
+
+/*
+ *	pinner                              dropper                     filler
+ *	sees page 5 and its version
+ *	                                    erases it, barrier, scan
+ *	publishes it
+ *	looks again: half of the look
+ *	                                    frees the page
+ *	                                                                takes the same frame for
+ *	                                                                page 5, reads it: version odd
+ *	the other half
+ */
+void test_publication_of_a_page_that_returns(void **state)
+{
+	struct world w = world_begin(64, 0, 16 * PAGE);
+	struct task pinner = {.gate = {.again = true, .call = drop_and_read_again}};
+	struct folio *other[64];
+	unsigned n = 0;
+	char byte;
+
+	(void)state;
+	dropper = filler = (struct task){.w = &w};
+	assert_int_equal(folio_file_advise(w.file, FOLIO_ADVICE_RANDOM), 0);
+	folio_u64_store_relaxed(&w.cache->evict.low, 0);
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 5 * PAGE), 1);
+	/* This one keeps the node in the tree. */
+	assert_int_equal(folio_file_read(w.file, &byte, 1, 6 * PAGE), 1);
+	/* Some thread has published before. */
+	assert_int_equal(folio_file_pin(w.file, 5, 0, &pin), 0);
+	folio_unpin(&pin);
+	/* There is no frame but that of page 5. */
+	while (pool_free_pages(&w.cache->pool))
+		assert_int_equal(folio_alloc(w.cache, 0, FOLIO_TYPE_PRIVATE, NULL, &other[n++]), 0);
+	task_start(&pinner, &w, pin_run, FOLIO_PAUSE_pin_seen);
+	assert_int_equal(task_end(&pinner), 0);
+	assert_int_equal(*(char *)pin.page, 'o');
+	folio_unpin(&pin);
+	/* The half that it came to was the entry. */
+	assert_int_equal(task_end(&dropper), 0);
+	while (n)
+		folio_put(other[--n]);
+	world_end(&w);
+}
+
 /* @stop: where the evictor stops: before the scan, after it. */
 static void evict_while_publishing(enum folio_pause stop, bool looks_while_held)
 {

@@ -229,6 +229,7 @@ void test_holders_of_the_same_use(void **state);
 void test_publication_of_a_dropped_page(void **state);
 void test_publication_of_a_written_page(void **state);
 void test_publication_before_the_scan(void **state);
+void test_publication_of_a_page_that_returns(void **state);
 void test_pin_of_a_held_page(void **state);
 void test_pin_after_the_scan(void **state);
 void test_scan_without_pins(void **state);
