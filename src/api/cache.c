@@ -229,7 +229,7 @@ int folio_cache_close(struct folio_cache *cache)
 	if (!cache->files_open)
 		progress_drain(&cache->progress);
 	/* What the program has unpinned since the last look. */
-	limbo_look(cache);
+	limbo_look_alone(cache);
 	if (cache->files_open || pool_free_pages(&cache->pool) != cache->pages)
 		return -EBUSY;
 	evict_destroy(cache);

@@ -52,7 +52,7 @@ static void put_dropped(
 		else
 			freed |= progress_put(dropped[i]);
 	}
-	limbo_add(cache, dropped, pinned);
+	limbo_add(cache, dropped, pinned, !set.unknown);
 	progress_end(&cache->progress, freed);
 }
 

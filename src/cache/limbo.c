@@ -11,6 +11,7 @@ void limbo_init(struct limbo *limbo)
 {
 	pthread_mutex_init(&limbo->lock, NULL);
 	limbo->first = POOL_NONE;
+	limbo->unordered = false;
 	folio_u32_store_relaxed(&limbo->folios, 0);
 }
 
@@ -19,7 +20,7 @@ void limbo_destroy(struct limbo *limbo)
 	pthread_mutex_destroy(&limbo->lock);
 }
 
-void limbo_add(struct folio_cache *cache, struct folio *const *folios, unsigned count)
+void limbo_add(struct folio_cache *cache, struct folio *const *folios, unsigned count, bool ordered)
 {
 	struct limbo *limbo = &cache->limbo;
 	unsigned i;
@@ -27,6 +28,7 @@ void limbo_add(struct folio_cache *cache, struct folio *const *folios, unsigned 
 	if (!count)
 		return;
 	pthread_mutex_lock(&limbo->lock);
+	limbo->unordered |= !ordered;
 	for (i = 0; i < count; i++) {
 		/* Nothing else uses next: the folio is in no queue, and owner keeps it out. */
 		folio_u8_store_relaxed(&folios[i]->queue, QUEUE_LIMBO);
@@ -39,9 +41,10 @@ void limbo_add(struct folio_cache *cache, struct folio *const *folios, unsigned 
 
 /*
  * The entry of each folio was cleared before the barrier of its drop: no publication of it has
- * succeeded since, and those before are visible to the scan (D5). So there is no other barrier.
+ * succeeded since, and those before are visible to the scan (D5). So there is no other barrier,
+ * unless the kernel refused that one. @alone: as limbo_look_alone.
  */
-void limbo_look(struct folio_cache *cache)
+static void look(struct folio_cache *cache, bool alone)
 {
 	struct limbo *limbo = &cache->limbo;
 	struct pool *pool = &cache->pool;
@@ -49,12 +52,16 @@ void limbo_look(struct folio_cache *cache)
 	uint32_t page, next, left = 0;
 	bool freed = false;
 
-	/* relaxed: a hint; a folio that is added now is for the next look. */
-	if (likely(!folio_u32_load_relaxed(&limbo->folios)))
+	/*
+	 * A hint: a folio that is added now is for the next look. acquire: pairs with the store
+	 * below; who finds no folio finds those free that were in the list (folio_cache_close).
+	 */
+	if (likely(!folio_u32_load_acquire(&limbo->folios)))
 		return;
 	progress_begin(&cache->progress);
 	pthread_mutex_lock(&limbo->lock);
-	publish_scan(pool, false, &set);
+	publish_scan(pool, limbo->unordered && !alone, &set);
+	limbo->unordered = set.unknown;
 	page = limbo->first;
 	limbo->first = POOL_NONE;
 	for (; page != POOL_NONE; page = next) {
@@ -70,9 +77,19 @@ void limbo_look(struct folio_cache *cache)
 		folio_u8_store_relaxed(&folio->queue, QUEUE_NONE);
 		freed |= progress_put(folio);
 	}
-	folio_u32_store_relaxed(&limbo->folios, left);
+	folio_u32_store_release(&limbo->folios, left);
 	pthread_mutex_unlock(&limbo->lock);
 	progress_end(&cache->progress, freed);
+}
+
+void limbo_look(struct folio_cache *cache)
+{
+	look(cache, false);
+}
+
+void limbo_look_alone(struct folio_cache *cache)
+{
+	look(cache, true);
 }
 
 uint32_t limbo_references(struct folio_cache *cache, const struct folio *folio, uint32_t *count)

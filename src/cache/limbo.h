@@ -20,15 +20,19 @@ void limbo_destroy(struct limbo *limbo);
 
 /*
  * D4 of core/publish.h for @count folios, which the caller has erased before its barrier: the list
- * takes over the tree's references.
+ * takes over the tree's references. @ordered: the kernel has executed the barrier.
  */
-void limbo_add(struct folio_cache *cache, struct folio *const *folios, unsigned count);
+void limbo_add(
+	struct folio_cache *cache, struct folio *const *folios, unsigned count, bool ordered);
 
 /*
  * Release the folios of the list of which no pin is published any more. The caller holds no lock.
  * Without a folio in the list, costs a load.
  */
 void limbo_look(struct folio_cache *cache);
+
+/* The same if no other call on the cache is running, and all pins come before this one. */
+void limbo_look_alone(struct folio_cache *cache);
 
 /*
  * The references of a folio that are not the program's, for one that has left its file: 1 if it is

@@ -130,6 +130,7 @@ struct closed_files {
 struct limbo {
 	pthread_mutex_t lock;
 	uint32_t first;   /* guarded by lock: linked by next, page numbers; POOL_NONE: none */
+	bool unordered;   /* guarded by lock: some have had no barrier since they were erased */
 	folio_u32 folios; /* atomic, stored under lock */
 };
 

@@ -26,8 +26,8 @@
  *   H4 with U1   The frame is used again only after the last read of the pin. S3 and S6 are
  *                releases for the same reason: a slot that goes from one folio to another tells a
  *                scan for the first that its reads have ended.
- *   S5 in order  A drop clears the entry, but changes no version. If S3 comes after H3, S5 finds the
- *                entry cleared, or stored again for another use of the folio: then it sees the
+ *   S5 in order  A drop clears the entry, but changes no version. If S3 comes after H3, S5 finds
+ *                the entry cleared, or stored again for another use of the folio: then it sees the
  *                version of that use. With the version first, the folio could return to the same
  *                page in between, and the pin would be one of a page that is being filled.
  *   HELD         from before the barrier until after the freeze. So no pin is published between

@@ -157,12 +157,12 @@ static void without_membarrier(void)
 }
 
 /* Promised, and then refused: no page is taken, and none is lost. */
-static void membarrier_forbidden(void)
+static void forbid_membarrier(bool allowed_again)
 {
 	struct folio_pin pin;
 	struct world world;
+	uint64_t i, before;
 	char buf[8];
-	uint64_t i;
 	ssize_t r;
 
 	evict_world_begin(&world, 64);
@@ -176,9 +176,26 @@ static void membarrier_forbidden(void)
 	folio_unpin(&pin);
 	EXPECT(folio_file_invalidate(world.file, 0, FILE_PAGES * PAGE) == 0);
 	EXPECT(!page_cached(world.file, 0));
-	kernel.refuse = false;
-	EXPECT(folio_file_read(world.file, buf, sizeof(buf), 0) == sizeof(buf));
+	/* Each call looks at the limbo list, and knows no more than the one before. */
+	before = free_pages(&world);
+	EXPECT(folio_file_invalidate(world.file, 0, FILE_PAGES * PAGE) == 0);
+	EXPECT(free_pages(&world) == before);
+	if (allowed_again) {
+		kernel.refuse = false;
+		EXPECT(folio_file_read(world.file, buf, sizeof(buf), 0) == sizeof(buf));
+	}
+	/* No call is running: that needs no barrier. */
 	world_end(&world);
+}
+
+static void membarrier_forbidden(void)
+{
+	forbid_membarrier(false);
+}
+
+static void membarrier_forbidden_for_a_while(void)
+{
+	forbid_membarrier(true);
 }
 
 /*
@@ -198,6 +215,7 @@ static void test_unused(void **state)
 	assert_int_equal(folio_u32_load_relaxed(&kernel.barriers), 0);
 	in_child(without_membarrier);
 	in_child(membarrier_forbidden);
+	in_child(membarrier_forbidden_for_a_while);
 }
 
 static void test_arguments(void **state)
