@@ -23,8 +23,10 @@
  *
  * A published pin (core/publish.h) writes no count. The walk looks at all slots first, after a
  * barrier, and then once more for each folio that it found there. That needs the reference of step
- * 3, too: a slot that names the folio means this use of it. The limbo list has a reference of the
- * cache's own (cache/limbo.h).
+ * 3, too: a slot that names the folio means this use of it, or a publication that is being called
+ * off. The slots come before the count, both times: a pin that is converted in between is counted
+ * twice, else it would be missed (the acquire of the scan has the count from before the slot was
+ * cleared). The limbo list has a reference of the cache's own (cache/limbo.h).
  *
  * So the cache's own references are never counted as pins, except between that and the put; and a
  * pin is never taken for a reference of the cache. The reference of step 3 briefly blocks evictors,
@@ -342,8 +344,8 @@ static bool examine(struct folio_cache *cache, struct folio *folio, struct folio
 	/* acquire: pairs with folio_filled. */
 	if (folio_u32_load_acquire(&folio->flags) & FOLIO_UPTODATE || even) {
 		if (folio->type == FOLIO_TYPE_FILE) {
-			pinned->references = describe_file(cache, folio, pinned);
 			pinned->published = publish_count(folio);
+			pinned->references = describe_file(cache, folio, pinned);
 			pinned->references += pinned->published;
 		} else {
 			pinned->own = true;
@@ -375,7 +377,7 @@ ssize_t folio_cache_pins(struct folio_cache *cache, folio_pinned_fn *visit, void
 		struct folio_holder holder[FOLIO_HOLDERS_MAX];
 		struct folio_pinned pinned;
 
-		if ((!may_be_pinned(cache, folio) && !publish_has(&set, &cache->pool, folio)) ||
+		if ((!publish_has(&set, &cache->pool, folio) && !may_be_pinned(cache, folio)) ||
 			!examine(cache, folio, &pinned, visit ? holder : NULL))
 			continue;
 		visited++;

@@ -316,8 +316,11 @@ static void *shadow_of(struct folio_cache *cache, const struct victim *victim)
 	return refault_shadow(now, main);
 }
 
-/* Hold the folios of a batch, and look for published pins of them. */
-static void hold(struct folio_cache *cache, struct victim *victim, unsigned n)
+/*
+ * Hold the folios of a batch, and look for published pins of them. Returns false if the kernel has
+ * refused the barrier: none is held then.
+ */
+static bool hold(struct folio_cache *cache, struct victim *victim, unsigned n)
 {
 	struct pool *pool = &cache->pool;
 	struct publish_set set;
@@ -332,6 +335,18 @@ static void hold(struct folio_cache *cache, struct victim *victim, unsigned n)
 		publish_unhold(pool_version(pool, victim[i].folio));
 		victim[i].held = false;
 	}
+	return !set.unknown;
+}
+
+/*
+ * Put the evictor's reference to a folio that stays. Returns true if the next scan may evict the
+ * folio: it has lost its other references since, or its published pin, or another freezer had it.
+ */
+static bool put_kept(const struct victim *victim, bool looked)
+{
+	bool pinned = !victim->held && (!looked || publish_count(victim->folio) > 0);
+
+	return progress_put(victim->folio) && !pinned;
 }
 
 /*
@@ -374,7 +389,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 	struct victim victim[EVICT_BATCH];
 	uint64_t freed = 0, unused = 0;
 	unsigned i, n, kept = 0;
-	bool again = false;
+	bool again = false, looked;
 
 	limbo_look(cache);
 	n = isolate(cache, victim, pages, scan, shard);
@@ -392,7 +407,7 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 		if (inode)
 			tree_prefetch(&inode->tree, folio_index(folio));
 	}
-	hold(cache, victim, n);
+	looked = hold(cache, victim, n);
 	for (i = 0; i < n; i++) {
 		struct folio *folio = victim[i].folio;
 
@@ -412,13 +427,9 @@ uint64_t evict_batch(struct folio_cache *cache, uint64_t pages, struct scan *sca
 				&cache->queues, &cache->pool, victim[i].folio, victim[i].queue);
 		queues_unlock(&cache->queues);
 		FOLIO_PAUSE(evict_requeued, NULL);
-		/*
-		 * This may be the last reference; no lock is held. A folio that has lost its other
-		 * references since can be evicted by the next scan. One that was not held is
-		 * pinned, or is another freezer's, which counts it.
-		 */
+		/* This may be the last reference; no lock is held. */
 		for (i = 0; i < kept; i++)
-			again |= progress_put(victim[i].folio) && victim[i].held;
+			again |= put_kept(&victim[i], looked);
 		stats_add(shard, STAT_EVICT_BUSY, kept);
 	}
 	/* Before progress_end: a thread that waited for it finds the evictions counted. */

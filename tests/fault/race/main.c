@@ -90,6 +90,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pin_of_a_held_page),
 		cmocka_unit_test(test_pin_after_the_scan),
 		cmocka_unit_test(test_scan_without_pins),
+		cmocka_unit_test(test_unpin_while_an_evictor_has_the_page),
+		cmocka_unit_test(test_pin_converted_while_pins_are_counted),
 		cmocka_unit_test(test_holders_of_the_same_use),
 		cmocka_unit_test(test_hits_are_no_progress),
 		cmocka_unit_test(test_page_held_by_two),

@@ -3,10 +3,12 @@
 #include "race.h"
 
 #include <folio/pin.h>
+#include <folio/pins.h>
 
 #include "cache/thread.h"
 #include "core/walk.h"
 #include "evict/evict.h"
+#include "evict/scan.h"
 
 static struct folio_pin pin;
 
@@ -238,4 +240,85 @@ void test_scan_without_pins(void **state)
 {
 	(void)state;
 	evict_while_publishing(FOLIO_PAUSE_publish_scanned, false);
+}
+
+/* One batch. */
+static ssize_t evict_batch_run(struct task *task)
+{
+	struct folio_cache *cache = task->w->cache;
+	struct scan scan = {.looks = 4};
+	uint32_t ends = 0;
+
+	return (ssize_t)evict_batch(cache, 1, &scan, true, &ends, thread_enter(cache, cache->id));
+}
+
+/*
+ *	evictor                                         other
+ *	finds page 5 published, queues it again
+ *	                                                unpins it
+ *	puts its reference: page 5 can be evicted
+ *
+ * A thread that waits for memory must hear of it. With @pinned, the pin stays.
+ */
+static void evict_while_unpinning(bool pinned)
+{
+	struct world w = begin();
+	struct task evictor = {.len = 1};
+	uint32_t seen;
+
+	assert_int_equal(folio_file_pin(w.file, 5, 0, &pin), 0);
+	assert_non_null(pin.slot);
+	task_begin(&evictor, &w, evict_batch_run, FOLIO_PAUSE_evict_requeued);
+	seen = progress_seen(&w.cache->progress);
+	if (!pinned)
+		folio_unpin(&pin);
+	assert_int_equal(task_end(&evictor), 0);
+	assert_int_equal(progress_seen(&w.cache->progress) != seen, !pinned);
+	if (!pinned)
+		assert_int_equal(folio_file_pin(w.file, 5, 0, &pin), 0);
+	end(&w);
+}
+
+void test_unpin_while_an_evictor_has_the_page(void **state)
+{
+	(void)state;
+	evict_while_unpinning(false);
+	evict_while_unpinning(true);
+}
+
+static bool sum(const struct folio_pinned *found, void *context)
+{
+	*(uint32_t *)context += found->references;
+	return true;
+}
+
+static ssize_t pins_run(struct task *task)
+{
+	uint32_t references = 0;
+
+	folio_cache_pins(task->w->cache, sum, &references);
+	return references;
+}
+
+/*
+ *	walker                                          other
+ *	loads the count of page 5
+ *	                                                converts the pin: one reference more, none
+ *	                                                in the slot
+ *	must find it
+ */
+void test_pin_converted_while_pins_are_counted(void **state)
+{
+	struct world w = begin();
+	struct task walker = {.len = 1};
+
+	(void)state;
+	assert_int_equal(folio_file_pin(w.file, 5, 0, &pin), 0);
+	assert_non_null(pin.slot);
+	walker.gate.at = &w.file->inode->tree.lock;
+	task_begin(&walker, &w, pins_run, UNLOCKED);
+	assert_int_equal(folio_pin_convert(&pin), 0);
+	assert_int_equal(task_end(&walker), 1);
+	assert_int_equal(pins_run(&walker), 1);
+	end(&w);
 }

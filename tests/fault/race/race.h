@@ -233,6 +233,8 @@ void test_publication_of_a_page_that_returns(void **state);
 void test_pin_of_a_held_page(void **state);
 void test_pin_after_the_scan(void **state);
 void test_scan_without_pins(void **state);
+void test_unpin_while_an_evictor_has_the_page(void **state);
+void test_pin_converted_while_pins_are_counted(void **state);
 
 /* words.c */
 void test_wait_for_fill(void **state);
