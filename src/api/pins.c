@@ -227,7 +227,10 @@ static void add_holder(struct folio_pinned *pinned, struct folio_holder holder[F
 	pinned->unknown -= found->count < pinned->unknown ? found->count : pinned->unknown;
 }
 
-/* Report the threads whose published pins are not among the holders that were recorded. */
+/*
+ * Report the threads whose published pins are not among the holders that were recorded. That of a
+ * thread that has ended is not known any more, but no more pins are reported than there are.
+ */
 static void add_published(
 	struct folio_pinned *pinned, struct folio_holder holder[FOLIO_HOLDERS_MAX])
 {
@@ -244,6 +247,8 @@ static void add_published(
 		for (i = 0; i < recorded; i++)
 			if (holder[i].thread == found.thread)
 				found.count = 0;
+		if (found.count > pinned->unknown)
+			found.count = pinned->unknown;
 		if (found.count)
 			add_holder(pinned, holder, &found);
 	}

@@ -2,6 +2,8 @@
 /* The holders that folio_cache_pins reports: place, thread and number of pins. */
 #include "pins-test.h"
 
+#include <folio/pin.h>
+
 struct hand {
 	struct world *world;
 	struct folio *folio;
@@ -35,6 +37,54 @@ static void run(void *(*fn)(void *), struct hand *hand)
 
 	assert_int_equal(pthread_create(&thread, NULL, fn, hand), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static struct folio_pin published;
+
+static void *publish_one(void *arg)
+{
+	struct hand *hand = arg;
+
+	hand->thread = gettid();
+	hand->line = __LINE__ + 1;
+	hand->error = folio_file_pin(hand->world->file[0], hand->index, 0, &published);
+	return NULL;
+}
+
+/* A published pin has one holder, also if its thread has ended, and if it is converted. */
+static void test_published(void **state)
+{
+	static struct world world;
+	struct hand hand = {.world = &world, .index = 3};
+	const struct folio_pinned *pinned;
+	unsigned i;
+
+	(void)state;
+	world_begin(&world);
+	/* Now the page is cached. */
+	assert_int_equal(folio_file_pin(world.file[0], 3, 0, &published), 0);
+	folio_unpin(&published);
+	for (i = 0; i < 2; i++) {
+		run(publish_one, &hand);
+		assert_int_equal(hand.error, 0);
+		assert_non_null(published.slot);
+		pinned = the_one(&world, published.folio);
+		assert_int_equal(pinned->references, 1);
+		assert_int_equal(pinned->published, 1);
+		assert_int_equal(pinned->unknown, 0);
+		assert_int_equal(pinned->holders, 1);
+		check_holder(pinned, 0, hand.line, hand.thread, 1);
+		if (i) {
+			assert_int_equal(folio_pin_convert(&published), 0);
+			pinned = the_one(&world, published.folio);
+			assert_int_equal(pinned->published, 0);
+			assert_int_equal(pinned->holders, 1);
+			check_holder(pinned, 0, hand.line, hand.thread, 1);
+		}
+		folio_unpin(&published);
+		assert_int_equal(look(&world)->count, 0);
+	}
+	world_end(&world);
 }
 
 static void test_holders(void **state)
@@ -304,6 +354,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_holders),
+		cmocka_unit_test(test_published),
 		cmocka_unit_test(test_capacity),
 		cmocka_unit_test(test_put_by_another_thread),
 	};
