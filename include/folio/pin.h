@@ -21,14 +21,16 @@
  * Both kinds keep the page in the same way, and folio_unpin ends both. That is why there is another
  * function than folio_put: the count of a folio does not say which thread has published a pin.
  *
- * The price is paid by eviction, invalidation, truncation and the split of a large folio. Once a
- * thread of the process has pinned by publication, each batch of these, of up to 32 folios, calls
- * membarrier(2), which interrupts the processors on which the process runs for a moment, and looks
- * at 8 slots for each thread. A cache of less than 8 MiB has smaller batches. A process that never
- * calls folio_file_pin calls no membarrier. Where the kernel does not have it (before Linux 4.14,
- * or in a sandbox that forbids it at the first pin), a pin has a full fence instead. If it is
- * forbidden later, no page can be taken any more: calls that need memory fail with -ENOMEM. Files
- * can still be invalidated, but their memory stays in use.
+ * The price is paid by eviction, invalidation, truncation, the close of a file whose pages do not
+ * stay, the split of a large folio, and folio_cache_pins. Once a thread of the process has pinned
+ * by publication, each batch of these, of up to 32 folios for eviction and up to 64 for the others,
+ * calls membarrier(2), which interrupts the processors on which the process runs for a moment, and
+ * looks at 8 slots for each thread. A cache of less than 8 MiB has smaller batches, and so has a
+ * file at its ceiling (folio_file_set_share). A process that never calls folio_file_pin calls no
+ * membarrier. Where the kernel does not have it (before Linux 4.14, or in a sandbox that forbids it
+ * at the first pin), a pin has a full fence instead. If it is forbidden later, no page can be taken
+ * any more: calls that need memory fail with -ENOMEM. Files can still be invalidated, but their
+ * memory stays in use until it is allowed again, or the cache is closed.
  *
  * Lifetime: folio_file_close and folio_file_invalidate leave a pinned page as it is, as they do for
  * folio_get. folio_cache_close returns -EBUSY and folio_cache_resize, if it needs the page, -EBUSY
@@ -87,7 +89,8 @@ int folio_file_pin(struct folio_file *file, uint64_t index, unsigned flags, stru
  * a lock or a queue. That thread reads, converts and unpins as its own. It may not have a published
  * pin moved to a slot of its own.
  *
- * Returns 0; or -EOVERFLOW if the page has 2^30 references, in which case @pin is unchanged.
+ * Returns 0; -EINVAL if @pin is NULL; or -EOVERFLOW if the page has 2^30 references, in which case
+ * @pin is unchanged.
  */
 int folio_pin_convert(struct folio_pin *pin);
 

@@ -79,10 +79,11 @@ typedef bool folio_pinned_fn(const struct folio_pinned *pinned, void *context);
  *
  * Reports every pin that exists during the entire call; one that begins or ends during it may be
  * reported. The cache's own references are not: one for a folio of a file, two if it is dirty.
- * Calls in flight look like pins and are reported until they end. Lookups, eviction and the end
- * of a request hold a folio for a moment; a call that waits for a lock or for the device
- * (folio_file_write, folio_file_sync, folio_file_truncate) holds it while it waits. A folio with
- * 2^30 references, for which gets return -EOVERFLOW, is left out.
+ * A published pin (pin.h) that is converted during the call may be counted twice. Calls in flight
+ * look like pins and are reported until they end. Lookups, eviction and the end of a request hold a
+ * folio for a moment; a call that waits for a lock or for the device (folio_file_write,
+ * folio_file_sync, folio_file_truncate) holds it while it waits. A folio with 2^30 references, for
+ * which gets return -EOVERFLOW, is left out.
  *
  * Scans every descriptor: about 1 ms per GiB of folio_cache_params.bytes_max, 10 ms per GiB if
  * all of it is pinned or dirty. Other calls continue; only a thread that runs out of memory
