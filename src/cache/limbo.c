@@ -54,7 +54,7 @@ static void look(struct folio_cache *cache, bool alone)
 
 	/*
 	 * A hint: a folio that is added now is for the next look. acquire: pairs with the store
-	 * below; who finds no folio finds those free that were in the list (folio_cache_close).
+	 * below; a thread that finds none finds those free that were in it (folio_cache_close).
 	 */
 	if (likely(!folio_u32_load_acquire(&limbo->folios)))
 		return;

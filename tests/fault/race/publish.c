@@ -151,7 +151,7 @@ static void drop_and_read_again(struct gate *gate)
  *	looks again: half of the look
  *	                                    frees the page
  *	                                                                takes the same frame for
- *	                                                                page 5, reads it: version odd
+ *	                                                                page 5, fills it
  *	the other half
  */
 void test_publication_of_a_page_that_returns(void **state)
