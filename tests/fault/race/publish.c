@@ -258,9 +258,9 @@ static ssize_t evict_batch_run(struct task *task)
  *	                                                unpins it
  *	puts its reference: page 5 can be evicted
  *
- * A thread that waits for memory must hear of it. With @pinned, the pin stays.
+ * A thread that waits for memory must hear of it. With @stays, the pin stays.
  */
-static void evict_while_unpinning(bool pinned)
+static void evict_while_unpinning(bool stays)
 {
 	struct world w = begin();
 	struct task evictor = {.len = 1};
@@ -270,11 +270,11 @@ static void evict_while_unpinning(bool pinned)
 	assert_non_null(pin.slot);
 	task_begin(&evictor, &w, evict_batch_run, FOLIO_PAUSE_evict_requeued);
 	seen = progress_seen(&w.cache->progress);
-	if (!pinned)
+	if (!stays)
 		folio_unpin(&pin);
 	assert_int_equal(task_end(&evictor), 0);
-	assert_int_equal(progress_seen(&w.cache->progress) != seen, !pinned);
-	if (!pinned)
+	assert_int_equal(progress_seen(&w.cache->progress) != seen, !stays);
+	if (!stays)
 		assert_int_equal(folio_file_pin(w.file, 5, 0, &pin), 0);
 	end(&w);
 }
