@@ -117,12 +117,23 @@ threads contender M/s ns/op spread x 1 thr x pread x mmap x bare array x add+sub
 1 add+sub $row
 2 folio copy $row
 2 pread $row
+Eighth: not measured, the file is smaller than 4 MiB\\.
 Misses: not measured, the file is smaller than 8 MiB\\.
 LINES
+}
+# All of these reads hit.
+eighth_table() {
+	table 9441279 file-9441279 --seconds 0.4 --threads 2 "$@" <<LINES || return 1
+eighth: 64-byte reads of random pages that a cache of an eighth of the file holds (.*)
+Eighth: measured with a cache of 1\\.125 MiB, 864 KiB of which are read\\.
+LINES
+	! grep "that should all hit" out
 }
 
 check "bench" measures "hot uniform zipf chain" file-1048583 --seconds 0.2 --threads 2
 check "bench --all" read_table
+check "bench --all, an eighth of the file cached" eighth_table
+check "bench --all, an eighth cached, and not the entire file" eighth_table --cache 4M --depth 8
 check "bench of a file of less than a page" measures "hot uniform zipf" file-4095 \
 	--seconds 0.1 --threads 1
 
@@ -148,8 +159,8 @@ check "bench of a file with an odd name" odd_name
 check "bench with more threads than processors" measures "hot" file-65536 --seconds 0.1 \
 	--threads 9
 check "bench of a file larger than the cache" measures \
-	"hot uniform zipf miss miss-known sequential" file-9441279 --seconds 0.2 --cache 4M \
-	--depth 8
+	"hot uniform zipf chain eighth miss miss-known sequential" file-9441279 --seconds 0.2 \
+	--cache 4M --depth 8
 check "bench ref" measures "get+put release junk freeze" ref --seconds 0.2 --threads 3
 
 # On one cache line many threads are not faster than one, even if few of them had a processor in a
@@ -294,8 +305,8 @@ C
 		LD_PRELOAD=$dir/other.so refuses 1 "scratch: $differ" bench write scratch \
 			--overwrite --threads 2 --seconds 0.1
 }
-# Truncated in the sixth sample, which reads the mapping, or in the fourth one, which writes to it.
-# Each sample sleeps twice; the second sleep is its measured part. 4 GiB are 0 in 32 bits.
+# Truncated in the seventh sample, which reads the mapping, or in the fourth one, which writes to
+# it. Each sample sleeps twice; the second sleep is its measured part. 4 GiB are 0 in 32 bits.
 shorter() {
 	cat >shorter.c <<'C'
 #include <stdlib.h>
@@ -312,7 +323,7 @@ int nanosleep(const struct timespec *time, struct timespec *left)
 C
 	cc -D_GNU_SOURCE -shared -fPIC -o shorter.so shorter.c || return 1
 	cp file-65536 scratch
-	SAMPLES=5 LD_PRELOAD=$dir/shorter.so refuses 1 \
+	SAMPLES=6 LD_PRELOAD=$dir/shorter.so refuses 1 \
 		"scratch: the file became shorter while it was read" \
 		bench scratch --threads 1 --seconds 0.1 || return 1
 	truncate -s 4G scratch

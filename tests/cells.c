@@ -46,7 +46,7 @@ static unsigned reads_least, reads_most;
 /*
  * CELLS_FAULT="FUNCTION KIND EVENT": from an event on, a call of the function fails. KIND: error,
  * short (half of what was asked for), end (nothing), byte (one is wrong), result (of one
- * read of several).
+ * read of several), cold (what it reads is no longer cached).
  */
 static bool fails(const char *function, const char *kind)
 {
@@ -84,7 +84,7 @@ WRAP(folio_file_write, (struct folio_file * file, const void *buf, size_t len, u
 WRAP(pread64, (int fd, void *buf, size_t len, off_t offset), (fd, buf, len, offset), -1)
 WRAP(pwrite64, (int fd, const void *buf, size_t len, off_t offset), (fd, buf, len, offset), -1)
 
-/* And those that return 0 or an error. */
+/* And those that return 0 or an error; kind memory: -ENOMEM. */
 #define WRAP_CALL(name, parameters, arguments, failure) \
 	int __real_##name parameters;                   \
 	int __wrap_##name parameters;                   \
@@ -93,9 +93,17 @@ WRAP(pwrite64, (int fd, const void *buf, size_t len, off_t offset), (fd, buf, le
 		errno = ENOSPC;                         \
 		if (fails(#name, "error"))              \
 			return failure;                 \
+		if (fails(#name, "memory"))             \
+			return -ENOMEM;                 \
 		return __real_##name arguments;         \
 	}
 
+WRAP_CALL(folio_cache_open, (const struct folio_cache_params *params, struct folio_cache **cache),
+	(params, cache), -ENOSPC)
+WRAP_CALL(folio_file_open,
+	(struct folio_cache * cache, const char *path, int flags, mode_t mode,
+		struct folio_file **file),
+	(cache, path, flags, mode, file), -ENOSPC)
 WRAP_CALL(folio_file_get_page,
 	(struct folio_file * file, uint64_t index, unsigned flags, struct folio **folio,
 		void **data),
@@ -150,6 +158,8 @@ int __wrap_folio_file_read_batch(
 		reads_most = count;
 	if (fails("folio_file_read_batch", "error"))
 		return -ENOSPC;
+	if (fails("folio_file_read_batch", "cold"))
+		folio_file_invalidate(file, 0, UINT64_MAX);
 	result = __real_folio_file_read_batch(file, reads, count, flags);
 	if (fails("folio_file_read_batch", "byte"))
 		++*(char *)reads[count - 1].buf;
@@ -160,6 +170,14 @@ int __wrap_folio_file_read_batch(
 	if (fails("folio_file_read_batch", "result"))
 		reads[count - 1].result = -EDOM;
 	return result;
+}
+
+/* Kind none: nothing is available. */
+uint64_t __real_machine_memory_available(void);
+uint64_t __wrap_machine_memory_available(void);
+uint64_t __wrap_machine_memory_available(void)
+{
+	return fails("machine_memory_available", "none") ? 0 : __real_machine_memory_available();
 }
 
 /* All that are in flight are complete at once: how many come at a time is the kernel's choice. */

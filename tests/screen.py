@@ -406,7 +406,8 @@ def help_texts():
 
 def command_all():
     text = in_pipe(FOLIO, 'bench', 'large', '--seconds', '0.05', '--threads', '1', '--all')
-    workloads = 'hot', 'uniform', 'zipf', 'chain', 'miss', 'miss-known', 'sequential'
+    workloads = 'hot', 'uniform', 'zipf', 'chain', 'eighth', 'miss', 'miss-known', \
+        'sequential'
     expect_equal(tuple(tables_in(text)), workloads)
     expect_line(text, r'Misses: measured with a cache of 4 MiB\.')
 

@@ -19,6 +19,7 @@
 #include <folio/pin.h>
 #include <folio/ref.h>
 
+#include "bench/bench-eighth.h"
 #include "bench/machine.h"
 #include "bench/offsets.h"
 #include "bench/rounds.h"
@@ -301,10 +302,10 @@ static char *load_array(struct bench *bench)
 	return array;
 }
 
-/* Compare each contender's lines at random offsets with those of pread. */
-static bool check_contenders(
-	struct bench *bench, const struct view *view, const struct offsets *offsets)
+/* Compare each contender's lines at random ones of the offsets with those of pread. */
+static bool check_contenders(const struct view *view)
 {
+	struct bench *bench = view->bench;
 	struct worker worker = {.index = 0};
 	union line line, expected;
 	uint64_t state = 1, offset;
@@ -314,7 +315,8 @@ static bool check_contenders(
 		if (!contenders[i].one || is_missing(view, &contenders[i]))
 			continue;
 		for (check = 0; check < CHECKS; check++) {
-			offset = random_below(&state, offsets->lines) * LINE_SIZE;
+			offset = view->offsets[random_below(&state, view->mask + 1)] *
+				 (uint64_t)LINE_SIZE;
 			if (pread(bench->fds[0], &expected, LINE_SIZE, (off_t)offset) !=
 					LINE_SIZE ||
 				contenders[i].one(view, &worker, offset, &line)) {
@@ -333,14 +335,18 @@ static bool check_contenders(
 	return true;
 }
 
-enum { HOT, UNIFORM, ZIPF, CHAIN, WORKLOADS };
+enum { HOT, UNIFORM, ZIPF, CHAIN, EIGHTH, WORKLOADS };
 
 static char titles[WORKLOADS][160];
 
-static void add_workloads(struct bench *bench, bool array)
+/* views: of the first count workloads. */
+static void add_workloads(struct bench *bench, const struct view *views, unsigned count)
 {
-	static const char *const names[WORKLOADS] = {
-		[HOT] = "hot", [UNIFORM] = "uniform", [ZIPF] = "zipf", [CHAIN] = "chain"};
+	static const char *const names[WORKLOADS] = {[HOT] = "hot",
+		[UNIFORM] = "uniform",
+		[ZIPF] = "zipf",
+		[CHAIN] = "chain",
+		[EIGHTH] = "eighth"};
 	char where[64] = "the file";
 	unsigned i, base;
 
@@ -353,7 +359,9 @@ static void add_workloads(struct bench *bench, bool array)
 		"the same, pages chosen by Zipf's law, exponent %.2f", ZIPF_EXPONENT);
 	snprintf(titles[CHAIN], sizeof(titles[CHAIN]),
 		"as uniform, but each offset depends on the data of the read before");
-	for (i = 0; i < WORKLOADS; i++) {
+	snprintf(titles[EIGHTH], sizeof(titles[EIGHTH]),
+		"64-byte reads of random pages that a cache of an eighth of the file holds");
+	for (i = 0; i < count; i++) {
 		struct report_workload workload = {.name = names[i],
 			.title = titles[i],
 			.unit = "M/s",
@@ -364,7 +372,7 @@ static void add_workloads(struct bench *bench, bool array)
 		base = 0;
 		workload.bases[base++] = "pread";
 		workload.bases[base++] = "mmap";
-		if (array)
+		if (views[i].array)
 			workload.bases[base++] = "bare array";
 		if (i == HOT)
 			workload.bases[base++] = "add+sub";
@@ -454,20 +462,70 @@ static void *map_file(struct bench *bench)
 	return NULL;
 }
 
-bool bench_hits(struct bench *bench, double seconds)
+/* all: of the offsets of uniform. */
+static void make_views(const struct view *all, const struct offsets *offsets,
+	const struct eighth *eighth, struct view *views)
+{
+	unsigned i;
+
+	for (i = 0; i < WORKLOADS; i++)
+		views[i] = *all;
+	views[HOT].offsets = offsets->hot;
+	views[HOT].mask = LINES_PER_PAGE - 1;
+	views[ZIPF].offsets = offsets->zipf;
+	views[EIGHTH].file = eighth->file;
+	views[EIGHTH].in_place = eighth->in_place;
+	views[EIGHTH].offsets = eighth->offsets;
+	/* Its pages are anywhere in the file. */
+	if (!all->bench->fits)
+		views[EIGHTH].array = NULL;
+}
+
+/* With view, which has all ways to read the part of the file that is cached. */
+static bool measure_hits(const struct view *view, const struct offsets *offsets,
+	const struct eighth *eighth, double seconds)
 {
 	static struct cell cells[WORKLOADS * THREAD_COUNTS_MAX * CONTENDERS];
+	unsigned workloads = eighth->cache ? WORKLOADS : EIGHTH, count = 0, first, i;
+	struct bench *bench = view->bench;
+	struct folio_cache_stats before, after;
+	struct view views[WORKLOADS];
+
+	make_views(view, offsets, eighth, views);
+	if (eighth->cache && !check_contenders(&views[EIGHTH]))
+		return false;
+	first = bench->report.workload_count;
+	add_workloads(bench, views, workloads);
+	for (i = 0; i < workloads; i++)
+		count +=
+			add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
+	offsets_spread(bench, offsets);
+
+	before = eighth_stats(bench, eighth);
+	if (!rounds_run(&bench->report, bench->workers, cells, count, seconds, "bench"))
+		return false;
+	after = eighth_stats(bench, eighth);
+	if (after.misses != before.misses)
+		report_note(&bench->report, "Of %llu folio reads that should all hit, %llu missed.",
+			(unsigned long long)(after.misses - before.misses + after.hits -
+					     before.hits),
+			(unsigned long long)(after.misses - before.misses));
+	return true;
+}
+
+bool bench_hits(struct bench *bench, double seconds)
+{
 	struct folio_ref counter __attribute__((aligned(128))) = {0};
 	struct offsets offsets = {0};
-	struct view views[WORKLOADS];
+	struct eighth eighth = {0};
 	struct view view = {
 		.file = bench->file, .fds = bench->fds, .counter = &counter, .bench = bench};
-	struct folio_cache_stats before, after;
-	unsigned i, first = bench->report.workload_count, count = 0;
 	bool good = false;
 
 	if (!offsets_make(bench, bench->part, &offsets) || (!bench->fits && !cache_part(bench)))
 		goto out;
+	view.offsets = offsets.uniform;
+	view.mask = offsets.count - 1;
 	if (folio_file_view(bench->file, FOLIO_VIEW_LAYOUT, &view.in_place))
 		view.in_place = NULL;
 	view.map = map_file(bench);
@@ -478,30 +536,11 @@ bool bench_hits(struct bench *bench, double seconds)
 	if (!view.array)
 		report_note(&bench->report,
 			"No bare array: there is too little memory for a copy of the file.");
-	if (!check_contenders(bench, &view, &offsets))
-		goto out_mapped;
-
-	add_workloads(bench, view.array != NULL);
-	for (i = 0; i < WORKLOADS; i++) {
-		views[i] = view;
-		views[i].offsets = i == HOT    ? offsets.hot
-				   : i == ZIPF ? offsets.zipf
-					       : offsets.uniform;
-		views[i].mask = i == HOT ? LINES_PER_PAGE - 1 : offsets.count - 1;
-		count +=
-			add_cells(bench, first + i, i == CHAIN, i == HOT, &views[i], &cells[count]);
+	if (check_contenders(&view) && eighth_open(bench, offsets.count, &eighth)) {
+		progress_end();
+		good = measure_hits(&view, &offsets, &eighth, seconds);
 	}
-	offsets_spread(bench, &offsets);
-
-	before = bench_stats(bench);
-	good = rounds_run(&bench->report, bench->workers, cells, count, seconds, "bench");
-	after = bench_stats(bench);
-	if (good && after.misses != before.misses)
-		report_note(&bench->report, "Of %llu folio reads that should all hit, %llu missed.",
-			(unsigned long long)(after.misses - before.misses + after.hits -
-					     before.hits),
-			(unsigned long long)(after.misses - before.misses));
-out_mapped:
+	eighth_close(&eighth);
 	if (view.array)
 		huge_free((void *)view.array, bench->part);
 	munmap((void *)view.map, bench->size);
@@ -569,7 +608,7 @@ bool bench_whole(struct bench *bench, double seconds)
 		cells[i].prepare = begin_sample;
 		cells[i].record = record_own;
 	}
-	good = check_contenders(bench, &view, &offsets) &&
+	good = check_contenders(&view) &&
 	       rounds_run(&bench->report, bench->workers, cells, count, seconds, "bench");
 	munmap((void *)view.map, bench->size);
 out:

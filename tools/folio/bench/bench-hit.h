@@ -7,7 +7,10 @@
 
 #include "bench/bench-base.h"
 
-/* Hot, uniform, Zipf and chained reads in the first part bytes. False after a complaint. */
+/*
+ * Hot, uniform, Zipf and chained reads in the first part bytes, and reads with a second cache of an
+ * eighth of the file. False after a complaint.
+ */
 bool bench_hits(struct bench *bench, double seconds);
 
 /* Reads at any offset of a file that does not fit the cache. False after a complaint. */
