@@ -329,6 +329,50 @@ static void test_refused_with_error(void **state)
 }
 
 /*
+ * On a thread of the program: a write past RLIMIT_FSIZE leaves no signal, and one that was pending
+ * before stays.
+ */
+static void test_masked(void **state)
+{
+	struct rlimit limit, small;
+	sigset_t blocked, before, pending;
+	struct io_file *file;
+	unsigned i;
+
+	make_file("masked", PAGE);
+	assert_int_equal(io_file_open(&backend, path_of("masked"), O_RDWR, 0, FOLIO_IO_BUFFERED,
+				 (void **)&file),
+		0);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGXFSZ);
+	pthread_sigmask(SIG_BLOCK, &blocked, &before);
+	getrlimit(RLIMIT_FSIZE, &limit);
+	small = limit;
+	small.rlim_cur = 3 * PAGE;
+	for (i = 0; i < 2; i++) {
+		struct iovec iov = {right, PAGE};
+		struct folio_io_request request = {.op = FOLIO_IO_WRITE,
+			.handle = file,
+			.iov = &iov,
+			.iov_count = 1,
+			.offset = 3 * PAGE};
+		ssize_t result;
+
+		if (i)
+			raise(SIGXFSZ);
+		setrlimit(RLIMIT_FSIZE, &small);
+		result = io_file_run_masked(&request);
+		setrlimit(RLIMIT_FSIZE, &limit);
+		assert_int_equal(result, -EFBIG);
+		sigpending(&pending);
+		assert_int_equal(sigismember(&pending, SIGXFSZ), i);
+	}
+	sigwaitinfo(&blocked, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	io_file_close(&backend, file);
+}
+
+/*
  * A direct read ends inside a block. If the file has grown since, it is repeated from the start of
  * that block on. If it ends there each time, a buffered read continues.
  */
@@ -402,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_interrupted),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_refused_with_error),
+		cmocka_unit_test(test_masked),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_no_second),
 	};

@@ -61,6 +61,7 @@ static void test_published(void **state)
 
 	(void)state;
 	world_begin(&world);
+	assert_int_equal(folio_file_pin(world.file[0], FILE_PAGES, 0, &published), -ENODATA);
 	/* Now the page is cached. */
 	assert_int_equal(folio_file_pin(world.file[0], 3, 0, &published), 0);
 	folio_unpin(&published);

@@ -324,12 +324,13 @@ static void test_not_published(void **state)
 static void test_evict(void **state)
 {
 	struct folio_pin pin[PUBLISH_SLOTS];
+	folio_u64 *version;
 	struct world world;
 	uint64_t barriers;
 	unsigned i;
 
 	(void)state;
-	evict_world_begin(&world, 2048);
+	evict_world_begin(&world, 2560);
 	quiet_background(&world);
 	for (i = 0; i < PUBLISH_SLOTS; i++)
 		pin[i] = publish(&world, 1000 * i);
@@ -343,7 +344,14 @@ static void test_evict(void **state)
 	assert_true(barriers > 0);
 	assert_true(cache_stats(world.cache).evictions / barriers >= 20);
 	unpin_all(pin, PUBLISH_SLOTS);
+	/* A page that another freezer holds stays, too. */
+	pin[0] = publish(&world, 7777);
+	folio_unpin(&pin[0]);
+	version = pool_version(&world.cache->pool, pin[0].folio);
+	assert_true(publish_hold(version));
 	touch_all(&world, 30000, 8000, 1);
+	assert_true(page_cached(world.file, 7777));
+	publish_unhold(version);
 	for (i = 0; i < PUBLISH_SLOTS; i++)
 		assert_false(page_cached(world.file, 1000 * i));
 	/* No hold is left. */
@@ -572,6 +580,29 @@ static void test_limbo(void **state)
 	world_end(&world);
 }
 
+/* As text, a published pin is one of a thread. */
+static void test_print(void **state)
+{
+	struct folio_pin pin;
+	struct world world;
+	char *text = NULL, line[64];
+	size_t len = 0;
+	FILE *stream;
+
+	(void)state;
+	evict_world_begin(&world, 256);
+	pin = publish(&world, 9);
+	stream = open_memstream(&text, &len);
+	assert_non_null(stream);
+	assert_int_equal(folio_cache_pins_print(world.cache, stream), 1);
+	fclose(stream);
+	snprintf(line, sizeof(line), "\n  1 published by thread %ld\n", (long)gettid());
+	assert_non_null(strstr(text, line));
+	free(text);
+	folio_unpin(&pin);
+	world_end(&world);
+}
+
 /* Of several folios in the limbo list, those stay of which a pin is left. */
 static void test_limbo_several(void **state)
 {
@@ -702,6 +733,7 @@ static void test_hand_over(void **state)
 }
 
 static struct folio_pin inherited;
+static struct folio_file *parents;
 
 static void unpin_in_child(void)
 {
@@ -709,6 +741,7 @@ static void unpin_in_child(void)
 	struct world world;
 
 	EXPECT(free_slots() == PUBLISH_SLOTS - 1);
+	EXPECT(folio_file_pin(parents, 4, 0, &(struct folio_pin){0}) == -ESTALE);
 	evict_world_begin(&world, 64);
 	expect_kept(&world);
 	EXPECT(free_slots() == PUBLISH_SLOTS - 1);
@@ -727,6 +760,7 @@ static void test_fork(void **state)
 	(void)state;
 	evict_world_begin(&world, 256);
 	inherited = publish(&world, 4);
+	parents = world.file;
 	folio_u32_store_relaxed(&kernel.registered, 1);
 	in_child(unpin_in_child);
 	expect_pinned(&world, &inherited, 4);
@@ -746,6 +780,7 @@ int main(void)
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_limbo),
+		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_limbo_several),
 		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_convert),

@@ -317,6 +317,12 @@ static void test_no_wait(void **state)
 	assert_int_equal(folio_cache_open(&params, &world.cache), 0);
 	world.file = file_open(world.cache, "a");
 	expect_read(&world, 0, PAGE, 1);
+	/* By the advice of the handle, the pages leave the hot set unchanged. */
+	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_ONCE), 0);
+	assert_int_equal(folio_file_readv(world.file, iov, 2, 8 * PAGE, 0), 2 * PAGE);
+	assert_int_equal(
+		entry_folio(tree_load(&world.file->inode->tree, 8))->refault, REFAULT_ONCE);
+	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_NORMAL), 0);
 	io_fault_hold(world.io);
 	assert_int_equal(folio_file_readv(world.file, iov, 2, 0, FOLIO_READ_NOWAIT), PAGE);
 	assert_int_equal(folio_file_readv(world.file, iov, 2, PAGE, FOLIO_READ_NOWAIT), -EAGAIN);
