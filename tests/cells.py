@@ -10,7 +10,7 @@ them with the change:
 
     python3 tests/cells.py build/tests/cells --write
 
-Prints TAP.
+With --only and names of cases (bench, bench-faults ...), runs these. Prints TAP.
 """
 import difflib
 import json
@@ -166,10 +166,16 @@ def results(report):
 def main():
     cells = str(Path(sys.argv[1]).resolve())
     write = sys.argv[2:] == ['--write']
+    only = sys.argv[3:] if sys.argv[2:3] == ['--only'] else None
     failed = 0
     skipped = {}
     cases = [(name, arguments, ['']) for name, arguments in RUNS.items()]
     cases += [(name + '-faults', RUNS[name], faults) for name, faults in FAULTS.items()]
+    if only:
+        unknown = set(only) - {name for name, _, _ in cases}
+        if unknown:
+            sys.exit(f'cells.py: no case {" ".join(sorted(unknown))}')
+        cases = [case for case in cases if case[0] in only]
     print(f'1..{len(cases)}')
     for number, (name, arguments, faults) in enumerate(cases, 1):
         path = FOLDER / f'cells-{name}.txt'
