@@ -24,6 +24,13 @@
 #define FORKS true
 #endif
 
+/* As in fork.c: in the child of a process with threads, ASan's allocator may stay locked. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ALLOCATOR_FORKS_BADLY true
+#else
+#define ALLOCATOR_FORKS_BADLY false
+#endif
+
 /* ---- membarrier ---- */
 
 static struct {
@@ -742,14 +749,18 @@ static void unpin_in_child(void)
 
 	EXPECT(free_slots() == PUBLISH_SLOTS - 1);
 	EXPECT(folio_file_pin(parents, 4, 0, &(struct folio_pin){0}) == -ESTALE);
-	evict_world_begin(&world, 64);
-	expect_kept(&world);
+	EXPECT(registered == 2);
+	if (!ALLOCATOR_FORKS_BADLY) {
+		evict_world_begin(&world, 64);
+		expect_kept(&world);
+	}
 	EXPECT(free_slots() == PUBLISH_SLOTS - 1);
 	folio_unpin(&inherited);
 	EXPECT(free_slots() == PUBLISH_SLOTS);
-	expect_kept(&world);
-	world_end(&world);
-	EXPECT(registered == 2);
+	if (!ALLOCATOR_FORKS_BADLY) {
+		expect_kept(&world);
+		world_end(&world);
+	}
 }
 
 /* The child has slots of its own, in which the pins of the parent stay until it unpins them. */
