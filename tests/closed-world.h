@@ -70,8 +70,10 @@ static inline int report_getattr(void *context, void *handle, struct folio_io_at
 		report.error = 0;
 		return r;
 	}
-	report.refreshes += (attr->wanted & FOLIO_IO_ATTR_FRESH) != 0;
-	if (!report.keeps || attr->wanted & FOLIO_IO_ATTR_FRESH)
+	/* Threads that only query at the same time store nothing. */
+	if (attr->wanted & FOLIO_IO_ATTR_FRESH)
+		report.refreshes++;
+	if ((!report.keeps || attr->wanted & FOLIO_IO_ATTR_FRESH) && report.kept != report.changed)
 		report.kept = report.changed;
 	attr->mtime_sec = 1000;
 	attr->mtime_nsec = 1;

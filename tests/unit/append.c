@@ -361,9 +361,11 @@ static void test_user_memory(void **state)
 
 	(void)state;
 	memory.context = &world;
-	if (!user_memory_begin(&memory))
-		return;
 	world_begin(&world, 64, 0);
+	if (!user_memory_begin(&memory)) {
+		world_end(&world);
+		return;
+	}
 	assert_int_equal(folio_file_append(world.file, memory.bytes, len, 0, &offset), len);
 	wait_until(user_memory_served(&memory) == 4);
 	assert_int_equal(offset, 4);

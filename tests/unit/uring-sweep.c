@@ -306,11 +306,12 @@ static void test_refused_with_prepared(void **state)
 	world.ops->submit(world.context, &request, 1);
 	while (folio_u32_load_acquire(&os.polls))
 		sched_yield();
-	os.no_threads = false;
-	enter_fails(0, 0);
+	/* The lock orders what the ring's thread has read before what follows. */
 	pthread_mutex_lock(&group.lock);
 	lost = group.pending;
 	pthread_mutex_unlock(&group.lock);
+	os.no_threads = false;
+	enter_fails(0, 0);
 	assert_int_equal(lost, 0);
 	for (i = 0; i < 5; i++)
 		read_check_and_free(reads[i], i * PAGE, RANDOM_SIZE);
