@@ -57,7 +57,7 @@ bool publish_in_use(void)
 
 struct publish_block *publish_blocks(void)
 {
-	/* acquire: pairs with block_new; the block is set up before it is found. */
+	/* acquire: pairs with block_take_locked; the block is set up before it is found. */
 	return folio_ptr_load_acquire(&blocks);
 }
 
