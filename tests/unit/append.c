@@ -98,10 +98,12 @@ static void test_arguments(void **state)
 	assert_int_equal(folio_file_append(world.file, "abcde", 5, 0, &offset), -EFBIG);
 	assert_int_equal(offset, 77);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-	/* No file is longer than 2^63 - 1 bytes. */
+	/* No file is longer than 2^63 - 1 bytes, whatever the backend says. */
+	folio_u64_store_relaxed(&world.file->inode->writable_to, UINT64_MAX);
 	folio_u64_store_relaxed(&world.file->inode->size, INT64_MAX - 4);
 	assert_int_equal(folio_file_append(world.file, "abcde", 5, 0, &offset), -EFBIG);
 	folio_u64_store_relaxed(&world.file->inode->size, 100 * PAGE);
+	folio_u64_store_relaxed(&world.file->inode->writable_to, 0);
 	/* By the advice of the handle, the pages leave the hot set unchanged. */
 	assert_int_equal(folio_file_advise(world.file, FOLIO_ADVICE_ONCE), 0);
 	assert_int_equal(folio_file_append(world.file, "abcde", 5, 0, &offset), 5);
