@@ -209,7 +209,7 @@ static unsigned batch_hits(
 		 * use other caches.
 		 */
 		if (thread_hit(file->cache_id) &&
-			read_hit(file, read->buf, read->len, read->offset, &cold, true)) {
+			read_hit(file, read->buf, read->len, read->offset, &cold, false)) {
 			read->result = (ssize_t)read->len;
 			if (unlikely(cold) && flags & FOLIO_READ_ONCE)
 				read_touch_once(file, cold, read->len, read->offset);

@@ -44,17 +44,18 @@ struct block16 {
  */
 static inline __attribute__((always_inline)) void copy_short(char *to, const char *from, size_t len)
 {
-	if (likely(len >= 16)) {
+	if (len > 32) {
 		if (unlikely(len > 64)) {
 			COPY_BLOCK(struct block16, to + 32, from + 32);
 			COPY_BLOCK(struct block16, to + 48, from + 48);
 			COPY_BLOCK(struct block16, to + len - 64, from + len - 64);
 			COPY_BLOCK(struct block16, to + len - 48, from + len - 48);
 		}
-		if (len > 32) {
-			COPY_BLOCK(struct block16, to + 16, from + 16);
-			COPY_BLOCK(struct block16, to + len - 32, from + len - 32);
-		}
+		COPY_BLOCK(struct block16, to, from);
+		COPY_BLOCK(struct block16, to + 16, from + 16);
+		COPY_BLOCK(struct block16, to + len - 32, from + len - 32);
+		COPY_BLOCK(struct block16, to + len - 16, from + len - 16);
+	} else if (len >= 16) {
 		COPY_BLOCK(struct block16, to, from);
 		COPY_BLOCK(struct block16, to + len - 16, from + len - 16);
 	} else if (len >= 8) {

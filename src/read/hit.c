@@ -35,35 +35,39 @@ __attribute__((noinline)) ssize_t read_touch_once(
 	return record(file, folio, len, offset, true);
 }
 
-static inline __attribute__((always_inline)) ssize_t read_any(
-	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags, bool root)
+static ssize_t read_other(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags);
+
+static inline __attribute__((always_inline)) ssize_t read_try(
+	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags, bool plain)
 {
 	struct folio *cold;
 
 	if (unlikely(!file || !thread_hit(file->cache_id)) ||
-		unlikely(!read_hit(file, buf, len, offset, &cold, root)))
-		return root ? read_slow(file, buf, len, offset, flags)
-			    : read_root(file, buf, len, offset, flags);
+		unlikely(!read_hit(file, buf, len, offset, &cold, plain)))
+		return plain ? read_other(file, buf, len, offset, flags)
+			     : read_slow(file, buf, len, offset, flags);
 	if (unlikely(cold))
 		return flags & FOLIO_READ_ONCE ? read_touch_once(file, cold, len, offset)
 					       : read_touch(file, cold, len, offset);
 	return (ssize_t)len;
 }
 
-__attribute__((noinline)) ssize_t read_root(
+/* Any other hit, and then all other reads. */
+static __attribute__((noinline)) ssize_t read_other(
 	struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags)
 {
-	return read_any(file, buf, len, offset, flags, true);
+	return read_try(file, buf, len, offset, flags, false);
 }
 
 ssize_t folio_file_read(struct folio_file *file, void *buf, size_t len, uint64_t offset)
 {
-	return read_any(file, buf, len, offset, 0, false);
+	return read_try(file, buf, len, offset, 0, true);
 }
 
 ssize_t folio_file_read_nowait(struct folio_file *file, void *buf, size_t len, uint64_t offset)
 {
-	return read_any(file, buf, len, offset, FOLIO_READ_NOWAIT, false);
+	return read_try(file, buf, len, offset, FOLIO_READ_NOWAIT, true);
 }
 
 ssize_t folio_file_read_flags(
@@ -71,7 +75,7 @@ ssize_t folio_file_read_flags(
 {
 	if (unlikely(flags & ~READ_FLAGS))
 		return -EINVAL;
-	return read_any(file, buf, len, offset, flags, false);
+	return read_try(file, buf, len, offset, flags, true);
 }
 
 /* The rare ends of a pinned hit: the folio was another one, or its heat is to be recorded. */

@@ -26,56 +26,60 @@ ssize_t read_touch(struct folio_file *file, struct folio *folio, size_t len, uin
 ssize_t read_touch_once(struct folio_file *file, struct folio *folio, size_t len, uint64_t offset);
 
 /*
- * A complete hit of a short read, as a leaf function: steps 1 to 6 of core/version.h, in one
- * attempt. All memory that it accesses is type-stable. Returns false in all other cases.
- * *cold: the folio, if its heat is to be recorded (read_touch), else NULL. @root: as for hit_walk;
- * only without it, the function is a leaf. The caller has checked thread_hit.
+ * A complete hit of a short read: steps 1 to 6 of core/version.h, in one attempt. All memory that
+ * it accesses is type-stable. Returns false in all other cases. *cold: the folio, if its heat is to
+ * be recorded (read_touch), else NULL. The caller has checked thread_hit.
+ *
+ * @plain: only of one page that the tree's directory leads to, wholly valid: the most frequent hit,
+ * as a leaf function. What waits for memory occupies the processor's queues, and so limits how many
+ * hits it has in flight. Hence few instructions depend on the entry, and few values live at the
+ * same time.
  *
  * The size of the file is not needed: a folio has no more valid bytes than the file had when it was
  * filled, and it leaves the tree, or becomes shorter, when the file does.
  */
 static inline __attribute__((always_inline)) bool read_hit(struct folio_file *file, void *buf,
-	size_t len, uint64_t offset, struct folio **cold, bool root)
+	size_t len, uint64_t offset, struct folio **cold, bool plain)
 {
-	uint64_t seen, bytes, in_folio;
+	uint64_t seen, bytes = FOLIO_PAGE_SIZE, in_folio = offset & (FOLIO_PAGE_SIZE - 1);
+	struct tree *tree = &file->inode->tree;
 	struct tree_place place;
+	struct folio *folio;
 	folio_u64 *version;
 	void *entry;
 
-	if (unlikely(len - 1 >= SHORT_MAX || !buf))
+	if (unlikely(len - 1 >= SHORT_MAX) || (plain && unlikely(in_folio + len > bytes)) ||
+		unlikely(!buf))
 		return false;
-	entry = hit_walk(file, offset >> FOLIO_PAGE_SHIFT, &place, root);
-	in_folio = offset & (FOLIO_PAGE_SIZE - 1);
-	bytes = FOLIO_PAGE_SIZE;
+	entry = hit_walk(tree, offset >> FOLIO_PAGE_SHIFT, &place, !plain);
+	folio = entry;
 	/* One test for most entries: neither a tag nor an order. */
 	if (unlikely((uintptr_t)entry & ~ENTRY_FOLIO_MASK)) {
 		if (!entry_is_folio(entry))
 			return false;
+		folio = entry_folio(entry);
 		bytes = entry_bytes(entry);
 		in_folio = offset & (bytes - 1);
 	}
-	if (unlikely(!entry) || unlikely(in_folio + len > bytes))
+	if (unlikely(!folio) || (!plain && unlikely(in_folio + len > bytes)))
 		return false;
-	version = entry_version(file, entry);
-	FOLIO_PAUSE(copy_before_version, entry_folio(entry));
+	version = view_version(file, folio);
+	FOLIO_PAUSE(copy_before_version, folio);
 	if (unlikely(!version_read_whole(version, &seen))) {
-		if (seen & VERSION_CHANGING ||
-			in_folio + len > folio_u32_load_relaxed(&entry_folio(entry)->valid))
+		if (plain || seen & VERSION_CHANGING ||
+			in_folio + len > folio_u32_load_relaxed(&folio->valid))
 			return false;
 	}
-	FOLIO_PAUSE(copy_before_slot, entry_folio(entry));
-	if (unlikely(!tree_still(&file->inode->tree, &place, entry)))
+	FOLIO_PAUSE(copy_before_slot, folio);
+	if (unlikely(!tree_still(tree, &place, entry)))
 		return false;
-	FOLIO_PAUSE(copy_before_copy, entry_folio(entry));
-	copy_short(buf, entry_data(file, entry) + in_folio, len);
+	FOLIO_PAUSE(copy_before_copy, folio);
+	copy_short(buf, view_data(file, folio) + in_folio, len);
 	if (unlikely(!version_read_valid(version, seen)))
 		return false;
 	stats_add(thread_last.shard, STAT_HITS, 1);
-	*cold = unlikely(seen & VERSION_TOUCH) ? entry_folio(entry) : NULL;
+	*cold = unlikely(seen & VERSION_TOUCH) ? folio : NULL;
 	return true;
 }
-
-/* read_hit from the root, and then any other read (read_slow). For the caller of a failed one. */
-ssize_t read_root(struct folio_file *file, void *buf, size_t len, uint64_t offset, unsigned flags);
 
 #endif

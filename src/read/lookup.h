@@ -28,32 +28,43 @@ static inline uint64_t valid_end(uint64_t start, uint64_t valid, uint64_t size)
 	return end < size ? end & ~(uint64_t)(FOLIO_PAGE_SIZE - 1) : size;
 }
 
-/* The number of a descriptor, counted from the address 0. */
-static inline uintptr_t entry_number(const void *entry)
+_Static_assert(FOLIO_PAGE_SIZE % sizeof(struct folio) == 0, "view_data");
+_Static_assert(sizeof(struct folio) % sizeof(folio_u64) == 0, "view_version");
+
+/* The version of a folio, by the address of its descriptor alone. */
+static inline folio_u64 *view_version(const struct folio_file *file, const struct folio *folio)
 {
-	return (uintptr_t)entry / sizeof(struct folio);
+	uintptr_t words = (uintptr_t)folio / (sizeof(struct folio) / sizeof(folio_u64));
+
+	return (folio_u64 *)(file->view.version_zero + words);
 }
 
-/* The version of the folio that @entry is. */
+/* Its data. So the processor fetches the two in parallel. */
+static inline char *view_data(const struct folio_file *file, const struct folio *folio)
+{
+	uintptr_t bytes = (uintptr_t)folio * (FOLIO_PAGE_SIZE / sizeof(struct folio));
+
+	return (char *)(file->view.data_zero + bytes);
+}
+
+/* The same for the folio that @entry is. */
 static inline folio_u64 *entry_version(const struct folio_file *file, const void *entry)
 {
-	return (folio_u64 *)(file->view.version_zero + entry_number(entry) * sizeof(folio_u64));
+	return view_version(file, entry_folio(entry));
 }
 
-/* Its data. Both are computed from the entry alone, so the processor fetches them in parallel. */
 static inline char *entry_data(const struct folio_file *file, const void *entry)
 {
-	return (char *)(file->view.data_zero + (entry_number(entry) << FOLIO_PAGE_SHIFT));
+	return view_data(file, entry_folio(entry));
 }
 
 /* Set up a handle for them. */
 static inline void lookup_init(struct folio_file *file, const struct pool *pool)
 {
-	uintptr_t first = entry_number(pool->folios);
-
-	file->view.tree = (struct folio_view_tree_ *)&file->inode->tree;
-	file->view.version_zero = (uintptr_t)pool->version - first * sizeof(folio_u64);
-	file->view.data_zero = (uintptr_t)pool->data - (first << FOLIO_PAGE_SHIFT);
+	file->view = (struct folio_view){.tree = (struct folio_view_tree_ *)&file->inode->tree};
+	file->view.version_zero =
+		(uintptr_t)pool->version - (uintptr_t)view_version(file, pool->folios);
+	file->view.data_zero = (uintptr_t)pool->data - (uintptr_t)view_data(file, pool->folios);
 }
 
 /* The bytes of a folio, by the order in its entry. Most are single pages. */
@@ -69,10 +80,8 @@ static inline uint64_t entry_bytes(const void *entry)
  * from the root as well (core/walk.h). To be checked with tree_still.
  */
 static inline __attribute__((always_inline)) void *hit_walk(
-	struct folio_file *file, uint64_t index, struct tree_place *place, bool root)
+	struct tree *tree, uint64_t index, struct tree_place *place, bool root)
 {
-	struct tree *tree = &file->inode->tree;
-
 	return root ? tree_walk_once(tree, index, place) : tree_walk_directory(tree, index, place);
 }
 
@@ -97,7 +106,7 @@ static inline __attribute__((always_inline)) struct folio *pin_begin(
 {
 	struct folio *folio;
 
-	pin->entry = hit_walk(file, index, &pin->place, root);
+	pin->entry = hit_walk(&file->inode->tree, index, &pin->place, root);
 	if (unlikely(!entry_is_folio(pin->entry)))
 		return NULL;
 	folio = entry_folio(pin->entry);

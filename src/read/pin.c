@@ -27,7 +27,7 @@ static inline __attribute__((always_inline)) bool pin_publish(
 	struct folio *folio;
 	folio_u64 *version;
 
-	pin->entry = hit_walk(file, index, &pin->place, root);
+	pin->entry = hit_walk(&file->inode->tree, index, &pin->place, root);
 	if (unlikely(!entry_is_folio(pin->entry)))
 		return false;
 	folio = entry_folio(pin->entry);
