@@ -17,6 +17,7 @@
 #include <folio/write.h> /* write, sync, truncate; change pages in place */
 #include <folio/iovec.h> /* read and write several buffers in one call */
 #include <folio/range.h> /* write back ranges of a file */
+#include <folio/space.h> /* find data and holes of a file, reserve space for it */
 #include <folio/type.h>  /* folios for the program's own data */
 #include <folio/hot.h>   /* which pages are hot: save them, and load them again */
 #include <folio/pins.h>  /* which folios are pinned, and their holders */

@@ -143,6 +143,17 @@ struct folio_io_stat {
 	uint64_t files_buffered;
 };
 
+/* For folio_io_extent.kind. */
+#define FOLIO_IO_DATA 0u /* may have data */
+#define FOLIO_IO_HOLE 1u /* no blocks; reads as zeros */
+#define FOLIO_IO_ZERO 2u /* has blocks, and reads as zeros */
+
+/** struct folio_io_extent - what a file has in a range */
+struct folio_io_extent {
+	uint64_t bytes;          /* not 0 */
+	uint32_t kind, reserved; /* reserved: 0 */
+};
+
 /**
  * struct folio_io_ops - the table of functions of a backend
  *
@@ -256,11 +267,22 @@ struct folio_io_ops {
 	 * the last close of a file that was written, and may drop POSIX locks.
 	 */
 	int (*flush)(void *context, void *handle);
+
+	/*
+	 * What the file has from offset on: stores up to count extents, which follow each other.
+	 * Returns how many; 0 if the file ends there or before. NULL: the whole file is data.
+	 */
+	int (*extents)(void *context, void *handle, uint64_t offset,
+		struct folio_io_extent *extents, unsigned count);
+	/*
+	 * Reserve space, also past the end, so that later writes there do not fail for want of it.
+	 * Contents and size stay. -EOPNOTSUPP if the file, opened for writing, does not support it.
+	 */
+	int (*allocate)(void *context, void *handle, uint64_t offset, uint64_t len);
 };
 
-/* For open and open_fd. */
-#define FOLIO_IO_BUFFERED  1u
-#define FOLIO_IO_PROBE     2u
+#define FOLIO_IO_BUFFERED  1u /* for open and open_fd */
+#define FOLIO_IO_PROBE     2u /* for open and open_fd */
 
 #define FOLIO_IO_DATA_ONLY 1u /* for sync */
 

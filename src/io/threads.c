@@ -12,6 +12,7 @@
 #include "base/spawn.h"
 #include "io/attempt.h"
 #include "io/file.h"
+#include "io/space.h"
 
 /* As many as a cache has runs of write-back: those of a slow file leave threads for the others. */
 #define THREADS_MAX 64
@@ -166,4 +167,6 @@ const struct folio_io_ops folio_io_threads = {
 	.stat = io_file_stat,
 	.direct = io_file_direct_use,
 	.flush = io_file_flush,
+	.extents = io_space_extents,
+	.allocate = io_space_allocate,
 };

@@ -55,6 +55,7 @@
 #include "base/spawn.h"
 #include "io/attempt.h"
 #include "io/file.h"
+#include "io/space.h"
 #include "io/ring.h"
 
 /* The kernel allows 32768 entries; one is for the eventfd. */
@@ -564,4 +565,6 @@ const struct folio_io_ops folio_io_uring = {
 	.stat = uring_stat,
 	.direct = io_file_direct_use,
 	.flush = io_file_flush,
+	.extents = io_space_extents,
+	.allocate = io_space_allocate,
 };

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "io-test.h"
+#include "io/space.h"
 
 /* ---- the system calls, in place of those of libc ---- */
 
@@ -242,7 +243,8 @@ static bool failed(struct use *use, const char *what, ssize_t r)
 	/* -EIO: direct I/O cannot be switched off. -EINVAL: it was refused, and stays so. */
 	if (r == -os.error || (r == -EIO && os.injected) ||
 		(r == -EINVAL && (os.error == NOT_REGULAR || os.no_direct || os.block)) ||
-		(r == -EOPNOTSUPP && !strcmp(what, "punch")))
+		(r == -EOPNOTSUPP && (!strcmp(what, "punch") || !strcmp(what, "allocate"))) ||
+		(r == -ENOSPC && os.block && !strcmp(what, "allocate")))
 		return true;
 	os.armed = false;
 	fail_msg("%s: %s, with number %u failing: %s", what, strerror((int)-r), os.fail_at,
@@ -289,6 +291,7 @@ static int repeated(int r)
 static void change(struct use *use, void *handle)
 {
 	uint64_t size = use->size + PAGE / 2;
+	struct folio_io_extent extents[4];
 	unsigned flags;
 	int r;
 
@@ -297,6 +300,8 @@ static void change(struct use *use, void *handle)
 	for (flags = 0; flags <= FOLIO_IO_DATA_ONLY; flags++)
 		failed(use, "sync", repeated(io_file_sync(&backend, handle, flags)));
 	failed(use, "flush", repeated(io_file_flush(&backend, handle)));
+	failed(use, "extents", io_space_extents(&backend, handle, 0, extents, 4));
+	failed(use, "allocate", repeated(io_space_allocate(&backend, handle, 5 * PAGE, PAGE)));
 	r = repeated(io_file_punch(&backend, handle, 2 * PAGE, PAGE));
 	if (!failed(use, "punch", r))
 		memset(use->model + 2 * PAGE, 0, PAGE);
