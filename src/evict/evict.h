@@ -22,8 +22,11 @@
 
 #include "cache/call.h"
 
-/* Folios in one batch of an evictor, at most. */
-#define EVICT_BATCH 32
+/*
+ * Folios in one batch of an evictor, at most. Once pins are published, each batch costs a
+ * membarrier (cache/publish.h), some 4 us if other threads run: as much as ten evictions.
+ */
+#define EVICT_BATCH 128
 
 enum evict_effort {
 	EVICT_NOTHING, /* take free pages only */

@@ -5,6 +5,9 @@
 #include "evict/evict.h"
 #include "evict/once.h"
 
+/* Free pages below which the evictor starts in a small cache. */
+#define LOW_MIN 32
+
 /* The queues' lock is held, here and below. */
 static void set_limits(struct folio_cache *cache, uint64_t pages)
 {
@@ -16,13 +19,13 @@ static void set_limits(struct folio_cache *cache, uint64_t pages)
 	folio_u64_store_relaxed(&evict->ghost_pages, pages - pages / 5);
 	folio_u64_store_relaxed(&evict->once_pages, pages / 32);
 	/*
-	 * The evictor starts below 1/128 of the pages, but at least a batch (at most 1/8 of the
+	 * The evictor starts below 1/128 of the pages, but at least LOW_MIN (at most 1/8 of the
 	 * pages), and at most 4096 pages (16 MiB). It stops at twice that. A free page cannot hit,
 	 * so a small cache must not have many.
 	 */
 	low = pages / 128;
-	if (low < EVICT_BATCH)
-		low = pages / 8 < EVICT_BATCH ? pages / 8 : EVICT_BATCH;
+	if (low < LOW_MIN)
+		low = pages / 8 < LOW_MIN ? pages / 8 : LOW_MIN;
 	if (low > 4096)
 		low = 4096;
 	folio_u64_store_relaxed(&evict->low, low);
