@@ -24,20 +24,21 @@ struct world {
 	struct stat stat[2];
 	unsigned own_type;
 	folio_u32 released;
-	/* write-back waits while it is locked */
+	/* The device's writes wait while it is locked. */
 	pthread_mutex_t gate;
 	folio_u32 at_gate;
 };
 
-static inline int pass_gate(void *context, uint64_t sequence)
-{
-	struct world *world = context;
+static struct world *gated;
 
-	(void)sequence;
-	folio_u32_fetch_add_release(&world->at_gate, 1);
-	pthread_mutex_lock(&world->gate);
-	pthread_mutex_unlock(&world->gate);
-	return 0;
+static inline void gated_submit(void *context, struct folio_io_request **requests, unsigned count)
+{
+	if (requests[0]->op == FOLIO_IO_WRITE) {
+		folio_u32_fetch_add_release(&gated->at_gate, 1);
+		pthread_mutex_lock(&gated->gate);
+		pthread_mutex_unlock(&gated->gate);
+	}
+	folio_io_threads.submit(context, requests, count);
 }
 
 static inline void released(struct folio *folio, void *context)
@@ -51,20 +52,23 @@ static inline void released(struct folio *folio, void *context)
 /* Nothing happens in the cache but what the test does: no read-ahead, no write-back by age. */
 static inline void world_begin(struct world *world)
 {
+	static struct folio_io_ops ops;
 	struct folio_cache_params params = {
 		.size = sizeof(params),
 		.bytes = CACHE_PAGES * PAGE,
+		.io = &ops,
 		.flags = FOLIO_CACHE_NO_HUGE_PAGES | FOLIO_CACHE_NO_READAHEAD,
 		.dirty_bytes = CACHE_PAGES / 2 * PAGE,
 		.dirty_age_ms = UINT32_MAX,
-		.before_writeback = pass_gate,
-		.before_writeback_context = world,
 	};
 	struct folio_type_params type = {
 		.size = sizeof(type), .name = "btree", .release = released, .context = world};
 	unsigned i;
 
 	memset(world, 0, sizeof(*world));
+	ops = folio_io_threads;
+	ops.submit = gated_submit;
+	gated = world;
 	pthread_mutex_init(&world->gate, NULL);
 	assert_int_equal(folio_cache_open(&params, &world->cache), 0);
 	assert_int_equal(folio_type_register(world->cache, &type, &world->own_type), 0);

@@ -109,10 +109,21 @@ struct folio_cache_params {
 	 */
 	uint32_t timeout_ms;
 	/*
-	 * Called before folios are written back, with the largest sequence number among them (see
-	 * folio_mark_dirty), so that a storage engine can flush its log up to there first. It may
-	 * run on any thread that writes back, also inside a call, and must not call this cache.
-	 * It returns 0, or a negative errno value: then the folios are not written, and the error
+	 * Called before pages are written back, so that a storage engine can flush its log first:
+	 * once for all that a call, or a visit of the background thread, writes of a file, with the
+	 * largest sequence number among the pages (folio_mark_dirty). Numbers are positions in one
+	 * log: after it has returned 0 for a number, it is not called again for this or smaller
+	 * ones, so they must not be reused while the cache is open. Threads share the calls: it
+	 * never runs twice at a time. Pages that were given no number count as 0, for which it is
+	 * called each time.
+	 *
+	 * It may run on any thread that writes back, also inside a call, and must not call this
+	 * cache. It may wait for threads that do: no page is locked or in write-back because of it.
+	 * There is one exception: a page that is marked with a larger number during each of two
+	 * calls in a row that one sync makes. The third call then runs while the page is in
+	 * write-back, and the file cannot be truncated or punched.
+	 *
+	 * It returns 0, or a negative errno value: then the pages are not written, and the error
 	 * counts as an error of write-back.
 	 */
 	int (*before_writeback)(void *context, uint64_t sequence);

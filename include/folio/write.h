@@ -189,7 +189,9 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
  *
  * Returns 0; -EBADF, -EINVAL, -EDEADLK, -ENOMEM, -ESTALE, -ETIMEDOUT; or an error of the backend,
  * which refused to truncate (then nothing has changed) or to write a part of a folio (then a part
- * of the range may have been dropped, and each handle also reports the error).
+ * of the range may have been dropped, and each handle also reports the error), or the error of
+ * before_writeback. The call takes as long as a thread keeps marking such a folio, each time that
+ * before_writeback runs for it.
  */
 int folio_file_discard(struct folio_file *file, uint64_t offset, uint64_t len);
 
@@ -217,8 +219,8 @@ int folio_lock(struct folio *folio);
 /**
  * folio_mark_dirty - record that a locked folio was changed and must be written back
  * @folio: locked by the calling thread.
- * @sequence: sequence number of the change in the engine's log; before the folio is written back,
- *            folio_cache_params.before_writeback is called with this number or a larger one.
+ * @sequence: position of the change in the engine's log, or 0; before the folio is written back,
+ *            folio_cache_params.before_writeback has returned 0 for this number or a larger one.
  *
  * Bytes past the end of the file are not written.
  *

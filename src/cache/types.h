@@ -36,6 +36,7 @@
  *   cache->queues.turn      waiting for queues.lock behind another waiting thread
  *   cache->queues.lock      the eviction queues
  *   cache->writeback.lock   inodes with dirty folios, runs, errors
+ *   cache->writeback.log    which calls of before_writeback have ended; not held during one
  *   cache->limbo.lock       folios that left their file while they were pinned (cache/limbo.c)
  *   pool: stock, lists      free pages (core/pool.c)
  *   cache->pins->lock       pins that the program has recorded (api/pins.c)

@@ -111,6 +111,22 @@ struct syncs {
 	folio_u32 callers;   /* atomic, a hint: threads that sync all pages */
 };
 
+struct log_wait;
+
+/* The calls of before_writeback, which threads share; write/log.c has the protocol. */
+struct log_calls {
+	pthread_mutex_t lock;
+	pthread_cond_t change; /* broadcast when a call has ended */
+	/* Guarded by lock. */
+	bool calling;
+	uint64_t sequence;           /* of the call in progress */
+	struct log_wait *now, *next; /* threads that wait for it; for the next one */
+	/*
+	 * Atomic, stored under lock: the largest number for which before_writeback has returned 0.
+	 */
+	folio_u64 logged;
+};
+
 /* Write-back, and the flusher, the background thread that does it. */
 struct writeback {
 	/* Set at creation. */
@@ -121,6 +137,7 @@ struct writeback {
 	void *before_context;
 	/* Of each page frame, guarded by the lock of the tree that has it; NULL without before. */
 	uint64_t *sequence;
+	struct log_calls log; /* its own lock */
 
 	/* Atomic. */
 	folio_u64 pages_max;       /* dirty at most */

@@ -13,6 +13,7 @@
 #include "cache/size.h"
 #include "read/lookup.h"
 #include "read/op.h"
+#include "write/log.h"
 #include "write/truncate.h"
 
 /* ---- a folio that is only partly in the range ---- */
@@ -75,6 +76,29 @@ static int write_part(struct call *call, struct folio *folio, uint64_t from, uin
 	return 0;
 }
 
+/* A discard, and how far the log is written. */
+struct discard {
+	struct call *call;
+	struct folio_file *file;
+	bool logged;       /* before_writeback has returned 0 for @sequence */
+	uint64_t sequence; /* of the folio that must be logged before it is written */
+};
+
+/* Must before_writeback be called before the folio, which is locked, is written? */
+static bool must_log(struct discard *discard, const struct folio *folio)
+{
+	struct writeback *writeback = &discard->call->cache->writeback;
+	struct inode *inode = discard->file->inode;
+
+	if (!writeback->before)
+		return false;
+	tree_lock(&inode->tree);
+	discard->sequence = writeback->sequence[pool_page(&inode->cache->pool, folio)];
+	tree_unlock(&inode->tree);
+	return !log_allows(writeback, discard->sequence) ||
+	       (!discard->sequence && !discard->logged);
+}
+
 /*
  * Write what the folio has outside of bytes @from .. @to - 1 of the file. The caller has it locked.
  * Its pages in between need not be writable, so this is no write-back of the folio. 0 or -errno.
@@ -82,9 +106,8 @@ static int write_part(struct call *call, struct folio *folio, uint64_t from, uin
 static int write_outside(struct call *call, struct folio *folio, uint64_t from, uint64_t to)
 {
 	struct inode *inode = folio_ptr_load_relaxed(&folio->owner);
-	struct writeback *writeback = &call->cache->writeback;
 	uint64_t bytes = folio_bytes_in_file(folio, folio_u64_load_relaxed(&inode->size));
-	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, end = start + bytes, sequence;
+	uint64_t start = folio->index << FOLIO_PAGE_SHIFT, end = start + bytes;
 	int r = 0;
 
 	/* As in write-back (collect, write/writeback.c). */
@@ -93,33 +116,30 @@ static int write_outside(struct call *call, struct folio *folio, uint64_t from, 
 		folio_zero_to(folio, bytes);
 		pool_change_end(&call->cache->pool, folio);
 	}
-	if (writeback->before) {
-		tree_lock(&inode->tree);
-		sequence = writeback->sequence[pool_page(&call->cache->pool, folio)];
-		tree_unlock(&inode->tree);
-		r = writeback->before(writeback->before_context, sequence);
-	}
-	if (!r && start < from)
+	if (start < from)
 		r = write_part(call, folio, start, from < end ? from : end);
 	if (!r && to < end)
 		r = write_part(call, folio, to, end);
 	return r;
 }
 
+/* Not an errno: before_writeback must be called first, with no lock held. */
+#define LOG_FIRST 1
+
 /*
  * If page @index is in a dirty folio that extends past bytes @from .. @to - 1, write the bytes
- * outside, then drop the folio. 0 or -errno: then it is dirty as before. The caller has map_lock,
- * exclusively.
+ * outside, then drop the folio. 0; LOG_FIRST or -errno: then it is dirty as before. The caller has
+ * map_lock, exclusively.
  */
-static int discard_edge(
-	struct call *call, struct folio_file *file, uint64_t index, uint64_t from, uint64_t to)
+static int discard_edge(struct discard *discard, uint64_t index, uint64_t from, uint64_t to)
 {
-	struct inode *inode = file->inode;
+	struct inode *inode = discard->file->inode;
+	struct call *call = discard->call;
 	struct folio *folio;
 	uint64_t next;
 	int r;
 
-	folio = lookup_find(file, index, call->shard, &r);
+	folio = lookup_find(discard->file, index, call->shard, &r);
 	if (!folio)
 		return r;
 	/* Its pages do not change while it has this reference (inode_split). */
@@ -129,11 +149,11 @@ static int discard_edge(
 	folio_lock_wait(folio, NULL);
 	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
 		folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY) {
-		r = write_outside(call, folio, from, to);
+		r = must_log(discard, folio) ? LOG_FIRST : write_outside(call, folio, from, to);
 		/* Still locked: no thread has changed the bytes that were written. */
 		if (!r)
 			inode_discard(inode, folio->index, next - 1, call->shard);
-		else
+		else if (r < 0)
 			dirty_record_error(inode, -r);
 	}
 	folio_unlocked(folio);
@@ -144,29 +164,29 @@ put:
 
 /* ---- the call ---- */
 
-/* Drop pages first .. end - 1. The caller has map_lock, exclusively. 0 or -errno. */
-static int discard_pages(struct call *call, struct folio_file *file, struct page_range pages)
+/* Drop pages first .. end - 1. The caller has map_lock, exclusively. As discard_edge. */
+static int discard_pages(struct discard *discard, struct page_range pages)
 {
 	uint64_t from = pages.first << FOLIO_PAGE_SHIFT, to = pages.end << FOLIO_PAGE_SHIFT;
-	struct inode *inode = file->inode;
+	struct inode *inode = discard->file->inode;
 	int r;
 
 	/* Write-back that began from here on could go on for ever, one run after the other. */
 	set_fence(inode, pages.first);
 	do {
-		r = discard_edge(call, file, pages.first, from, to);
+		r = discard_edge(discard, pages.first, from, to);
 		if (!r)
-			r = discard_edge(call, file, pages.end - 1, from, to);
+			r = discard_edge(discard, pages.end - 1, from, to);
 		/* Again if a program has just made a folio at an edge dirty, in place. */
-	} while (!r && !inode_discard(inode, pages.first, pages.end - 1, call->shard));
+	} while (!r && !inode_discard(inode, pages.first, pages.end - 1, discard->call->shard));
 	set_fence(inode, UINT64_MAX);
 	return r;
 }
 
-/* As folio_file_discard, of bytes args->first up to but not including args->last. */
-static int discard_detached(
-	struct call *call, struct folio_file *file, const struct detach_args *args)
+/* Discard bytes args->first up to but not including args->last. As discard_edge. */
+static int discard_bytes(struct discard *discard, const struct detach_args *args)
 {
+	struct folio_file *file = discard->file;
 	struct inode *inode = file->inode;
 	uint64_t size, end;
 	struct page_range pages = {
@@ -189,13 +209,35 @@ static int discard_detached(
 		if (end < pages.first << FOLIO_PAGE_SHIFT)
 			end = pages.first << FOLIO_PAGE_SHIFT;
 		if (end < size)
-			r = truncate_locked(call, file, end);
+			r = truncate_locked(discard->call, file, end);
 		pages.end = size_pages(end < size ? end : size);
 	}
 	if (!r && pages.first < pages.end)
-		r = discard_pages(call, file, pages);
+		r = discard_pages(discard, pages);
 	pthread_rwlock_unlock(&inode->map_lock);
 	pthread_mutex_unlock(&inode->append_lock);
+	return r;
+}
+
+static int discard_detached(
+	struct call *call, struct folio_file *file, const struct detach_args *args)
+{
+	struct discard discard = {.call = call, .file = file};
+	int r;
+
+	/*
+	 * Again if the log must be written first, which is done with no lock held: it may wait for
+	 * a thread of the program that waits for one. In the meantime the folio may be marked with
+	 * a larger number.
+	 */
+	while ((r = discard_bytes(&discard, args)) == LOG_FIRST) {
+		r = log_await(&call->cache->writeback, discard.sequence);
+		if (r) {
+			dirty_record_error(file->inode, -r);
+			break;
+		}
+		discard.logged = true;
+	}
 	return r;
 }
 

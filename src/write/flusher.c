@@ -28,6 +28,7 @@
 #include "base/spawn.h"
 #include "cache/dirty.h"
 #include "cache/thread.h"
+#include "write/log.h"
 #include "write/writeback.h"
 
 #define AGE_MS_DEFAULT 5000
@@ -100,8 +101,13 @@ static bool visit_next(
 		return false;
 	visit = dirty_visit_begin_locked(inode);
 	pthread_mutex_unlock(&writeback->lock);
-	done = write_range(inode, &inode->dirty_index, UINT64_MAX, NULL, shard);
-	/* Folios that were locked, or that were marked where the visit had been already. */
+	/* A visit that continues has called before_writeback already. */
+	done = (!inode->dirty_index && log_pass(inode, 0, UINT64_MAX, shard)) ||
+	       write_range(inode, &inode->dirty_index, UINT64_MAX, NULL, shard);
+	/*
+	 * Folios that were locked, that were marked where the visit had been already, or whose
+	 * changes have not been logged.
+	 */
 	if (done && dirty_in_range(inode, 0, UINT64_MAX))
 		dirty_list(inode);
 	pthread_mutex_lock(&writeback->lock);
@@ -376,6 +382,7 @@ int flusher_create(struct folio_cache *cache, const struct folio_cache_params *p
 		writeback->runs[i].next = writeback->free;
 		writeback->free = &writeback->runs[i];
 	}
+	log_init(&writeback->log);
 	pthread_mutex_init(&writeback->lock, NULL);
 	pthread_cond_init(&writeback->change, NULL);
 	return 0;
@@ -404,6 +411,7 @@ void flusher_destroy(struct folio_cache *cache)
 	}
 	pthread_cond_destroy(&writeback->change);
 	pthread_mutex_destroy(&writeback->lock);
+	log_destroy(&writeback->log);
 	free(writeback->sequence);
 	free(writeback->runs);
 }

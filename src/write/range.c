@@ -10,6 +10,7 @@
 #include "cache/detach.h"
 #include "cache/dirty.h"
 #include "cache/inode.h"
+#include "write/log.h"
 #include "write/writeback.h"
 
 /*
@@ -22,7 +23,8 @@ static int start_detached(
 	struct inode *inode = file->inode;
 	uint64_t index = args->first;
 
-	if (!write_range(inode, &index, args->last, NULL, call->shard))
+	if (!log_pass(inode, args->first, args->last, call->shard) &&
+		!write_range(inode, &index, args->last, NULL, call->shard))
 		dirty_request_visit(inode);
 	return 0;
 }
@@ -33,6 +35,8 @@ static int write_detached(
 	struct inode *inode = file->inode;
 	uint32_t begin = dirty_error_count(inode);
 
+	if (log_pass(inode, args->first, args->last, call->shard))
+		return -dirty_error_since(inode, begin);
 	/*
 	 * Not during a truncation, whose fence keeps write-back from pages that are then left
 	 * dirty.

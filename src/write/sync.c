@@ -46,6 +46,7 @@
 #include "cache/detach.h"
 #include "cache/dirty.h"
 #include "cache/inode.h"
+#include "write/log.h"
 #include "write/writeback.h"
 
 /*
@@ -139,6 +140,9 @@ static int sync_pages(struct call *call, struct inode *inode, const struct detac
 	uint64_t end;
 	int r = 0;
 
+	/* With no lock held. The error is recorded. */
+	if (log_pass(inode, args->first, args->last, call->shard))
+		return 0;
 	/*
 	 * Not during a truncation, whose fence keeps write-back from pages that the sync would then
 	 * leave dirty.

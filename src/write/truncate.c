@@ -10,6 +10,7 @@
 #include "cache/dirty.h"
 #include "cache/drop.h"
 #include "cache/inode.h"
+#include "write/log.h"
 #include "write/page.h"
 #include "write/write.h"
 #include "write/writeback.h"
@@ -141,9 +142,12 @@ static int punch_pages(struct call *call, struct folio_file *file, uint64_t firs
 {
 	struct folio_cache *cache = file->cache;
 	struct inode *inode = file->inode;
+	bool logged;
 	int r;
 
-	writeback_flush(inode, first, last, call->shard);
+	logged = !log_pass(inode, first, last, call->shard);
+	if (logged)
+		writeback_flush(inode, first, last, call->shard);
 	pthread_rwlock_wrlock(&inode->map_lock);
 	/*
 	 * A page that cannot be written stays, and gets zeros; so do all pages if the file has
@@ -151,7 +155,9 @@ static int punch_pages(struct call *call, struct folio_file *file, uint64_t firs
 	 */
 	r = -EOPNOTSUPP;
 	if ((last + 1) << FOLIO_PAGE_SHIFT <= folio_u64_load_relaxed(&inode->size)) {
-		writeback_flush(inode, first, last, call->shard);
+		/* Without before_writeback, which might wait for a thread that wants map_lock. */
+		if (logged)
+			writeback_flush_logged(inode, first, last, call->shard);
 		/* From here on none of them is written back: the data would land in the hole. */
 		set_fence(inode, first);
 		dirty_wait_written(inode, first, last);

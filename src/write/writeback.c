@@ -32,6 +32,7 @@
 #include "cache/thread.h"
 #include "io/attempt.h"
 #include "io/file.h"
+#include "write/log.h"
 
 static void run_complete(struct folio_io_request *request, ssize_t result);
 
@@ -255,12 +256,32 @@ static void run_complete(struct folio_io_request *request, ssize_t result)
 }
 
 /*
+ * Must the folio be left for a later pass? Its changes have not been logged, or it is past the
+ * fence, in truncation or punch; or past the end of the file: the larger size is about to be
+ * published. The caller holds the tree's lock.
+ */
+static bool must_stay(struct inode *inode, const struct folio *folio, struct flush *flush)
+{
+	const struct writeback *writeback = &inode->cache->writeback;
+
+	if (folio_next_index(folio) > inode->writeback_fence ||
+		folio->index << FOLIO_PAGE_SHIFT >= folio_u64_load_acquire(&inode->size))
+		return true;
+	if (!writeback->sequence || (flush && flush->late) ||
+		log_allows(writeback, writeback->sequence[pool_page(&inode->cache->pool, folio)]))
+		return false;
+	if (flush)
+		flush->left = true;
+	return true;
+}
+
+/*
  * Collect adjacent dirty folios from page *@index on, up to page @last, into @run. The caller holds
- * the tree's lock. *@index becomes the page at which to continue. A locked folio is skipped; but if
- * @busy is not NULL, the first one ends the run and is returned in *@busy, pinned.
+ * the tree's lock. *@index becomes the page at which to continue. A locked folio is skipped; but a
+ * thread that waits for it gets the first one in flush->busy, pinned, which ends the run.
  */
 static void collect(struct writeback_run *run, struct inode *inode, uint64_t *index, uint64_t last,
-	struct folio **busy)
+	struct flush *flush)
 {
 	struct writeback *writeback = &inode->cache->writeback;
 
@@ -280,22 +301,17 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			return;
 		flags = folio_u32_load_relaxed(&folio->flags);
 		if (flags & FOLIO_LOCKED) {
-			if (busy) {
+			if (flush && !flush->skip) {
 				/* In the tree, whose lock is held: the tree has a reference. */
 				progress_hold(&inode->cache->progress);
 				folio_ref_get(&folio->ref);
-				*busy = folio;
+				flush->busy = folio;
 				return;
 			}
 			*index = folio_next_index(folio);
 			continue;
 		}
-		/*
-		 * Past the fence: in truncation or punch. Past the end of the file: the larger size
-		 * is about to be published. Both stay dirty.
-		 */
-		if (folio_next_index(folio) > inode->writeback_fence ||
-			start >= folio_u64_load_acquire(&inode->size)) {
+		if (must_stay(inode, folio, flush)) {
 			*index = folio_next_index(folio);
 			continue;
 		}
@@ -340,7 +356,8 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 }
 
 /*
- * Write a run that has folios, or finish it if before_writeback refuses it. @here: on this thread,
+ * Write a run that has folios, or finish it if it is of a late pass and before_writeback refuses
+ * it. @here: on this thread,
  * which then waits for the write; otherwise the run is submitted to the backend.
  */
 static void run_start(struct writeback_run *run, bool here, struct stats_shard *shard)
@@ -359,8 +376,9 @@ static void run_start(struct writeback_run *run, bool here, struct stats_shard *
 	inflight_begin(inode);
 	stats_add(shard, STAT_WRITES, 1);
 	stats_add(shard, STAT_WRITE_BYTES, run->bytes);
-	if (writeback->before)
-		r = writeback->before(writeback->before_context, run->sequence);
+	/* Only if the pass is late: else the log is as far by now (must_stay). */
+	if (run->sequence && !log_allows(writeback, run->sequence))
+		r = log_await(writeback, run->sequence);
 	if (r) {
 		run_finish(run, -r, shard);
 	} else if (here) {
@@ -384,10 +402,9 @@ static bool may_run_here(struct inode *inode)
 
 /*
  * Collect the next dirty folios from page *@index on into @run. Returns false if there are none:
- * then the run has been put. @busy: as for collect. *@begun: see struct flush.
+ * then the run has been put. @flush: as for write_range.
  */
-static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, struct folio **busy,
-	uint64_t *begun)
+static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, struct flush *flush)
 {
 	struct inode *inode = run->inode;
 	struct folio_cache *cache = inode->cache;
@@ -395,10 +412,11 @@ static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, 
 	/* The references of the dirty state become the run's. */
 	progress_begin(&cache->progress);
 	tree_lock(&inode->tree);
-	collect(run, inode, index, last, busy);
+	collect(run, inode, index, last, flush);
 	if (run->count)
 		flights_add_locked(&inode->flights, run);
-	*begun = inode->flights.begun;
+	if (flush)
+		flush->begun = inode->flights.begun;
 	tree_unlock(&inode->tree);
 	FOLIO_PAUSE(run_collected, NULL);
 	if (run->count)
@@ -426,17 +444,19 @@ static void write_all(struct inode *inode, uint64_t *index, uint64_t last, struc
 
 	while (*index <= last) {
 		struct writeback_run *run = run_get(inode, &flush->pending, !held);
-		struct folio *busy = NULL;
+		struct folio *busy;
 
 		if (!run) {
 			/* It may be the one that the next run_get waits for. */
 			start_held(&held, shard);
 			continue;
 		}
-		if (run_fill(run, index, last, &busy, &flush->begun)) {
+		flush->busy = NULL;
+		if (run_fill(run, index, last, flush)) {
 			start_held(&held, shard);
 			held = run;
 		}
+		busy = flush->busy;
 		if (busy) {
 			uint32_t flags = folio_u32_load_relaxed(&busy->flags);
 
@@ -462,11 +482,10 @@ bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flu
 	}
 	while (*index <= last) {
 		struct writeback_run *run = run_get(inode, NULL, false);
-		uint64_t begun;
 
 		if (!run)
 			return false;
-		if (run_fill(run, index, last, NULL, &begun))
+		if (run_fill(run, index, last, NULL))
 			run_start(run, false, shard);
 	}
 	return true;
@@ -474,26 +493,45 @@ bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flu
 
 void writeback_help(struct inode *inode, struct stats_shard *shard)
 {
-	struct flush flush = {.begun = 0};
+	struct flush flush = {.skip = true};
 	struct writeback_run *run;
 	uint64_t index = 0;
 
-	if (!may_run_here(inode))
+	if (!may_run_here(inode) || log_pass(inode, 0, UINT64_MAX, shard))
 		return;
 	run = run_get(inode, &flush.pending, false);
-	if (run && run_fill(run, &index, TREE_INDEX_MAX, NULL, &flush.begun))
+	if (run && run_fill(run, &index, TREE_INDEX_MAX, &flush))
 		run_start(run, true, shard);
 }
 
-/* Write dirty folios. Returns when those that the calling thread has submitted are written. */
-static struct flush write_and_wait(
-	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+/*
+ * Passes of a thread that waits. In the last one, folios that were marked again, with a larger
+ * number, during each call of before_writeback so far are taken nevertheless: before_writeback is
+ * called when they are in write-back, and writers wait for it. So the number of passes is bounded.
+ */
+#define PASSES 3
+
+/*
+ * Write dirty folios, in @passes passes at most. Returns when those that the calling thread has
+ * submitted are written.
+ */
+static struct flush write_and_wait(struct inode *inode, uint64_t first, uint64_t last,
+	unsigned passes, struct stats_shard *shard)
 {
 	struct flush flush = {.begun = 0};
+	unsigned pass = 1;
 	uint32_t seen;
 
 	folio_u32_store_relaxed(&flush.pending, 0);
-	write_range(inode, &first, last, &flush, shard);
+	for (;;) {
+		uint64_t index = first;
+
+		flush.left = false;
+		write_range(inode, &index, last, &flush, shard);
+		if (!flush.left || pass++ == passes || log_pass(inode, first, last, shard))
+			break;
+		flush.late = pass == PASSES;
+	}
 	/* acquire: pairs with the release in run_finish. */
 	while ((seen = folio_u32_load_acquire(&flush.pending)))
 		futex_wait(&flush.pending, seen);
@@ -502,13 +540,20 @@ static struct flush write_and_wait(
 
 void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
 {
-	write_and_wait(inode, first, last, shard);
+	write_and_wait(inode, first, last, PASSES, shard);
+	dirty_wait_written(inode, first, last);
+}
+
+void writeback_flush_logged(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+{
+	write_and_wait(inode, first, last, 1, shard);
 	dirty_wait_written(inode, first, last);
 }
 
 void writeback_flush_all(struct inode *inode, struct stats_shard *shard)
 {
-	struct flush flush = write_and_wait(inode, 0, UINT64_MAX, shard);
+	struct flush flush = write_and_wait(inode, 0, UINT64_MAX, PASSES, shard);
 
 	flights_wait(inode, flush.begun);
 }
@@ -518,13 +563,15 @@ int writeback_clean(struct inode *inode, struct stats_shard *shard)
 	uint32_t begin = dirty_error_count(inode);
 	int error;
 
-	/*
-	 * Not during a truncation, whose fence keeps write-back from pages that are then left
-	 * dirty.
-	 */
-	pthread_rwlock_rdlock(&inode->map_lock);
-	writeback_flush(inode, 0, UINT64_MAX, shard);
-	pthread_rwlock_unlock(&inode->map_lock);
+	if (!log_pass(inode, 0, UINT64_MAX, shard)) {
+		/*
+		 * Not during a truncation, whose fence keeps write-back from pages that are then
+		 * left dirty.
+		 */
+		pthread_rwlock_rdlock(&inode->map_lock);
+		writeback_flush(inode, 0, UINT64_MAX, shard);
+		pthread_rwlock_unlock(&inode->map_lock);
+	}
 	if (!dirty_any(inode))
 		return 0;
 	/* An error from before does not count: what is dirty may have been written since. */

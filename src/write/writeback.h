@@ -13,9 +13,18 @@
 /*
  * Write the dirty folios of pages first .. last, and wait for these writes and for those that were
  * in flight already. Folios that are locked are waited for and written, too. The caller has no
- * folio locked. Errors are recorded (dirty_record_error), not returned.
+ * folio locked, and has called log_pass (write/log.h) before it locked map_lock. Folios that were
+ * marked with a larger sequence number since are written as well, in further passes. Errors are
+ * recorded (dirty_record_error), not returned.
  */
 void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+
+/*
+ * As writeback_flush, but never calls before_writeback: leaves folios whose changes have not been
+ * logged.
+ */
+void writeback_flush_logged(
+	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
 
 /*
  * As writeback_flush, for the entire file, but waits only for writes that were in flight when no
@@ -30,7 +39,7 @@ void writeback_flush_all(struct inode *inode, struct stats_shard *shard);
 void writeback_help(struct inode *inode, struct stats_shard *shard);
 
 /*
- * As writeback_flush, for the entire file. Returns 0, or, if pages are still dirty, the last error
+ * Write the entire file, as a sync does. Returns 0, or, if pages are still dirty, the last error
  * of write-back in the meantime as -errno; -EBUSY if there was none: then pages have become dirty.
  */
 int writeback_clean(struct inode *inode, struct stats_shard *shard);
@@ -40,6 +49,10 @@ struct flush {
 	folio_u32 pending; /* atomic, futex word: runs in flight that the thread has submitted */
 	/* The last run of the file that had begun when the thread found no further dirty folio. */
 	uint64_t begun;
+	bool skip; /* locked folios are skipped */
+	bool late; /* folios whose changes have not been logged are taken, too (run_start) */
+	bool left; /* out: such a folio was left */
+	struct folio *busy; /* out of collect: a locked folio, pinned; or NULL */
 };
 
 /*
@@ -52,6 +65,8 @@ struct flush {
  *
  * With @flush NULL, for the flusher, waits for nothing: skips locked folios, and returns false if
  * there is no run; then one that becomes free wakes the flusher.
+ *
+ * The caller has called log_pass. Folios whose changes have not been logged are left.
  */
 bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
 	struct stats_shard *shard);

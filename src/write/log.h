@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log.h - the log goes first: before_writeback is called before folios are written.
+ *
+ * A pass is what one call writes of a file, or one visit of the flusher. It first calls log_pass,
+ * with no lock held and before any folio is in write-back: that finds the largest sequence number
+ * of the pages that the pass is to write, and calls before_writeback with it, once. The pass then
+ * writes only folios whose number is not larger than writeback->log.logged, the largest one for
+ * which before_writeback has returned 0 (collect, write/writeback.c). A folio that was marked with
+ * a larger one in the meantime is left for the next pass.
+ *
+ * Threads share the calls. What a call in progress will have logged is awaited. For the others that
+ * wait, one of them makes the next call, with the largest number of all.
+ *
+ * models/spin/log.pml is the model.
+ */
+#ifndef FOLIO_SRC_WRITE_LOG_H
+#define FOLIO_SRC_WRITE_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/types.h"
+
+void log_init(struct log_calls *log);
+void log_destroy(struct log_calls *log);
+
+/*
+ * Returns when before_writeback has returned 0 for @sequence or a larger number; or its error.
+ * Number 0 is that of pages which were given none: a call that begins from now on counts, whatever
+ * its number. The cache has before_writeback. The caller holds no lock that the program may wait
+ * for.
+ */
+int log_await(struct writeback *writeback, uint64_t sequence);
+
+/*
+ * Begin a pass over pages first .. last: log_await with the largest number of its dirty folios,
+ * if there are any, and if the cache has before_writeback. Returns 0, or the error, which has been
+ * recorded (dirty_record_error): then the caller writes nothing.
+ */
+int log_pass(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+
+/* Have the changes of a folio with that number been logged? */
+static inline bool log_allows(const struct writeback *writeback, uint64_t sequence)
+{
+	/* acquire: pairs with call_log. */
+	return sequence <= folio_u64_load_acquire(&writeback->log.logged);
+}
+
+#endif
