@@ -48,6 +48,7 @@ enum folio_pause {
 	/* Writing (write/, cache/dirty.c). */
 	FOLIO_PAUSE_write_copied,   /* 4: new bytes copied into a folio, its valid byte count */
 	FOLIO_PAUSE_punch_measured, /* reading the size, the zeros and the hole */
+	FOLIO_PAUSE_log_looked,     /* some dirty folios looked at, the others */
 	FOLIO_PAUSE_log_called,     /* before_writeback has returned, its threads are told */
 	FOLIO_PAUSE_log_written,    /* the log is written, the collection of folios */
 	FOLIO_PAUSE_collect_seen,   /* an unlocked dirty folio found, its flags; tree lock held */

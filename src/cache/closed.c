@@ -104,6 +104,7 @@ static void rest_locked(struct inode *inode)
 	folio_u64_store_relaxed(&inode->writable_to, 0);
 	folio_u8_store_relaxed(&inode->pinned, 0);
 	inode->unconfirmed = inode->changed = false;
+	inode->unsynced = inode->syncing = inode->never_synced = 0;
 	inode->spares = NULL;
 	inode->dirty_index = 0;
 	folio_u32_store_relaxed(&inode->dirty_wanted, 0);

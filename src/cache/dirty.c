@@ -141,13 +141,41 @@ void dirty_mark_locked(struct inode *inode, struct folio *folio)
 	dirty_list(inode);
 }
 
+void dirty_sequence_locked(struct inode *inode, const struct folio *folio, uint64_t sequence)
+{
+	struct sequences *number = inode->cache->writeback.sequences;
+
+	if (!number || !sequence)
+		return;
+	number += pool_page(&inode->cache->pool, folio);
+	number->first = sequence_first(number->first, sequence);
+	if (number->last < sequence)
+		number->last = sequence;
+}
+
+struct sequences dirty_sequences_locked(const struct inode *inode, const struct folio *folio)
+{
+	const struct sequences *number = inode->cache->writeback.sequences;
+
+	return number ? number[pool_page(&inode->cache->pool, folio)]
+		      : (struct sequences){.last = 0};
+}
+
+struct sequences dirty_sequences_take_locked(struct inode *inode, const struct folio *folio)
+{
+	struct sequences *number = inode->cache->writeback.sequences, taken = {.last = 0};
+
+	if (number) {
+		number += pool_page(&inode->cache->pool, folio);
+		taken = *number;
+		*number = (struct sequences){.last = 0};
+	}
+	return taken;
+}
+
 void dirty_clean_locked(struct inode *inode, const struct folio *folio)
 {
-	struct writeback *writeback = &inode->cache->writeback;
-
 	share_give(&inode->share, SHARE_PAGES, UINT64_C(1) << folio->order);
-	if (writeback->sequence)
-		writeback->sequence[pool_page(&inode->cache->pool, folio)] = 0;
 }
 
 bool dirty_forget_locked(struct inode *inode, struct folio *folio)
@@ -156,6 +184,7 @@ bool dirty_forget_locked(struct inode *inode, struct folio *folio)
 		return false;
 	folio_flags_change(folio, FOLIO_DIRTY, 0);
 	dirty_clean_locked(inode, folio);
+	dirty_sequences_take_locked(inode, folio);
 	return true;
 }
 

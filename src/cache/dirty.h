@@ -47,6 +47,18 @@ void dirty_set_limit(struct folio_cache *cache, uint64_t budget);
 void dirty_mark_locked(struct inode *inode, struct folio *folio);
 
 /*
+ * Record that a dirty folio has a change with number @sequence, unless that is 0 or the cache has
+ * no before_writeback. The caller has the inode's tree locked.
+ */
+void dirty_sequence_locked(struct inode *inode, const struct folio *folio, uint64_t sequence);
+
+/* The numbers of a dirty folio. The caller has the inode's tree locked. */
+struct sequences dirty_sequences_locked(const struct inode *inode, const struct folio *folio);
+
+/* Take them, for a run. */
+struct sequences dirty_sequences_take_locked(struct inode *inode, const struct folio *folio);
+
+/*
  * Called for a folio that is about to be erased from the tree and is not being written back. The
  * caller holds the tree's lock. If the folio is dirty, clears FOLIO_DIRTY, counts it out and
  * returns true: then the caller must also drop the dirty state's reference, after it has released
@@ -153,8 +165,8 @@ struct dirty_visit dirty_visit_begin_locked(struct inode *inode);
 void dirty_visit_end_locked(struct inode *inode, struct dirty_visit visit, bool done);
 
 /*
- * Count the folio out, since it becomes clean or is dropped, and forget its sequence number. The
- * caller holds the tree's lock. Flag, mark and the dirty state's reference are left to the caller.
+ * Count the folio out, since it becomes clean or is dropped. The caller holds the tree's lock.
+ * Flag, mark, the dirty state's reference and its numbers are left to the caller.
  */
 void dirty_clean_locked(struct inode *inode, const struct folio *folio);
 

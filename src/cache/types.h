@@ -245,6 +245,13 @@ struct inode {
 	/* Guarded by the tree's lock. */
 	struct flights flights;
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
+	/*
+	 * The smallest sequence number of what was written: since the last sync of the device
+	 * began; before that, and no sync has succeeded since; and before one that failed. 0: none.
+	 */
+	uint64_t unsynced;
+	uint64_t syncing;
+	uint64_t never_synced;
 	bool unconfirmed;         /* written since confirm_written has begun last */
 	bool flush_failed;        /* confirm_written has found that data was lost */
 	bool unmarked;            /* a change in place was refused: the file will never have it */

@@ -20,6 +20,18 @@ struct inode;
 #define WRITEBACK_PAGES  256              /* a run that has so many takes no further folio */
 #define WRITEBACK_RUNS   64 /* of a cache; allocated at open: write-back needs no memory later */
 
+/* Sequence numbers of changes to a folio that no write-back has, or, in a run, that it has. */
+struct sequences {
+	uint64_t first; /* the smallest, for folio_file_oldest_sequence; 0: none has a number */
+	uint64_t last;  /* the largest, for before_writeback */
+};
+
+/* The smaller of two numbers of which 0 is none. */
+static inline uint64_t sequence_first(uint64_t a, uint64_t b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
 /*
  * One write of write-back: adjacent folios of one file. A run on the free list is guarded by
  * writeback.lock. A run in use belongs to the thread that took it, and from submit on to the
@@ -33,14 +45,16 @@ struct writeback_run {
 	struct writeback_run *next; /* on the free list */
 	uint64_t bytes;
 	uint64_t pages;
-	uint64_t sequence; /* the largest of its folios, for before_writeback */
-	uint32_t count;    /* of iov and folio */
-	bool here;         /* the thread that waits for it writes it: *pending does not count it */
+	struct sequences sequences; /* of all its folios */
+	uint32_t count;             /* of iov and folio */
+	bool here; /* the thread that waits for it writes it: *pending does not count it */
 	/* Guarded by the lock of the inode's tree: its place in inode->flights. */
 	uint64_t number;
 	struct writeback_run *earlier, *later;
 	struct iovec iov[WRITEBACK_FOLIOS];
 	struct folio *folio[WRITEBACK_FOLIOS];
+	struct sequences
+		of[WRITEBACK_FOLIOS]; /* if a write fails, they are those of the folio again */
 };
 
 /*
@@ -135,8 +149,11 @@ struct writeback {
 	uint32_t age_ms;       /* files dirty for longer are written; UINT32_MAX: never by age */
 	int (*before)(void *context, uint64_t sequence); /* before_writeback, or NULL */
 	void *before_context;
-	/* Of each page frame, guarded by the lock of the tree that has it; NULL without before. */
-	uint64_t *sequence;
+	/*
+	 * Of the folio that begins at each page frame: what is not being written yet. Guarded by
+	 * the lock of the tree that has it; NULL without before.
+	 */
+	struct sequences *sequences;
 	struct log_calls log; /* its own lock */
 
 	/* Atomic. */

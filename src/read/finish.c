@@ -32,7 +32,8 @@ enum page_verdict fill_verdict(const struct folio *folio, int *error)
 }
 
 /* fill_publish, without the insertion into a queue. */
-static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
+static bool publish(
+	struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size, uint64_t sequence)
 {
 	bool in_tree = true;
 
@@ -49,6 +50,7 @@ static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, ui
 		in_tree = folio_ptr_load_relaxed(&folio->owner) != NULL;
 		if (in_tree) {
 			dirty_mark_locked(inode, folio);
+			dirty_sequence_locked(inode, folio, sequence);
 			/*
 			 * While it is locked: write-back that finds the folio writes as far as the
 			 * size.
@@ -73,10 +75,11 @@ static bool publish(struct inode *inode, struct folio *folio, uint64_t valid, ui
 	return in_tree;
 }
 
-bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size)
+bool fill_publish(
+	struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size, uint64_t sequence)
 {
 	struct folio_cache *cache = inode->cache;
-	bool in_tree = publish(inode, folio, valid, size);
+	bool in_tree = publish(inode, folio, valid, size, sequence);
 
 	queue_insert(&cache->queues, &cache->pool, &folio, 1);
 	return in_tree;
@@ -184,7 +187,7 @@ static enum page_verdict finish_folio(
 		pool_change_begin(&inode->cache->pool, folio);
 		memset((char *)folio->data + done, 0, bytes - done);
 	}
-	publish(inode, folio, valid, 0);
+	publish(inode, folio, valid, 0, 0);
 	return PAGE_READY;
 }
 

@@ -26,11 +26,12 @@ struct fill {
 
 /*
  * End the fill of a folio whose contents are up to date; @valid bytes of it belong to the file.
- * @size: 0; or the folio is dirty, and the file has at least @size bytes from here on. Returns
- * false, with @size, if the folio has left the tree since: then only threads that have a reference
- * may use it.
+ * @size: 0; or the folio is dirty, and the file has at least @size bytes from here on; then
+ * @sequence is the number of the change (dirty_sequence_locked). Returns false, with @size, if the
+ * folio has left the tree since: then only threads that have a reference may use it.
  */
-bool fill_publish(struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size);
+bool fill_publish(
+	struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size, uint64_t sequence);
 
 /*
  * End a fill whose read returned @result: bytes, or -errno. Returns the verdict on the first folio.

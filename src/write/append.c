@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <folio/write.h>
+#include <folio/sequence.h>
 
 #include "base/deadline.h"
 #include "write/write.h"
@@ -38,9 +38,15 @@ static enum page_verdict append(struct write_op *op, uint64_t *start)
 ssize_t folio_file_append(
 	struct folio_file *file, const void *buf, size_t len, unsigned flags, uint64_t *offset)
 {
+	return folio_file_append_logged(file, buf, len, flags, 0, offset);
+}
+
+ssize_t folio_file_append_logged(struct folio_file *file, const void *buf, size_t len,
+	unsigned flags, uint64_t sequence, uint64_t *offset)
+{
 	char page[FOLIO_PAGE_SIZE], *copy = page;
 	struct call call;
-	struct write_op op = {.call = &call, .file = file, .left = len};
+	struct write_op op = {.call = &call, .file = file, .left = len, .sequence = sequence};
 	enum page_verdict verdict;
 	uint64_t start = 0;
 	int r;

@@ -97,6 +97,10 @@ static struct folio *next_written(struct inode *inode, uint64_t *index)
 	return found;
 }
 
+/*
+ * What was lost may have been written since the last sync: the pages get the smallest number of
+ * that, so that folio_file_oldest_sequence counts them until they are written again and synced.
+ */
 static void dirty_written(struct inode *inode)
 {
 	struct folio *folio;
@@ -106,8 +110,11 @@ static void dirty_written(struct inode *inode)
 		folio_lock_wait(folio, NULL);
 		tree_lock(&inode->tree);
 		/* Unless it has left the file since. */
-		if (folio_ptr_load_relaxed(&folio->owner) == inode)
+		if (folio_ptr_load_relaxed(&folio->owner) == inode) {
 			dirty_mark_locked(inode, folio);
+			dirty_sequence_locked(
+				inode, folio, sequence_first(inode->unsynced, inode->syncing));
+		}
 		tree_unlock(&inode->tree);
 		folio_unlocked(folio);
 		folio_put(folio);

@@ -72,6 +72,8 @@ static int write_part(struct call *call, struct folio *folio, uint64_t from, uin
 	if (to > folio_u64_load_relaxed(&inode->disk_size))
 		folio_u64_store_release(&inode->disk_size, to);
 	inode->unconfirmed = true;
+	inode->unsynced =
+		sequence_first(inode->unsynced, dirty_sequences_locked(inode, folio).first);
 	tree_unlock(&inode->tree);
 	return 0;
 }
@@ -93,7 +95,7 @@ static bool must_log(struct discard *discard, const struct folio *folio)
 	if (!writeback->before)
 		return false;
 	tree_lock(&inode->tree);
-	discard->sequence = writeback->sequence[pool_page(&inode->cache->pool, folio)];
+	discard->sequence = dirty_sequences_locked(inode, folio).last;
 	tree_unlock(&inode->tree);
 	return !log_allows(writeback, discard->sequence) ||
 	       (!discard->sequence && !discard->logged);

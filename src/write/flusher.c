@@ -102,8 +102,8 @@ static bool visit_next(
 	visit = dirty_visit_begin_locked(inode);
 	pthread_mutex_unlock(&writeback->lock);
 	/* A visit that continues has called before_writeback already. */
-	done = (!inode->dirty_index && log_pass(inode, 0, UINT64_MAX, shard)) ||
-	       write_range(inode, &inode->dirty_index, UINT64_MAX, NULL, shard);
+	done = (!inode->dirty_index && log_pass(inode, &pass_all, shard)) ||
+	       write_range(inode, &inode->dirty_index, TREE_INDEX_MAX, shard);
 	/*
 	 * Folios that were locked, that were marked where the visit had been already, or whose
 	 * changes have not been logged.
@@ -372,10 +372,10 @@ int flusher_create(struct folio_cache *cache, const struct folio_cache_params *p
 	writeback->runs_max = params->io_depth < WRITEBACK_RUNS ? params->io_depth : WRITEBACK_RUNS;
 	writeback->runs = calloc(WRITEBACK_RUNS, sizeof(*writeback->runs));
 	if (writeback->before)
-		writeback->sequence = calloc(cache->pool.pages, sizeof(*writeback->sequence));
-	if (!writeback->runs || (writeback->before && !writeback->sequence)) {
+		writeback->sequences = calloc(cache->pool.pages, sizeof(*writeback->sequences));
+	if (!writeback->runs || (writeback->before && !writeback->sequences)) {
 		free(writeback->runs);
-		free(writeback->sequence);
+		free(writeback->sequences);
 		return -ENOMEM;
 	}
 	for (i = 0; i < WRITEBACK_RUNS; i++) {
@@ -412,6 +412,6 @@ void flusher_destroy(struct folio_cache *cache)
 	pthread_cond_destroy(&writeback->change);
 	pthread_mutex_destroy(&writeback->lock);
 	log_destroy(&writeback->log);
-	free(writeback->sequence);
+	free(writeback->sequences);
 	free(writeback->runs);
 }

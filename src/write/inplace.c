@@ -103,11 +103,8 @@ int folio_mark_dirty(struct folio *folio, uint64_t sequence)
 	tree_lock(&inode->tree);
 	in_file = folio_ptr_load_relaxed(&folio->owner) == inode;
 	if (in_file) {
-		uint64_t *last = cache->writeback.sequence;
-
 		dirty_mark_locked(inode, folio);
-		if (last && last[pool_page(&cache->pool, folio)] < sequence)
-			last[pool_page(&cache->pool, folio)] = sequence;
+		dirty_sequence_locked(inode, folio, sequence);
 	}
 	tree_unlock(&inode->tree);
 	return in_file ? 0 : -ENODATA;

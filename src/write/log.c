@@ -92,47 +92,93 @@ int log_await(struct writeback *writeback, uint64_t sequence)
 	return mine.result;
 }
 
-/* The largest number of the dirty folios of pages @index .. @last. False: there are none. */
-static bool find_largest(struct inode *inode, uint64_t index, uint64_t last, uint64_t *sequence)
+/*
+ * The smallest and the largest number of the dirty folios that the pass has. False: there are none.
+ */
+static bool find_sequences(struct inode *inode, const struct pass *pass, struct sequences *all)
 {
-	const struct writeback *writeback = &inode->cache->writeback;
+	uint64_t index = pass->first;
 	unsigned looks = 0;
+	bool found = false;
 	void *entry;
 
-	*sequence = 0;
+	*all = (struct sequences){.last = 0};
 	tree_lock(&inode->tree);
-	while (index <= last &&
-		(entry = tree_next_marked_locked(&inode->tree, &index, last, TREE_DIRTY))) {
+	while (index <= pass->last &&
+		(entry = tree_next_marked_locked(&inode->tree, &index, pass->last, TREE_DIRTY))) {
 		const struct folio *folio = entry_folio(entry);
-		uint64_t of = writeback->sequence[pool_page(&inode->cache->pool, folio)];
+		struct sequences number = dirty_sequences_locked(inode, folio);
 
-		if (of > *sequence)
-			*sequence = of;
+		if (pass_has(pass, number)) {
+			found = true;
+			all->first = sequence_first(all->first, number.first);
+			if (all->last < number.last)
+				all->last = number.last;
+		}
 		index = folio_next_index(folio);
 		if (++looks % LOG_LOOKS == 0) {
 			tree_unlock(&inode->tree);
+			FOLIO_PAUSE(log_looked, NULL);
 			tree_lock(&inode->tree);
 		}
 	}
 	tree_unlock(&inode->tree);
-	return looks > 0;
+	return found;
 }
 
-int log_pass(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+int log_pass(struct inode *inode, const struct pass *pass, struct stats_shard *shard)
 {
 	struct writeback *writeback = &inode->cache->writeback;
-	uint64_t sequence;
+	struct sequences number;
 	int r;
 
-	if (last > TREE_INDEX_MAX)
-		last = TREE_INDEX_MAX;
-	if (!writeback->before || !find_largest(inode, first, last, &sequence))
+	if (!writeback->before || !find_sequences(inode, pass, &number))
 		return 0;
-	r = log_await(writeback, sequence);
+	r = log_await(writeback, number.last);
 	FOLIO_PAUSE(log_written, NULL);
 	if (r) {
 		stats_add(shard, STAT_WRITE_ERRORS, 1);
 		dirty_record_error(inode, -r);
 	}
 	return r;
+}
+
+uint64_t log_oldest(struct inode *inode)
+{
+	struct writeback_run *run;
+	struct sequences number;
+	uint64_t oldest;
+
+	find_sequences(inode, &pass_all, &number);
+	oldest = number.first;
+	FOLIO_PAUSE(log_looked, NULL);
+	/*
+	 * What was dirty before, and was taken by a run before the walk came to it, is in the run
+	 * now, or in what was written: that includes writes that failed (run_finish).
+	 */
+	tree_lock(&inode->tree);
+	for (run = inode->flights.first; run; run = run->later)
+		oldest = sequence_first(oldest, run->sequences.first);
+	oldest = sequence_first(oldest, inode->unsynced);
+	oldest = sequence_first(oldest, inode->syncing);
+	oldest = sequence_first(oldest, inode->never_synced);
+	tree_unlock(&inode->tree);
+	return oldest;
+}
+
+void log_sync_begun(struct inode *inode)
+{
+	tree_lock(&inode->tree);
+	inode->syncing = sequence_first(inode->syncing, inode->unsynced);
+	inode->unsynced = 0;
+	tree_unlock(&inode->tree);
+}
+
+void log_sync_ended(struct inode *inode, bool success)
+{
+	tree_lock(&inode->tree);
+	if (!success)
+		inode->never_synced = sequence_first(inode->never_synced, inode->syncing);
+	inode->syncing = 0;
+	tree_unlock(&inode->tree);
 }

@@ -33,12 +33,43 @@ void log_destroy(struct log_calls *log);
  */
 int log_await(struct writeback *writeback, uint64_t sequence);
 
+/* What a pass writes: the dirty folios of some pages. */
+struct pass {
+	uint64_t first, last; /* the pages */
+	uint64_t upto; /* only folios with a change of a number up to this one; 0: all folios */
+};
+
+/* A pass over all pages. */
+static const struct pass pass_all = {.last = TREE_INDEX_MAX};
+
+/* A pass over pages @first .. @last, which may be UINT64_MAX. */
+static inline struct pass pass_of(uint64_t first, uint64_t last)
+{
+	return (struct pass){.first = first, .last = last < TREE_INDEX_MAX ? last : TREE_INDEX_MAX};
+}
+
 /*
- * Begin a pass over pages first .. last: log_await with the largest number of its dirty folios,
- * if there are any, and if the cache has before_writeback. Returns 0, or the error, which has been
- * recorded (dirty_record_error): then the caller writes nothing.
+ * Begin a pass: log_await with the largest number of its dirty folios, if there are any, and if the
+ * cache has before_writeback. Returns 0, or the error, which has been recorded
+ * (dirty_record_error): then the caller writes nothing.
  */
-int log_pass(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+int log_pass(struct inode *inode, const struct pass *pass, struct stats_shard *shard);
+
+/* Does the pass write a folio with these numbers? */
+static inline bool pass_has(const struct pass *pass, struct sequences number)
+{
+	return !pass->upto || (number.first && number.first <= pass->upto);
+}
+
+/*
+ * The smallest number of the file that may not be durable: its page is dirty or in write-back, or
+ * no sync of the device that began after its write has succeeded. 0: there is none.
+ */
+uint64_t log_oldest(struct inode *inode);
+
+/* A sync of the device begins, and ends; for write/sync.c. */
+void log_sync_begun(struct inode *inode);
+void log_sync_ended(struct inode *inode, bool success);
 
 /* Have the changes of a folio with that number been logged? */
 static inline bool log_allows(const struct writeback *writeback, uint64_t sequence)

@@ -45,15 +45,17 @@ static void advance(struct write_op *op, size_t len)
 }
 
 /* Steps 5 to 7. Returns false if the folio has left the file; then it is only unlocked. */
-static bool finish_write(struct inode *inode, struct folio *folio, uint64_t size)
+static bool finish_write(struct inode *inode, struct folio *folio, uint64_t size, uint64_t sequence)
 {
 	bool in_file = true;
 
-	if (!(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)) {
+	if (sequence || !(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)) {
 		tree_lock(&inode->tree);
 		in_file = folio_ptr_load_relaxed(&folio->owner) == inode;
-		if (in_file)
+		if (in_file) {
 			dirty_mark_locked(inode, folio);
+			dirty_sequence_locked(inode, folio, sequence);
+		}
 		tree_unlock(&inode->tree);
 	}
 	if (in_file)
@@ -116,7 +118,7 @@ enum page_verdict write_folio(struct write_op *op, struct folio *folio)
 		folio_u32_store_relaxed(&folio->valid, (uint32_t)(in_folio + len));
 	pool_change_end(&inode->cache->pool, folio);
 	heat_record_write(&op->call->cache->pool, folio, offset, len, op->call->once);
-	if (!finish_write(inode, folio, offset + len))
+	if (!finish_write(inode, folio, offset + len, op->sequence))
 		return PAGE_CHANGED;
 	advance(op, len);
 	return PAGE_READY;
@@ -144,7 +146,7 @@ enum page_verdict write_new(struct write_op *op, size_t len)
 	memcpy((char *)folio->data + in_folio, op->part, len);
 	memset((char *)folio->data + in_folio + len, 0, bytes - in_folio - len);
 	heat_record_write(&op->call->cache->pool, folio, op->offset, len, op->call->once);
-	if (fill_publish(inode, folio, in_folio + len, op->offset + len))
+	if (fill_publish(inode, folio, in_folio + len, op->offset + len, op->sequence))
 		advance(op, len);
 	else
 		verdict = PAGE_CHANGED;

@@ -27,9 +27,10 @@ struct write_op {
 	size_t part_left;           /* bytes there; no more than left */
 	size_t left;
 	uint64_t offset;
-	bool keep_size; /* bytes past the end of the file are not written */
-	bool may_grow;  /* append_lock is held: the file may become longer */
-	bool grows;     /* the write makes the file longer: its parts take that lock */
+	uint64_t sequence; /* of the change in the program's log, or 0 */
+	bool keep_size;    /* bytes past the end of the file are not written */
+	bool may_grow;     /* append_lock is held: the file may become longer */
+	bool grows;        /* the write makes the file longer: its parts take that lock */
 };
 
 /*

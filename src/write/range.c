@@ -21,10 +21,11 @@ static int start_detached(
 	struct call *call, struct folio_file *file, const struct detach_args *args)
 {
 	struct inode *inode = file->inode;
-	uint64_t index = args->first;
+	const struct pass pass = pass_of(args->first, args->last);
+	uint64_t index = pass.first;
 
-	if (!log_pass(inode, args->first, args->last, call->shard) &&
-		!write_range(inode, &index, args->last, NULL, call->shard))
+	if (!log_pass(inode, &pass, call->shard) &&
+		!write_range(inode, &index, pass.last, call->shard))
 		dirty_request_visit(inode);
 	return 0;
 }
@@ -33,16 +34,17 @@ static int write_detached(
 	struct call *call, struct folio_file *file, const struct detach_args *args)
 {
 	struct inode *inode = file->inode;
+	const struct pass pass = pass_of(args->first, args->last);
 	uint32_t begin = dirty_error_count(inode);
 
-	if (log_pass(inode, args->first, args->last, call->shard))
+	if (log_pass(inode, &pass, call->shard))
 		return -dirty_error_since(inode, begin);
 	/*
 	 * Not during a truncation, whose fence keeps write-back from pages that are then left
 	 * dirty.
 	 */
 	pthread_rwlock_rdlock(&inode->map_lock);
-	writeback_flush(inode, args->first, args->last, call->shard);
+	writeback_flush(inode, &pass, call->shard);
 	pthread_rwlock_unlock(&inode->map_lock);
 	return -dirty_error_since(inode, begin);
 }

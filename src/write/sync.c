@@ -24,7 +24,7 @@
  *
  * If no more pages are dirty than threads sync, each thread writes some before it takes part in a
  * round, in parallel with the others. A round waits for writes that had begun when it found no
- * further dirty page, whoever began them (writeback_flush_all).
+ * further dirty page, whoever began them (writeback_flush_begun).
  *
  * The wait is bounded: a call waits for the two rounds that may run when it arrives, and for one
  * more. Each of these waits for the device's sync that is in progress, and for the next one.
@@ -40,6 +40,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include <folio/sequence.h>
 
 #include "base/deadline.h"
 #include "base/pause.h"
@@ -94,9 +96,11 @@ static void sync_device(struct inode *inode)
 	syncs->full_wanted = false;
 	syncs->begun++;
 	pthread_mutex_unlock(&syncs->lock);
+	log_sync_begun(inode);
 	r = cache->io->sync(cache->io_context, inode_write_handle(inode), flags);
 	if (r)
 		dirty_record_lost(inode, -r);
+	log_sync_ended(inode, r == 0);
 	pthread_mutex_lock(&syncs->lock);
 	ended = syncs->ended = syncs->begun;
 	/* Threads that are woken take the lock. */
@@ -136,12 +140,13 @@ static void await_sync(struct inode *inode, unsigned flags)
  */
 static int sync_pages(struct call *call, struct inode *inode, const struct detach_args *args)
 {
+	const struct pass pass = pass_of(args->first, args->last);
 	uint32_t begin = dirty_error_count(inode);
 	uint64_t end;
 	int r = 0;
 
 	/* With no lock held. The error is recorded. */
-	if (log_pass(inode, args->first, args->last, call->shard))
+	if (log_pass(inode, &pass, call->shard))
 		return 0;
 	/*
 	 * Not during a truncation, whose fence keeps write-back from pages that the sync would then
@@ -153,9 +158,9 @@ static int sync_pages(struct call *call, struct inode *inode, const struct detac
 	if (args->last < end >> FOLIO_PAGE_SHIFT)
 		end = (args->last + 1) << FOLIO_PAGE_SHIFT;
 	if (args->first || args->last != UINT64_MAX)
-		writeback_flush(inode, args->first, args->last, call->shard);
+		writeback_flush(inode, &pass, call->shard);
 	else
-		writeback_flush_all(inode, call->shard);
+		writeback_flush_begun(inode, &pass, call->shard);
 	/* If a page could not be written, the sync fails, and the file keeps its length. */
 	if (dirty_error_count(inode) == begin)
 		r = grow_file(inode, end);
@@ -163,6 +168,29 @@ static int sync_pages(struct call *call, struct inode *inode, const struct detac
 	if (r)
 		return r;
 	await_sync(inode, args->flags);
+	return 0;
+}
+
+/*
+ * Write the folios that have a change with a number up to @args->first, and sync the device, if
+ * such a number has been written since the last sync of it. Errors are recorded.
+ */
+static int checkpoint(struct call *call, struct folio_file *file, const struct detach_args *args)
+{
+	struct inode *inode = file->inode;
+	const struct pass pass = {.last = TREE_INDEX_MAX, .upto = args->first};
+	uint32_t begin = dirty_error_count(inode);
+	uint64_t oldest;
+
+	if (log_pass(inode, &pass, call->shard))
+		return 0;
+	/* As in sync_pages. */
+	pthread_rwlock_rdlock(&inode->map_lock);
+	writeback_flush_begun(inode, &pass, call->shard);
+	pthread_rwlock_unlock(&inode->map_lock);
+	oldest = log_oldest(inode);
+	if (dirty_error_count(inode) == begin && oldest && oldest <= pass.upto)
+		await_sync(inode, FOLIO_IO_DATA_ONLY);
 	return 0;
 }
 
@@ -281,4 +309,46 @@ int folio_file_sync(struct folio_file *file, const struct folio_range *range, un
 		return r;
 	FOLIO_PAUSE(sync_ended, NULL);
 	return -dirty_report_error(inode, begin, &file->reported);
+}
+
+int folio_file_oldest_sequence(struct folio_file *file, uint64_t *sequence)
+{
+	struct call call;
+	uint64_t oldest;
+	int r;
+
+	if (!file || !sequence)
+		return -EINVAL;
+	r = call_begin(&call, file->cache, file->cache_id, false);
+	if (r)
+		return r;
+	if (!file->cache->writeback.before)
+		return -EOPNOTSUPP;
+	oldest = log_oldest(file->inode);
+	*sequence = oldest ? oldest : UINT64_MAX;
+	return 0;
+}
+
+int folio_file_checkpoint(struct folio_file *file, uint64_t sequence)
+{
+	const struct detach_args args = {.first = sequence};
+	struct inode *inode;
+	struct call call;
+	uint32_t begin;
+	int r;
+
+	if (!file)
+		return -EINVAL;
+	r = call_begin_locking(&call, file->cache, file->cache_id);
+	if (r)
+		return r;
+	inode = file->inode;
+	if (!inode->cache->writeback.before)
+		return -EOPNOTSUPP;
+	/* No handle was ever opened for writing, or no number is so small. */
+	if (!inode_write_handle(inode) || !sequence)
+		return 0;
+	begin = dirty_error_count(inode);
+	r = detach_call(&call, file, checkpoint, &args);
+	return r ? r : -dirty_report_error(inode, begin, &file->reported);
 }

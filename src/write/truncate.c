@@ -142,12 +142,13 @@ static int punch_pages(struct call *call, struct folio_file *file, uint64_t firs
 {
 	struct folio_cache *cache = file->cache;
 	struct inode *inode = file->inode;
+	const struct pass pass = pass_of(first, last);
 	bool logged;
 	int r;
 
-	logged = !log_pass(inode, first, last, call->shard);
+	logged = !log_pass(inode, &pass, call->shard);
 	if (logged)
-		writeback_flush(inode, first, last, call->shard);
+		writeback_flush(inode, &pass, call->shard);
 	pthread_rwlock_wrlock(&inode->map_lock);
 	/*
 	 * A page that cannot be written stays, and gets zeros; so do all pages if the file has
@@ -157,7 +158,7 @@ static int punch_pages(struct call *call, struct folio_file *file, uint64_t firs
 	if ((last + 1) << FOLIO_PAGE_SHIFT <= folio_u64_load_relaxed(&inode->size)) {
 		/* Without before_writeback, which might wait for a thread that wants map_lock. */
 		if (logged)
-			writeback_flush_logged(inode, first, last, call->shard);
+			writeback_flush_logged(inode, &pass, call->shard);
 		/* From here on none of them is written back: the data would land in the hole. */
 		set_fence(inode, first);
 		dirty_wait_written(inode, first, last);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <folio/iovec.h>
+#include <folio/sequence.h>
 
 #include "base/compiler.h"
 #include "base/deadline.h"
@@ -260,23 +261,18 @@ enum page_verdict write_bytes(struct write_op *op)
 
 _Static_assert(INT64_MAX >> FOLIO_PAGE_SHIFT <= TREE_INDEX_MAX, "no file has more pages");
 
-/* @buf or, if it is NULL, @source has @len bytes. */
-static inline ssize_t write_any(struct folio_file *file, const void *buf,
-	const struct iovec *source, size_t len, uint64_t offset, unsigned flags)
+/* The write that @op describes; its call is set here. */
+static inline ssize_t write_any(struct write_op *op, unsigned flags)
 {
+	struct folio_file *file = op->file;
+	uint64_t offset = op->offset;
+	size_t len = op->left;
 	struct call call;
-	struct write_op op = {
-		.call = &call,
-		.file = file,
-		.buf = buf,
-		.source = source,
-		.left = len,
-		.offset = offset,
-	};
 	enum page_verdict verdict;
 	int r;
 
-	if (!file || (!buf && !source && len) || len > INT64_MAX || flags & ~FOLIO_WRITE_ONCE)
+	if (!file || (!op->buf && !op->source && len) || len > INT64_MAX ||
+		flags & ~FOLIO_WRITE_ONCE)
 		return -EINVAL;
 	if (!file->writable)
 		return -EBADF;
@@ -286,29 +282,44 @@ static inline ssize_t write_any(struct folio_file *file, const void *buf,
 	if (r)
 		return r;
 	call.once = flags & FOLIO_WRITE_ONCE || streams_once(&file->streams);
-	verdict = write_bytes(&op);
-	if (op.offset > offset)
-		return (ssize_t)(op.offset - offset);
+	op->call = &call;
+	verdict = write_bytes(op);
+	if (op->offset > offset)
+		return (ssize_t)(op->offset - offset);
 	return verdict_errno(verdict, &call, 0);
 }
 
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
 {
-	return write_any(file, buf, NULL, len, offset, 0);
+	return folio_file_write_logged(file, buf, len, offset, 0, 0);
 }
 
 ssize_t folio_file_write_flags(
 	struct folio_file *file, const void *buf, size_t len, uint64_t offset, unsigned flags)
 {
-	return write_any(file, buf, NULL, len, offset, flags);
+	return folio_file_write_logged(file, buf, len, offset, flags, 0);
+}
+
+ssize_t folio_file_write_logged(struct folio_file *file, const void *buf, size_t len,
+	uint64_t offset, unsigned flags, uint64_t sequence)
+{
+	struct write_op op = {
+		.file = file,
+		.buf = buf,
+		.left = len,
+		.offset = offset,
+		.sequence = sequence,
+	};
+
+	return write_any(&op, flags);
 }
 
 ssize_t folio_file_writev(struct folio_file *file, const struct iovec *iov, unsigned count,
 	uint64_t offset, unsigned flags)
 {
-	size_t len;
+	struct write_op op = {.file = file, .source = iov, .offset = offset};
 
-	if (!vector_length(iov, count, &len))
+	if (!vector_length(iov, count, &op.left))
 		return -EINVAL;
-	return write_any(file, NULL, iov, len, offset, flags);
+	return write_any(&op, flags);
 }

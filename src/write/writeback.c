@@ -32,7 +32,18 @@
 #include "cache/thread.h"
 #include "io/attempt.h"
 #include "io/file.h"
-#include "write/log.h"
+
+/* What a thread that writes dirty folios waits for. */
+struct flush {
+	struct pass pass;
+	folio_u32 pending; /* atomic, futex word: runs in flight that the thread has submitted */
+	/* The last run of the file that had begun when the thread found no further dirty folio. */
+	uint64_t begun;
+	bool skip; /* locked folios are skipped */
+	bool late; /* folios whose changes have not been logged are taken, too (run_start) */
+	bool left; /* out: such a folio was left */
+	struct folio *busy; /* out of collect: a locked folio, pinned; or NULL */
+};
 
 static void run_complete(struct folio_io_request *request, ssize_t result);
 
@@ -77,7 +88,8 @@ static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending, bo
 		return NULL;
 	run->inode = inode;
 	run->pending = pending;
-	run->bytes = run->pages = run->sequence = 0;
+	run->bytes = run->pages = 0;
+	run->sequences = (struct sequences){.last = 0};
 	run->count = 0;
 	run->here = false;
 	run->request = (struct folio_io_request){
@@ -207,10 +219,13 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 		struct folio *folio = run->folio[i];
 
 		tree_mark_clear_locked(&inode->tree, folio->index, TREE_WRITEBACK);
-		if (error)
+		if (error) {
 			tree_mark_set_locked(&inode->tree, folio->index, TREE_DIRTY);
-		else
+			dirty_sequence_locked(inode, folio, run->of[i].first);
+			dirty_sequence_locked(inode, folio, run->of[i].last);
+		} else {
 			dirty_clean_locked(inode, folio);
+		}
 		/* release: pairs with folio_lock_wait: later stores follow the device's reads. */
 		folio_flags_change(folio, FOLIO_WRITEBACK, error ? FOLIO_DIRTY : FOLIO_WRITTEN);
 	}
@@ -218,6 +233,8 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 		dirty_list(inode);
 	else
 		inode->unconfirmed = true;
+	/* Also after an error: log_oldest may have passed the folios before they were dirty. */
+	inode->unsynced = sequence_first(inode->unsynced, run->sequences.first);
 	awaited = flights_remove_locked(&inode->flights, run);
 	tree_unlock(&inode->tree);
 	if (awaited)
@@ -267,8 +284,8 @@ static bool must_stay(struct inode *inode, const struct folio *folio, struct flu
 	if (folio_next_index(folio) > inode->writeback_fence ||
 		folio->index << FOLIO_PAGE_SHIFT >= folio_u64_load_acquire(&inode->size))
 		return true;
-	if (!writeback->sequence || (flush && flush->late) ||
-		log_allows(writeback, writeback->sequence[pool_page(&inode->cache->pool, folio)]))
+	if ((flush && flush->late) ||
+		log_allows(writeback, dirty_sequences_locked(inode, folio).last))
 		return false;
 	if (flush)
 		flush->left = true;
@@ -283,8 +300,6 @@ static bool must_stay(struct inode *inode, const struct folio *folio, struct flu
 static void collect(struct writeback_run *run, struct inode *inode, uint64_t *index, uint64_t last,
 	struct flush *flush)
 {
-	struct writeback *writeback = &inode->cache->writeback;
-
 	while (run->count < WRITEBACK_FOLIOS && run->pages < WRITEBACK_PAGES && *index <= last) {
 		uint64_t at = *index, start, bytes;
 		void *entry = tree_next_marked_locked(&inode->tree, &at, last, TREE_DIRTY);
@@ -296,6 +311,10 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 			return;
 		}
 		folio = entry_folio(entry);
+		if (flush && !pass_has(&flush->pass, dirty_sequences_locked(inode, folio))) {
+			*index = folio_next_index(folio);
+			continue;
+		}
 		start = folio->index << FOLIO_PAGE_SHIFT;
 		if (run->count && start != run->request.offset + run->bytes)
 			return;
@@ -339,13 +358,11 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 		}
 		if (!run->count)
 			run->request.offset = start;
-		if (writeback->sequence) {
-			uint64_t sequence =
-				writeback->sequence[pool_page(&inode->cache->pool, folio)];
-
-			if (sequence > run->sequence)
-				run->sequence = sequence;
-		}
+		run->of[run->count] = dirty_sequences_take_locked(inode, folio);
+		run->sequences.first =
+			sequence_first(run->sequences.first, run->of[run->count].first);
+		if (run->sequences.last < run->of[run->count].last)
+			run->sequences.last = run->of[run->count].last;
 		run->iov[run->count].iov_base = folio->data;
 		run->iov[run->count].iov_len = bytes;
 		run->folio[run->count++] = folio;
@@ -377,8 +394,8 @@ static void run_start(struct writeback_run *run, bool here, struct stats_shard *
 	stats_add(shard, STAT_WRITES, 1);
 	stats_add(shard, STAT_WRITE_BYTES, run->bytes);
 	/* Only if the pass is late: else the log is as far by now (must_stay). */
-	if (run->sequence && !log_allows(writeback, run->sequence))
-		r = log_await(writeback, run->sequence);
+	if (!log_allows(writeback, run->sequences.last))
+		r = log_await(writeback, run->sequences.last);
 	if (r) {
 		run_finish(run, -r, shard);
 	} else if (here) {
@@ -402,7 +419,7 @@ static bool may_run_here(struct inode *inode)
 
 /*
  * Collect the next dirty folios from page *@index on into @run. Returns false if there are none:
- * then the run has been put. @flush: as for write_range.
+ * then the run has been put. @flush: NULL for the flusher.
  */
 static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, struct flush *flush)
 {
@@ -434,11 +451,16 @@ static void start_held(struct writeback_run **held, struct stats_shard *shard)
 	*held = NULL;
 }
 
-/* write_range for a thread that waits. */
-static void write_all(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
-	struct stats_shard *shard)
+/*
+ * One pass of a thread that waits: submits the dirty folios in runs. Waits for locked folios, and
+ * for a free run when the share of the file is used up. The thread itself makes the last write, if
+ * the backend is one of the library's: that saves two changes of threads.
+ */
+static void write_all(
+	struct inode *inode, uint64_t *index, struct flush *flush, struct stats_shard *shard)
 {
 	struct folio_cache *cache = inode->cache;
+	uint64_t last = flush->pass.last;
 	/* Not started: if it is the last one, this thread writes it. */
 	struct writeback_run *held = NULL;
 
@@ -471,15 +493,8 @@ static void write_all(struct inode *inode, uint64_t *index, uint64_t last, struc
 		run_start(held, may_run_here(inode), shard);
 }
 
-bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
-	struct stats_shard *shard)
+bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct stats_shard *shard)
 {
-	if (last > TREE_INDEX_MAX)
-		last = TREE_INDEX_MAX;
-	if (flush) {
-		write_all(inode, index, last, flush, shard);
-		return true;
-	}
 	while (*index <= last) {
 		struct writeback_run *run = run_get(inode, NULL, false);
 
@@ -493,11 +508,11 @@ bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flu
 
 void writeback_help(struct inode *inode, struct stats_shard *shard)
 {
-	struct flush flush = {.skip = true};
+	struct flush flush = {.pass = pass_all, .skip = true};
 	struct writeback_run *run;
 	uint64_t index = 0;
 
-	if (!may_run_here(inode) || log_pass(inode, 0, UINT64_MAX, shard))
+	if (!may_run_here(inode) || log_pass(inode, &pass_all, shard))
 		return;
 	run = run_get(inode, &flush.pending, false);
 	if (run && run_fill(run, &index, TREE_INDEX_MAX, &flush))
@@ -515,22 +530,22 @@ void writeback_help(struct inode *inode, struct stats_shard *shard)
  * Write dirty folios, in @passes passes at most. Returns when those that the calling thread has
  * submitted are written.
  */
-static struct flush write_and_wait(struct inode *inode, uint64_t first, uint64_t last,
-	unsigned passes, struct stats_shard *shard)
+static struct flush write_and_wait(
+	struct inode *inode, const struct pass *pass, unsigned passes, struct stats_shard *shard)
 {
-	struct flush flush = {.begun = 0};
-	unsigned pass = 1;
+	struct flush flush = {.pass = *pass};
+	unsigned n = 1;
 	uint32_t seen;
 
 	folio_u32_store_relaxed(&flush.pending, 0);
 	for (;;) {
-		uint64_t index = first;
+		uint64_t index = pass->first;
 
 		flush.left = false;
-		write_range(inode, &index, last, &flush, shard);
-		if (!flush.left || pass++ == passes || log_pass(inode, first, last, shard))
+		write_all(inode, &index, &flush, shard);
+		if (!flush.left || n++ == passes || log_pass(inode, pass, shard))
 			break;
-		flush.late = pass == PASSES;
+		flush.late = n == PASSES;
 	}
 	/* acquire: pairs with the release in run_finish. */
 	while ((seen = folio_u32_load_acquire(&flush.pending)))
@@ -538,22 +553,21 @@ static struct flush write_and_wait(struct inode *inode, uint64_t first, uint64_t
 	return flush;
 }
 
-void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+void writeback_flush(struct inode *inode, const struct pass *pass, struct stats_shard *shard)
 {
-	write_and_wait(inode, first, last, PASSES, shard);
-	dirty_wait_written(inode, first, last);
+	write_and_wait(inode, pass, PASSES, shard);
+	dirty_wait_written(inode, pass->first, pass->last);
 }
 
-void writeback_flush_logged(
-	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard)
+void writeback_flush_logged(struct inode *inode, const struct pass *pass, struct stats_shard *shard)
 {
-	write_and_wait(inode, first, last, 1, shard);
-	dirty_wait_written(inode, first, last);
+	write_and_wait(inode, pass, 1, shard);
+	dirty_wait_written(inode, pass->first, pass->last);
 }
 
-void writeback_flush_all(struct inode *inode, struct stats_shard *shard)
+void writeback_flush_begun(struct inode *inode, const struct pass *pass, struct stats_shard *shard)
 {
-	struct flush flush = write_and_wait(inode, 0, UINT64_MAX, PASSES, shard);
+	struct flush flush = write_and_wait(inode, pass, PASSES, shard);
 
 	flights_wait(inode, flush.begun);
 }
@@ -563,13 +577,13 @@ int writeback_clean(struct inode *inode, struct stats_shard *shard)
 	uint32_t begin = dirty_error_count(inode);
 	int error;
 
-	if (!log_pass(inode, 0, UINT64_MAX, shard)) {
+	if (!log_pass(inode, &pass_all, shard)) {
 		/*
 		 * Not during a truncation, whose fence keeps write-back from pages that are then
 		 * left dirty.
 		 */
 		pthread_rwlock_rdlock(&inode->map_lock);
-		writeback_flush(inode, 0, UINT64_MAX, shard);
+		writeback_flush(inode, &pass_all, shard);
 		pthread_rwlock_unlock(&inode->map_lock);
 	}
 	if (!dirty_any(inode))

@@ -9,28 +9,29 @@
 #include <folio/atomic.h>
 
 #include "cache/types.h"
+#include "write/log.h"
 
 /*
- * Write the dirty folios of pages first .. last, and wait for these writes and for those that were
- * in flight already. Folios that are locked are waited for and written, too. The caller has no
+ * Write the dirty folios of a pass, and wait for these writes and for those that were in flight
+ * already. Folios that are locked are waited for and written, too. The caller has no
  * folio locked, and has called log_pass (write/log.h) before it locked map_lock. Folios that were
  * marked with a larger sequence number since are written as well, in further passes. Errors are
  * recorded (dirty_record_error), not returned.
  */
-void writeback_flush(struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+void writeback_flush(struct inode *inode, const struct pass *pass, struct stats_shard *shard);
 
 /*
  * As writeback_flush, but never calls before_writeback: leaves folios whose changes have not been
  * logged.
  */
 void writeback_flush_logged(
-	struct inode *inode, uint64_t first, uint64_t last, struct stats_shard *shard);
+	struct inode *inode, const struct pass *pass, struct stats_shard *shard);
 
 /*
- * As writeback_flush, for the entire file, but waits only for writes that were in flight when no
- * folio was left dirty: not for those of folios that became dirty since.
+ * As writeback_flush, but waits only for writes of the file that were in flight when no folio of
+ * the pass was left dirty: not for those of folios that became dirty since.
  */
-void writeback_flush_all(struct inode *inode, struct stats_shard *shard);
+void writeback_flush_begun(struct inode *inode, const struct pass *pass, struct stats_shard *shard);
 
 /*
  * Write one run of the file's dirty folios on the calling thread, if there is one and the backend
@@ -44,32 +45,13 @@ void writeback_help(struct inode *inode, struct stats_shard *shard);
  */
 int writeback_clean(struct inode *inode, struct stats_shard *shard);
 
-/* What a thread that writes dirty folios waits for. */
-struct flush {
-	folio_u32 pending; /* atomic, futex word: runs in flight that the thread has submitted */
-	/* The last run of the file that had begun when the thread found no further dirty folio. */
-	uint64_t begun;
-	bool skip; /* locked folios are skipped */
-	bool late; /* folios whose changes have not been logged are taken, too (run_start) */
-	bool left; /* out: such a folio was left */
-	struct folio *busy; /* out of collect: a locked folio, pinned; or NULL */
-};
-
 /*
- * Submit the dirty folios of pages *@index .. last in runs, without waiting for the writes. *@index
- * becomes the page at which to continue.
- *
- * With @flush, for a thread that waits then: waits for locked folios and writes them, too, and
- * waits for a free run when the share of the file is used up. The thread itself makes the last
- * write, if the backend is one of the library's: that saves two changes of threads.
- *
- * With @flush NULL, for the flusher, waits for nothing: skips locked folios, and returns false if
- * there is no run; then one that becomes free wakes the flusher.
- *
- * The caller has called log_pass. Folios whose changes have not been logged are left.
+ * For the flusher: submit the dirty folios of pages *@index .. @last in runs. Waits for nothing:
+ * skips locked folios, and returns false if there is no run; then one that becomes free wakes the
+ * flusher. *@index becomes the page at which to continue. The caller has called log_pass. Folios
+ * whose changes have not been logged are left.
  */
-bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct flush *flush,
-	struct stats_shard *shard);
+bool write_range(struct inode *inode, uint64_t *index, uint64_t last, struct stats_shard *shard);
 
 /*
  * True if the share of a device, and that of its @inode, unless it is NULL, have a run left. The

@@ -3,6 +3,9 @@
  * The sequence numbers that before_writeback gets: exactly the largest of the folios that a pass
  * writes, and none that it has had already.
  */
+#include <folio/range.h>
+#include <folio/sequence.h>
+
 #include "write-world.h"
 #include "read/fill.h"
 
@@ -28,13 +31,36 @@ static int record(void *context, uint64_t sequence)
 		call_count = 0;                                                         \
 	} while (0)
 
-static folio_u32 device_error;
+static folio_u32 device_error, device_sync_error;
+static folio_u32 device_syncs;
+/* Called once: before a write; in a sync of the device. */
+static void (*in_write)(void), (*in_sync)(void);
+
+static void call_once(void (**call)(void))
+{
+	void (*once)(void) = *call;
+
+	*call = NULL;
+	if (once)
+		once();
+}
+
+static int failing_sync(void *context, void *handle, unsigned flags)
+{
+	uint32_t error = folio_u32_load_relaxed(&device_sync_error);
+
+	folio_u32_fetch_add_relaxed(&device_syncs, 1);
+	call_once(&in_sync);
+	return error ? -(int)error : folio_io_threads.sync(context, handle, flags);
+}
 
 static void failing_submit(void *context, struct folio_io_request **requests, unsigned count)
 {
 	uint32_t error = folio_u32_load_relaxed(&device_error);
 	unsigned i;
 
+	if (requests[0]->op == FOLIO_IO_WRITE)
+		call_once(&in_write);
 	for (i = 0; i < count; i++) {
 		if (error && requests[i]->op == FOLIO_IO_WRITE)
 			requests[i]->complete(requests[i], -(ssize_t)error);
@@ -60,7 +86,11 @@ static void log_world_begin(struct world *world, uint64_t pages, uint64_t most, 
 
 	ops = folio_io_threads;
 	ops.submit = failing_submit;
+	ops.sync = failing_sync;
 	folio_u32_store_relaxed(&device_error, 0);
+	folio_u32_store_relaxed(&device_sync_error, 0);
+	folio_u32_store_relaxed(&device_syncs, 0);
+	in_write = in_sync = NULL;
 	call_count = 0;
 	refusal = 0;
 	memset(world, 0, sizeof(*world));
@@ -466,6 +496,288 @@ static void test_partly_cut(void **state)
 	world_end(&world);
 }
 
+/* ---- writes by copy ---- */
+
+/* Cached, uncached and new pages, pages that are dirty already, and the end of the file. */
+static void test_write_logged(void **state)
+{
+	static struct world world;
+	uint64_t offset;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 4 * PAGE + 10);
+	memset(world.model, 'a', 4 * PAGE + 10);
+	assert_int_equal(folio_file_write_logged(world.file, world.model, 10, 0, 0, 5), 10);
+	assert_int_equal(sync_all(&world), 0);
+	EXPECT_CALLS(5);
+	assert_int_equal(folio_file_write(world.file, world.model, PAGE, 0), PAGE);
+	assert_int_equal(folio_file_write_logged(world.file, world.model, 10, 0, 0, 7), 10);
+	assert_int_equal(folio_file_write_logged(world.file, world.model, 10, 0, 0, 6), 10);
+	assert_int_equal(sync_pages(&world, 0, 1), 0);
+	EXPECT_CALLS(7);
+	assert_int_equal(
+		folio_file_write_logged(world.file, world.model + PAGE, 3 * PAGE, PAGE, 0, 8),
+		3 * PAGE);
+	assert_int_equal(sync_pages(&world, 3, 1), 0);
+	EXPECT_CALLS(8);
+	assert_int_equal(folio_file_write_logged(
+				 world.file, world.model, 10, 4 * PAGE, FOLIO_WRITE_ONCE, 10),
+		10);
+	/* Past the end: new folios. */
+	assert_int_equal(
+		folio_file_append_logged(world.file, world.model, PAGE, 0, 11, &offset), PAGE);
+	assert_int_equal(offset, 4 * PAGE + 10);
+	assert_int_equal(sync_pages(&world, 5, 1), 0);
+	EXPECT_CALLS(11);
+	assert_int_equal(sync_all(&world), 0);
+	assert_int_equal(call_count, 0);
+	memset(world.model, 'a', 5 * PAGE + 10);
+	world.size = 5 * PAGE + 10;
+	check_file(&world);
+	assert_int_equal(folio_file_write_logged(world.file, world.model, 1, 0, ~0u, 1), -EINVAL);
+	assert_int_equal(folio_file_write_logged(NULL, world.model, 1, 0, 0, 1), -EINVAL);
+	assert_int_equal(folio_file_append_logged(world.file, NULL, 1, 0, 1, &offset), -EINVAL);
+	world_end(&world);
+}
+
+/* ---- what is durable ---- */
+
+static uint64_t oldest(struct world *world)
+{
+	uint64_t sequence = 0;
+
+	assert_int_equal(folio_file_oldest_sequence(world->file, &sequence), 0);
+	assert_true(sequence > 0);
+	return sequence;
+}
+
+static int write_back(struct world *world, uint64_t index)
+{
+	return folio_file_writeback(world->file, index * PAGE, PAGE, FOLIO_WRITEBACK_WAIT);
+}
+
+static void test_oldest(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	mark(&world, 1, 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	mark(&world, 3, 10);
+	mark(&world, 5, 7);
+	assert_int_equal(oldest(&world), 7);
+	mark(&world, 5, 20);
+	mark(&world, 9, 6);
+	assert_int_equal(oldest(&world), 6);
+	mark(&world, 9, 5);
+	assert_int_equal(oldest(&world), 5);
+	assert_int_equal(sync_pages(&world, 9, 1), 0);
+	assert_int_equal(oldest(&world), 7);
+	/* Written, and not synced; until any sync of the device. */
+	assert_int_equal(write_back(&world, 5), 0);
+	assert_int_equal(oldest(&world), 7);
+	mark(&world, 5, 30);
+	assert_int_equal(oldest(&world), 7);
+	assert_int_equal(sync_pages(&world, 0, 1), 0);
+	assert_int_equal(oldest(&world), 10);
+	assert_int_equal(sync_pages(&world, 3, 1), 0);
+	assert_int_equal(oldest(&world), 30);
+	/* A write that fails, and a sync that writes another page. */
+	folio_u32_store_relaxed(&device_error, EIO);
+	assert_int_equal(sync_all(&world), -EIO);
+	folio_u32_store_relaxed(&device_error, 0);
+	assert_int_equal(oldest(&world), 30);
+	mark(&world, 5, 40);
+	assert_int_equal(sync_pages(&world, 0, 1), 0);
+	assert_int_equal(oldest(&world), 30);
+	refusal = -ENOSPC;
+	assert_int_equal(sync_all(&world), -ENOSPC);
+	refusal = 0;
+	assert_int_equal(oldest(&world), 30);
+	assert_int_equal(sync_all(&world), 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	/* Dropped. */
+	mark(&world, 3, 50);
+	mark(&world, 15, 60);
+	assert_int_equal(folio_file_discard(world.file, 3 * PAGE, PAGE), 0);
+	assert_int_equal(oldest(&world), 60);
+	assert_int_equal(folio_file_truncate(world.file, 8 * PAGE), 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	world.size = 8 * PAGE;
+	call_count = 0;
+	world_end(&world);
+}
+
+/* The device fails to sync: what it had is not durable, whatever a later sync returns. */
+static void test_oldest_lost(void **state)
+{
+	static struct world world;
+	struct folio_file *other;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	mark(&world, 3, 10);
+	folio_u32_store_relaxed(&device_sync_error, EIO);
+	assert_int_equal(sync_all(&world), -EIO);
+	assert_int_equal(oldest(&world), 10);
+	folio_u32_store_relaxed(&device_sync_error, 0);
+	mark(&world, 4, 20);
+	assert_int_equal(sync_all(&world), -EIO);
+	assert_int_equal(oldest(&world), 10);
+	assert_int_equal(folio_file_checkpoint(world.file, 5), -EIO);
+	assert_int_equal(folio_file_checkpoint(world.file, 15), -EIO);
+	assert_int_equal(oldest(&world), 10);
+	/* Until all handles are closed. */
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDONLY, 0, &other), 0);
+	assert_int_equal(folio_file_close(world.file), 0);
+	world.file = other;
+	assert_int_equal(oldest(&world), 10);
+	assert_int_equal(folio_file_close(world.file), 0);
+	assert_int_equal(folio_file_open(world.cache, world.path, O_RDWR, 0, &world.file), 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	call_count = 0;
+	world_end(&world);
+}
+
+static struct world *moment_world;
+static uint64_t moment_oldest;
+
+static void look_at_oldest(void)
+{
+	moment_oldest = oldest(moment_world);
+}
+
+static void *mark_and_write(void *arg)
+{
+	mark(arg, 7, 15);
+	assert_int_equal(write_back(arg, 7), 0);
+	return NULL;
+}
+
+static void write_in_sync(void)
+{
+	pthread_t thread;
+
+	moment_oldest = oldest(moment_world);
+	assert_int_equal(pthread_create(&thread, NULL, mark_and_write, moment_world), 0);
+	pthread_join(thread, NULL);
+}
+
+/*
+ * In flight to the file, a change counts; in the device's sync as well. What is written in the
+ * course of the device's sync is not durable when that has ended.
+ */
+static void test_oldest_in_flight(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	moment_world = &world;
+	mark(&world, 3, 10);
+	in_write = look_at_oldest;
+	assert_int_equal(write_back(&world, 3), 0);
+	assert_int_equal(moment_oldest, 10);
+	moment_oldest = 0;
+	in_sync = write_in_sync;
+	assert_int_equal(sync_all(&world), 0);
+	assert_int_equal(moment_oldest, 10);
+	assert_int_equal(oldest(&world), 15);
+	assert_int_equal(sync_all(&world), 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	call_count = 0;
+	world_end(&world);
+}
+
+static unsigned device_syncs_since(unsigned *had)
+{
+	unsigned now = folio_u32_load_relaxed(&device_syncs), since = now - *had;
+
+	*had = now;
+	return since;
+}
+
+/* Only pages with a change up to the position are written, and only if one is there. */
+static void test_checkpoint(void **state)
+{
+	static struct world world;
+	unsigned syncs = 0;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	mark(&world, 1, 10);
+	mark(&world, 2, 20);
+	mark(&world, 3, 0);
+	mark(&world, 4, 5);
+	mark(&world, 4, 30);
+	assert_int_equal(folio_file_checkpoint(world.file, 0), 0);
+	assert_int_equal(folio_file_checkpoint(world.file, 4), 0);
+	assert_int_equal(call_count, 0);
+	assert_int_equal(device_syncs_since(&syncs), 0);
+	assert_int_equal(folio_file_checkpoint(world.file, 10), 0);
+	EXPECT_CALLS(30);
+	assert_int_equal(device_syncs_since(&syncs), 1);
+	assert_int_equal(cache_stats(world.cache).pages_dirty, 2);
+	assert_int_equal(oldest(&world), 20);
+	assert_int_equal(folio_file_checkpoint(world.file, 10), 0);
+	assert_int_equal(device_syncs_since(&syncs), 0);
+	/* Written already. */
+	mark(&world, 5, 40);
+	assert_int_equal(write_back(&world, 5), 0);
+	EXPECT_CALLS(40);
+	assert_int_equal(folio_file_checkpoint(world.file, 19), 0);
+	assert_int_equal(device_syncs_since(&syncs), 0);
+	assert_int_equal(folio_file_checkpoint(world.file, 20), 0);
+	assert_int_equal(device_syncs_since(&syncs), 1);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	/* Failures: reported once, and the changes are not durable. */
+	mark(&world, 1, 50);
+	refusal = -ENOSPC;
+	assert_int_equal(folio_file_checkpoint(world.file, 50), -ENOSPC);
+	refusal = 0;
+	folio_u32_store_relaxed(&device_error, EIO);
+	assert_int_equal(folio_file_checkpoint(world.file, 50), -EIO);
+	folio_u32_store_relaxed(&device_error, 0);
+	assert_int_equal(device_syncs_since(&syncs), 0);
+	assert_int_equal(oldest(&world), 50);
+	assert_int_equal(folio_file_checkpoint(world.file, UINT64_MAX), 0);
+	assert_int_equal(oldest(&world), UINT64_MAX);
+	/* The page without a number. */
+	assert_int_equal(cache_stats(world.cache).pages_dirty, 1);
+	call_count = 0;
+	world_end(&world);
+}
+
+static void test_arguments(void **state)
+{
+	static struct world world;
+	struct folio *folio;
+	uint64_t sequence;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	assert_int_equal(folio_file_oldest_sequence(NULL, &sequence), -EINVAL);
+	assert_int_equal(folio_file_oldest_sequence(world.file, NULL), -EINVAL);
+	assert_int_equal(folio_file_checkpoint(NULL, 1), -EINVAL);
+	assert_int_equal(folio_file_get(world.file, 0, 0, &folio), 0);
+	assert_int_equal(folio_lock(folio), 0);
+	assert_int_equal(folio_mark_dirty(folio, 3), 0);
+	assert_int_equal(folio_file_checkpoint(world.file, 1), -EDEADLK);
+	assert_int_equal(oldest(&world), 3);
+	assert_int_equal(folio_unlock(folio), 0);
+	folio_put(folio);
+	call_count = 0;
+	world_end(&world);
+	/* Without before_writeback, no number is recorded. */
+	world_begin(&world, 64, 0);
+	assert_int_equal(folio_file_write_logged(world.file, "a", 1, 0, 0, 7), 1);
+	assert_int_equal(folio_file_oldest_sequence(world.file, &sequence), -EOPNOTSUPP);
+	assert_int_equal(folio_file_checkpoint(world.file, 1), -EOPNOTSUPP);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,6 +789,12 @@ int main(void)
 		cmocka_unit_test(test_every_order),
 		cmocka_unit_test(test_discard_writes_edge),
 		cmocka_unit_test(test_partly_cut),
+		cmocka_unit_test(test_write_logged),
+		cmocka_unit_test(test_oldest),
+		cmocka_unit_test(test_oldest_lost),
+		cmocka_unit_test(test_oldest_in_flight),
+		cmocka_unit_test(test_checkpoint),
+		cmocka_unit_test(test_arguments),
 	};
 
 	test_begin("sequence");
