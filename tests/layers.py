@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-FOLDERS = ["base", "core", "io", "cache", "evict", "read", "write", "api"]
+FOLDERS = ["base", "core", "io", "cache", "evict", "read", "write", "async", "api"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 

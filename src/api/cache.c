@@ -102,6 +102,7 @@ static struct folio_cache *cache_new(const struct folio_cache_params *params)
 	pthread_cond_init(&cache->files_change, NULL);
 	pthread_mutex_init(&cache->resize_lock, NULL);
 	limbo_init(&cache->limbo);
+	pthread_mutex_init(&cache->slot_waiters.lock, NULL);
 	folio_types_init(cache);
 	return cache;
 }
@@ -113,6 +114,7 @@ static void cache_free(struct folio_cache *cache)
 	pthread_mutex_destroy(&cache->files_lock);
 	inodes_destroy(cache);
 	closed_destroy(&cache->closed);
+	pthread_mutex_destroy(&cache->slot_waiters.lock);
 	limbo_destroy(&cache->limbo);
 	tree_budget_destroy(&cache->tree_budget);
 	free(cache);
@@ -221,6 +223,9 @@ int folio_cache_close(struct folio_cache *cache)
 	shard = thread_enter(cache, cache->id);
 	if (!shard)
 		return -ESTALE;
+	/* acquire: pairs with folio_queue_close (release). */
+	if (folio_u32_load_acquire(&cache->completion_queues))
+		return -EBUSY;
 	if (!cache->files_open)
 		inodes_forget_closed(cache, shard);
 	/* No other call is running, so nothing is in flight except the work of the reaper. */

@@ -54,6 +54,7 @@ static void init_file(struct folio_file *file, struct folio_cache *cache, bool w
 	file->writable = writable;
 	file->reported = dirty_error_count(file->inode);
 	streams_init(&file->streams);
+	folio_u32_store_relaxed(&file->requests, 0);
 }
 
 /*
@@ -292,7 +293,12 @@ static int close_begin(struct folio_file *file, enum close_mode mode)
 	if (!file)
 		return -EINVAL;
 	r = call_begin_locking(&call, file->cache, file->cache_id);
-	return r ? r : close_file(&call, file, mode);
+	if (r)
+		return r;
+	/* acquire: pairs with request_end (release): requests that have ended no longer use it. */
+	if (folio_u32_load_acquire(&file->requests))
+		return -EBUSY;
+	return close_file(&call, file, mode);
 }
 
 int folio_file_close(struct folio_file *file)

@@ -37,6 +37,11 @@ enum folio_pause {
 	FOLIO_PAUSE_fill_settled,  /* 5: version even, UPTODATE */
 	FOLIO_PAUSE_fill_unlocked, /* 5: UPTODATE, the queue */
 	FOLIO_PAUSE_fill_erased,   /* 5, failed: erase from the tree, ERROR */
+	/* Watches of a folio's flags (core/watch.c). */
+	FOLIO_PAUSE_watch_insert, /* 2 and 3: in the list, the flag; the bucket's lock is held */
+	FOLIO_PAUSE_watch_call,   /* A and B: the end, the lock of the bucket */
+	/* Requests of a completion queue (async/run.c). */
+	FOLIO_PAUSE_async_stepped, /* attached to a folio, WAITING */
 	/* Dropping pages (cache/drop.c, cache/revalidate.c, cache/inode.c). */
 	FOLIO_PAUSE_drop_erased,  /* erase from the tree, the put of the tree's reference */
 	FOLIO_PAUSE_drop_sized,   /* the store of a smaller size, the drop of the pages */

@@ -17,6 +17,13 @@
 #include "cache/thread.h"
 #include "cache/types.h"
 
+/* What a call with a watch would wait for. */
+enum blocked {
+	BLOCKED_MEMORY, /* memory, or anything that cannot be watched */
+	BLOCKED_SLOT,   /* a request slot */
+	BLOCKED_FOLIO,  /* the fill, lock or write-back of a folio: watch is attached */
+};
+
 struct call {
 	struct folio_cache *cache;
 	struct stats_shard *shard;
@@ -28,7 +35,15 @@ struct call {
 	struct timespec deadline; /* of CLOCK_MONOTONIC */
 	bool nowait;              /* return -EAGAIN rather than wait for the device */
 	bool once;                /* leave the hot set unchanged */
-	int error;                /* with PAGE_FAILED (read/op.h): -errno */
+	bool cached_only;         /* with nowait: -EAGAIN rather than begin to read a page */
+	bool free_slots;          /* likewise: rather than wait for a slot in the backend */
+	/*
+	 * With nowait: attached to the folio for which the call would wait (BLOCKED_FOLIO). NULL:
+	 * no one wants to know.
+	 */
+	struct watch *watch;
+	enum blocked blocked; /* with watch and -EAGAIN */
+	int error;            /* with PAGE_FAILED (read/op.h): -errno */
 };
 
 /* If folio_cache_params.timeout_ms is set, the call gets a deadline that far from now. */
@@ -45,14 +60,30 @@ static inline void call_set_deadline(struct call *call)
 /*
  * May the call wait for the lock of a folio? If not, sets call->error: -EAGAIN if the call does not
  * wait; -EDEADLK if its thread has a folio of the cache locked (folio_lock). The thread that has
- * the other one locked may wait for that folio, or be the same thread.
+ * the other one locked may wait for that folio, or be the same thread. A call with a watch waits
+ * for no lock, and its thread may not be the one that began the request.
  */
 static inline bool call_may_lock(struct call *call)
 {
 	call->error = call->nowait ? -EAGAIN : 0;
-	if (unlikely(thread_lock_of(call->cache)))
+	if (unlikely(thread_lock_of(call->cache)) && !call->watch)
 		call->error = -EDEADLK;
 	return !call->error;
+}
+
+/*
+ * For a call that does not wait, and found a pinned folio locked, or written back: attach its watch
+ * to it. Returns false if the call has a watch, and the folio is neither by now: look again.
+ */
+static inline bool call_leave(struct call *call, struct folio *folio)
+{
+	call->error = -EAGAIN;
+	if (!call->watch)
+		return true;
+	if (!watch_attach(call->watch, folio))
+		return false;
+	call->blocked = BLOCKED_FOLIO;
+	return true;
 }
 
 /*

@@ -16,12 +16,31 @@
  * Take a request slot, so that the backend's submit does not wait. If no slot is free, returns
  * false without @wait, and with it if there is none before the deadline @until (NULL: none).
  *
- * Slots exist only with timeout_ms. Without it, returns true at once, and submit may wait.
+ * Without timeout_ms, returns true at once, and submit may wait: as many slots may be taken as
+ * threads want, and their number becomes negative.
  */
 bool slot_take(struct folio_cache *cache, bool wait, const struct timespec *until);
 
-/* Return a slot when the request has completed, and wake one thread that waits for a slot. */
+/*
+ * Take a slot for a request that must not wait in submit, if one is free. (It may still wait for
+ * one request, if other threads that take slots without this check are faster.)
+ */
+bool slot_take_free(struct folio_cache *cache);
+
+/*
+ * Return a slot when the request has completed; wake one thread that waits for a slot, and call
+ * all who wait for one without a thread.
+ */
 void slot_give(struct folio_cache *cache);
+
+/*
+ * Have @waiter->freed called, once, when a slot is free: on the thread that returns it, with
+ * slot_waiters.lock held. Returns false if one is free by now: then it is not called.
+ */
+bool slot_await(struct folio_cache *cache, struct slot_waiter *waiter);
+
+/* End that; when this returns, @waiter->freed is not being called, and will not be. */
+void slot_unawait(struct folio_cache *cache, struct slot_waiter *waiter);
 
 /*
  * Wait until no counted request of the inode is in flight, or until the deadline @until (NULL:

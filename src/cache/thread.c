@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/watch.h"
 #include "cache/publish.h"
 #include "cache/table.h"
 
@@ -120,6 +121,7 @@ static void fork_child(void)
 	if (thread_shards)
 		thread_shards->first = NULL;
 	folio_u64_fetch_add_relaxed(&process_number, 1);
+	watch_forked();
 	publish_forked(true);
 	pthread_mutex_unlock(&threads_lock);
 }

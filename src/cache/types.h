@@ -40,6 +40,9 @@
  *   cache->limbo.lock       folios that left their file while they were pinned (cache/limbo.c)
  *   pool: stock, lists      free pages (core/pool.c)
  *   cache->pins->lock       pins that the program has recorded (api/pins.c)
+ *   a bucket of watches     requests that wait for one of a set of folios (core/watch.c)
+ *   slot_waiters.lock       folio_queues that wait for a request slot
+ *   folio_queue.lock        the requests of one queue (async/request.h)
  *
  * Nothing else is taken under cache->types_lock, nor under threads_lock of cache/thread.c (shards
  * of statistics) but blocks_lock of cache/publish.c, around a fork. folio_release takes only the
@@ -135,6 +138,20 @@ struct limbo {
 	folio_u32 folios; /* atomic, stored under lock */
 };
 
+/* A folio_queue whose requests wait for a request slot (cache/inflight.h). */
+struct slot_waiter {
+	void (*freed)(struct slot_waiter *waiter); /* set at creation */
+	/* Guarded by slot_waiters.lock. */
+	struct slot_waiter *next;
+	struct slot_waiter **link; /* the pointer that points to this one; NULL: it does not wait */
+};
+
+struct slot_waiters {
+	pthread_mutex_t lock;
+	struct slot_waiter *first; /* guarded by lock */
+	folio_u32 count;           /* atomic, stored under lock */
+};
+
 struct folio_cache {
 	/* Set at creation. */
 	uint64_t id;      /* unique in the process, never reused */
@@ -149,9 +166,14 @@ struct folio_cache {
 	bool io_runs;                    /* io_runs_requests(io) */
 
 	/* Atomic. */
-	folio_u32 request_slots; /* with timeout_ms: free request slots; futex word of slot_take */
-	folio_u32 readahead_pages; /* the largest window; follows from the budget */
-	folio_u64 readahead_clock; /* pages used, as far as misses and marks tell (struct pace) */
+	/*
+	 * Free request slots, with timeout_ms a futex word of slot_take; without it negative, if
+	 * more requests were begun than the backend takes.
+	 */
+	folio_u32 request_slots;
+	folio_u32 completion_queues; /* open folio_queues */
+	folio_u32 readahead_pages;   /* the largest window; follows from the budget */
+	folio_u64 readahead_clock;   /* pages used, as far as misses and marks tell (struct pace) */
 
 	/* Each with its own lock or atomics. */
 	struct pool pool;
@@ -160,6 +182,7 @@ struct folio_cache {
 	struct evict evict;
 	struct writeback writeback;
 	struct limbo limbo;
+	struct slot_waiters slot_waiters;
 
 	pthread_mutex_t files_lock;
 	/* Guarded by files_lock. */
@@ -313,6 +336,7 @@ struct folio_file {
 	bool writable;
 	uint32_t reported; /* guarded by writeback.lock: how many of inode->errors were reported */
 	struct streams streams; /* its own lock */
+	folio_u32 requests;     /* atomic: of folio_queues, in flight */
 };
 
 #endif

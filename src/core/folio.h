@@ -28,17 +28,20 @@
 
 #include <folio/folio.h>
 
+#include "base/compiler.h"
 #include "base/deadline.h"
 #include "base/futex.h"
+#include "core/watch.h"
 
 /* folio->flags */
-#define FOLIO_LOCKED       1u  /* being filled, or being written by the lock's owner */
-#define FOLIO_WAITERS      2u  /* a thread sleeps on flags */
-#define FOLIO_UPTODATE     4u  /* contents valid; never set on a folio whose read failed */
-#define FOLIO_ERROR        8u  /* the read failed; error says why (read/fill.c) */
-#define FOLIO_DIRTY        16u /* not yet in the file; holds a reference, marked in the tree */
-#define FOLIO_WRITEBACK    32u /* being written to the file, must not change; likewise */
-#define FOLIO_WRITTEN      64u /* its file has once taken it from the cache (write/confirm.c) */
+#define FOLIO_LOCKED       1u   /* being filled, or being written by the lock's owner */
+#define FOLIO_WAITERS      2u   /* a thread sleeps on flags */
+#define FOLIO_UPTODATE     4u   /* contents valid; never set on a folio whose read failed */
+#define FOLIO_ERROR        8u   /* the read failed; error says why (read/fill.c) */
+#define FOLIO_DIRTY        16u  /* not yet in the file; holds a reference, marked in the tree */
+#define FOLIO_WRITEBACK    32u  /* being written to the file, must not change; likewise */
+#define FOLIO_WRITTEN      64u  /* its file has once taken it from the cache (write/confirm.c) */
+#define FOLIO_WATCHED      128u /* watches wait for flags to change (core/watch.h) */
 
 /* folio->refault: whether the page had been evicted a short time ago, and with what result. */
 #define REFAULT_NONE       0u
@@ -143,7 +146,8 @@ static inline bool folio_lock_wait(struct folio *folio, const struct timespec *u
 }
 
 /*
- * Clear @clear, set @set and wake the waiters. A wake-up may be spurious, as in folio_filled.
+ * Clear @clear, set @set, wake the waiters and call the watches. A wake-up may be spurious, as in
+ * folio_filled. The caller has a reference, which the watches need (core/watch.h).
  *
  * release: pairs with the acquire of folio_lock_wait and of folio_flags_wait's callers; without it
  * they could see the flag before the stores that it announces.
@@ -152,11 +156,13 @@ static inline void folio_flags_change(struct folio *folio, uint32_t clear, uint3
 {
 	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
-	while (!folio_u32_cas_release(
-		&folio->flags, &flags, (flags & ~(clear | FOLIO_WAITERS)) | set))
+	clear |= FOLIO_WAITERS | FOLIO_WATCHED;
+	while (!folio_u32_cas_release(&folio->flags, &flags, (flags & ~clear) | set))
 		continue;
 	if (flags & FOLIO_WAITERS)
 		futex_wake(&folio->flags, INT_MAX);
+	if (unlikely(flags & FOLIO_WATCHED))
+		watch_call(folio, (flags & ~clear) | set);
 }
 
 static inline void folio_unlocked(struct folio *folio)

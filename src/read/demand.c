@@ -124,8 +124,11 @@ static enum page_verdict handle_miss(
 		sync_end = index + 1;
 	if (call->nowait || sync_end - index > 1)
 		evict_reserve(cache, sync_end - index, call->shard);
-	if (call->nowait && !fill_add(&batch, inode, (struct page_range){index, sync_end},
-				    FILL_NO_MARK, HEAT_COLD))
+	call->blocked = BLOCKED_MEMORY;
+	if (call->nowait &&
+		!fill_add(&batch, inode, (struct page_range){index, sync_end}, FILL_NO_MARK,
+			HEAT_COLD) &&
+		!call->free_slots)
 		error = no_memory(call, seen);
 	if (end > sync_end) {
 		evict_reserve(cache, end - index, call->shard);
@@ -220,14 +223,17 @@ static enum page_verdict find_or_fill(struct read_op *op, uint64_t index, uint64
  * caller (its deadline) or to another page.
  */
 static enum page_verdict not_up_to_date(
-	struct read_op *op, uint64_t index, const struct folio *folio, uint32_t flags)
+	struct read_op *op, uint64_t index, struct folio *folio, uint32_t flags)
 {
 	struct call *call = op->call;
 	int pending = call->nowait ? -EAGAIN : -ETIMEDOUT, error;
 	enum page_verdict verdict;
 
-	if (!(flags & FOLIO_ERROR))
+	if (!(flags & FOLIO_ERROR)) {
+		if (call->nowait && !call_leave(call, folio))
+			return PAGE_CHANGED;
 		return page_failed(call, pending);
+	}
 	verdict = fill_verdict(folio, &error);
 	switch (verdict) {
 	case PAGE_FAILED:
@@ -244,7 +250,7 @@ static enum page_verdict not_up_to_date(
 	case PAGE_NO_NODE:
 		break;
 	}
-	if (call->nowait || deadline_passed(call->until))
+	if ((call->nowait && !call->watch) || deadline_passed(call->until))
 		return page_failed(call, pending);
 	return PAGE_CHANGED;
 }

@@ -203,6 +203,17 @@ void fill_submit(struct fill_batch *batch)
 	batch->count = 0;
 }
 
+/* A slot for a fill, for which the caller does not wait. */
+static bool take_slot(struct call *call)
+{
+	bool taken = call->free_slots ? slot_take_free(call->cache)
+				      : slot_take(call->cache, false, NULL);
+
+	if (!taken)
+		call->blocked = BLOCKED_SLOT;
+	return taken;
+}
+
 uint64_t fill_add(struct fill_batch *batch, struct inode *inode, struct page_range range,
 	uint64_t mark, uint32_t heat)
 {
@@ -219,7 +230,7 @@ uint64_t fill_add(struct fill_batch *batch, struct inode *inode, struct page_ran
 			index = gap_begin(inode, index);
 			continue;
 		}
-		if (!slot_take(cache, false, NULL))
+		if (!take_slot(batch->call))
 			break;
 		fill = malloc(sizeof(*fill));
 		if (!fill) {

@@ -40,6 +40,7 @@ struct read_op {
 	uint64_t filled_before;
 	/* A folio was changed during a copy: from then on, each copy is of one page. */
 	bool disturbed;
+	bool stopped; /* the read ended early because of call->error */
 	/* Of a read into several buffers: bytes that it needs after those of this step. */
 	size_t later;
 };

@@ -42,27 +42,42 @@ static enum page_verdict bytes_readable(
 	return PAGE_READY;
 }
 
+/* Lock a pinned folio. Returns 0, -ETIMEDOUT, or -EAGAIN if the call does not wait. */
+static int lock_folio(struct call *call, struct folio *folio)
+{
+	static const struct timespec past = {0, 0};
+
+	if (!call->nowait)
+		return folio_lock_wait(folio, call->until) ? 0 : -ETIMEDOUT;
+	while (!folio_lock_wait(folio, &past))
+		if (call_leave(call, folio))
+			return -EAGAIN;
+	return 0;
+}
+
 /*
  * Called after PAGE_CHANGED. Drops or extends the folio, so that the next look-up finds the new
- * bytes. Returns PAGE_CHANGED, or PAGE_FAILED with -ETIMEDOUT or -EDEADLK. The thread that found
- * the file grown may have dropped the old last page before the fill of this folio began, and stored
- * the size after that fill had ended: then no other thread drops it.
+ * bytes. Returns PAGE_CHANGED, or PAGE_FAILED with -ETIMEDOUT, -EDEADLK or -EAGAIN. The thread that
+ * found the file grown may have dropped the old last page before the fill of this folio began, and
+ * stored the size after that fill had ended: then no other thread drops it.
  */
 static enum page_verdict refresh_outgrown(
 	struct call *call, struct inode *inode, struct folio *folio, uint64_t index)
 {
 	uint64_t size, bytes = folio_size(folio), start = folio_index(folio) << FOLIO_PAGE_SHIFT;
 	uint32_t had;
+	int r;
 
 	if (!(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK))) {
 		inode_invalidate(inode, index, index, call->shard);
 		return PAGE_CHANGED;
 	}
 	/* A dirty folio stays: the cache itself made the file longer, with zeros. */
-	if (unlikely(thread_lock_of(call->cache)))
+	if (unlikely(thread_lock_of(call->cache)) && !call->watch)
 		return page_failed(call, -EDEADLK);
-	if (!folio_lock_wait(folio, call->until))
-		return page_failed(call, -ETIMEDOUT);
+	r = lock_folio(call, folio);
+	if (r)
+		return page_failed(call, r);
 	size = folio_u64_load_acquire(&inode->size);
 	had = folio_u32_load_relaxed(&folio->valid);
 	if (size > start && had < bytes && start + had < size) {
@@ -108,6 +123,7 @@ static enum page_verdict copy_pinned(struct read_op *op, struct folio *folio, vo
 	struct call *call = op->call;
 	enum page_verdict verdict;
 	unsigned tries;
+	int r;
 
 	for (tries = 0; tries < COPY_TRIES; tries++) {
 		folio_u64 *version = pool_version(&call->cache->pool, folio);
@@ -121,16 +137,20 @@ static enum page_verdict copy_pinned(struct read_op *op, struct folio *folio, vo
 		}
 		flags = folio_u32_load_relaxed(&folio->flags);
 		if (flags & FOLIO_LOCKED) {
-			if (!call_may_lock(call))
-				return PAGE_FAILED;
+			if (!call_may_lock(call)) {
+				if (call->error != -EAGAIN || call_leave(call, folio))
+					return PAGE_FAILED;
+				continue;
+			}
 			if (!folio_flags_wait(folio, flags, call->until))
 				return page_failed(call, -ETIMEDOUT);
 		}
 	}
-	if (!call_may_lock(call))
+	if (!call_may_lock(call) && !call->watch)
 		return PAGE_FAILED;
-	if (!folio_lock_wait(folio, call->until))
-		return page_failed(call, -ETIMEDOUT);
+	r = lock_folio(call, folio);
+	if (r)
+		return page_failed(call, r);
 	verdict = copy_left(op->file, folio, buf, len, offset, copied);
 	folio_unlocked(folio);
 	return verdict;
@@ -202,6 +222,8 @@ static enum page_verdict read_step(
 		offset, call->once, &marked);
 	if (n <= 0) {
 		op->disturbed = op->disturbed || n < 0;
+		if (call->cached_only)
+			return page_failed(call, -EAGAIN);
 		return read_missing(op, buf, len, offset, copied);
 	}
 	*copied = (size_t)n;
@@ -218,6 +240,7 @@ enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t of
 	struct inode *inode = op->file->inode;
 	bool asked = false;
 
+	op->stopped = false;
 	*done = 0;
 	while (*done < len) {
 		uint64_t at = offset + *done, size = folio_u64_load_acquire(&inode->size);
@@ -234,8 +257,10 @@ enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t of
 				break;
 			asked = true;
 			r = inode_revalidate(inode, true, op->call->shard);
-			if (r < 0)
+			if (r < 0) {
+				op->stopped = true;
 				return page_failed(op->call, r);
+			}
 			continue;
 		}
 		if (want > size - at)
@@ -251,6 +276,7 @@ enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t of
 				return PAGE_READY;
 			break;
 		case PAGE_FAILED:
+			op->stopped = true;
 			return *done ? PAGE_READY : PAGE_FAILED;
 		case PAGE_PAST_END:
 		case PAGE_CHANGED:
@@ -348,6 +374,20 @@ static enum page_verdict page_in_file(struct call *call, struct inode *inode, ui
 									: PAGE_PAST_END;
 }
 
+enum page_verdict get_by_tree(struct read_op *op, uint64_t index, struct folio **result)
+{
+	enum page_verdict verdict;
+
+	do {
+		verdict = page_in_file(op->call, op->file->inode, index);
+		if (verdict == PAGE_READY)
+			verdict = get_step(op, index, result);
+	} while (verdict == PAGE_CHANGED);
+	if (verdict == PAGE_READY)
+		pin_note(op->file->inode);
+	return verdict;
+}
+
 __attribute__((noinline)) int get_slow(
 	struct folio_file *file, uint64_t index, unsigned flags, struct folio **result, void **page)
 {
@@ -360,14 +400,9 @@ __attribute__((noinline)) int get_slow(
 	if (r)
 		return r;
 	call.once = streams_once(&file->streams);
-	do {
-		verdict = page_in_file(&call, file->inode, index);
-		if (verdict == PAGE_READY)
-			verdict = get_step(&op, index, result);
-	} while (verdict == PAGE_CHANGED);
+	verdict = get_by_tree(&op, index, result);
 	if (verdict != PAGE_READY)
 		return verdict_errno(verdict, &call, -ENODATA);
-	pin_note(file->inode);
 	*page = folio_page(*result, index);
 	return 0;
 }

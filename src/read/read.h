@@ -22,6 +22,12 @@ enum page_verdict read_by_tree(
 /* read_by_tree for the next buffer of a read into several, which has the same @op. */
 enum page_verdict read_on(struct read_op *op, char *buf, size_t len, uint64_t offset, size_t *done);
 
+/*
+ * Get a folio with page @index, with a reference for the program. PAGE_READY; PAGE_PAST_END; or
+ * PAGE_FAILED.
+ */
+enum page_verdict get_by_tree(struct read_op *op, uint64_t index, struct folio **result);
+
 /* The flags of reads. */
 #define READ_FLAGS (FOLIO_READ_NOWAIT | FOLIO_READ_ONCE)
 

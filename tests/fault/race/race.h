@@ -150,6 +150,11 @@ void write_in_place(struct world *w);
 
 /* ---- the tests ---- */
 
+/* async.c */
+void test_fill_ends_before_the_flag(void **state);
+void test_fill_ends_before_waiting(void **state);
+void test_watch_called_late(void **state);
+
 /* read.c */
 void test_copy_during_write(void **state);
 void test_copy_during_truncation(void **state);
