@@ -227,6 +227,40 @@ static void test_depth(void **state)
 	end(&world, queue);
 }
 
+/* A read that begins while others wait for their turn does not overtake them. */
+static void test_turn(void **state)
+{
+	char buf[3][FOLIO_PAGE_SIZE];
+	struct folio_queue *queue;
+	struct world world;
+	uint64_t i;
+
+	(void)state;
+	begin(&world, 128, 1);
+	queue = queue_open(world.cache, 4);
+	device_stop(&world.device);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(
+			folio_file_read_async(world.file, buf[i], PAGE, 2 * i * PAGE, queue, i),
+			-EINPROGRESS);
+	device_go(&world.device);
+	wait_until(state_of(queue, 0) == REQUEST_READY && state_of(queue, 1) == REQUEST_READY);
+	assert_int_equal(folio_u32_load_acquire(&world.cache->request_slots), 1);
+	/* The slot is free, and the second one has not been continued yet. */
+	device_stop(&world.device);
+	assert_int_equal(
+		folio_file_read_async(world.file, buf[2], PAGE, 4 * PAGE, queue, 2), -EINPROGRESS);
+	assert_int_equal(state_of(queue, 2), REQUEST_STALLED);
+	expect_entry(queue, 0, PAGE);
+	expect_none(queue);
+	assert_int_equal(state_of(queue, 1), REQUEST_WAITING);
+	assert_int_equal(state_of(queue, 2), REQUEST_STALLED);
+	device_go(&world.device);
+	expect_entry(queue, 1, PAGE);
+	expect_entry(queue, 2, PAGE);
+	end(&world, queue);
+}
+
 static void *read_one(void *arg)
 {
 	check_page(arg, 7);
@@ -518,6 +552,70 @@ static void test_memory(void **state)
 	end(&world, queue);
 }
 
+/*
+ * A helper waits for memory until a read in flight has ended. What it has got for a request is kept
+ * until that is reaped, or the queue is closed.
+ */
+static void test_fetch(void **state)
+{
+	struct folio *pinned[256], *folio;
+	struct folio_queue *queue;
+	struct folio_queue_entry entry;
+	char buf[2][FOLIO_PAGE_SIZE];
+	struct world world;
+	unsigned n, i;
+	void *page;
+	int round;
+
+	(void)state;
+	begin(&world, 128, 8);
+	for (round = 0; round < 2; round++) {
+		queue = queue_open(world.cache, 8);
+		for (n = 0; n < 256; n++)
+			if (folio_file_get(world.file, n, 0, &pinned[n]))
+				break;
+		assert_true(n < 256);
+		folio_put(pinned[--n]);
+		/* The last free page is being read. */
+		device_stop(&world.device);
+		assert_int_equal(
+			folio_file_read_async(world.file, buf[0], PAGE, 300 * PAGE, queue, 1),
+			-EINPROGRESS);
+		assert_int_equal(state_of(queue, 1), REQUEST_WAITING);
+		assert_int_equal(folio_file_get_async(world.file, 310, queue, 2, &folio, &page),
+			-EINPROGRESS);
+		assert_int_equal(
+			folio_file_read_async(world.file, buf[1], PAGE, 320 * PAGE, queue, 3),
+			-EINPROGRESS);
+		wait_until(state_of(queue, 2) == REQUEST_HELPED &&
+			   state_of(queue, 3) == REQUEST_HELPED);
+		expect_none(queue);
+		for (i = 0; i < n; i++)
+			folio_put(pinned[i]);
+		device_go(&world.device);
+		if (round == 0) {
+			for (i = 0; i < 3; i++) {
+				entry = reap(queue);
+				assert_int_equal(entry.result, entry.data == 2 ? 0 : PAGE);
+				if (entry.folio)
+					check_pages(entry.page, 310, 1);
+				if (entry.folio)
+					folio_put(entry.folio);
+			}
+			check_pages(buf[1], 320, 1);
+			assert_int_equal(queue->fetched, 0);
+		} else {
+			wait_until(state_of(queue, 2) == REQUEST_ENDED &&
+				   state_of(queue, 3) == REQUEST_READY);
+			assert_int_equal(page_references(world.file, 310), 2);
+			assert_int_equal(page_references(world.file, 320), 2);
+		}
+		assert_int_equal(folio_queue_close(queue), 0);
+		assert_int_equal(folio_file_invalidate(world.file, 0, UINT64_MAX), 0);
+	}
+	world_end(&world);
+}
+
 /* More reads at a time than the cache has pages, without a read that fails. */
 static void test_small(void **state)
 {
@@ -680,6 +778,7 @@ static void test_arguments(void **state)
 	reader = file_open(cache, world.path);
 	assert_int_equal(folio_file_write_async(reader, buf, 8, 0, other, 0), -EBADF);
 	assert_int_equal(folio_file_close(reader), 0);
+	assert_int_equal(folio_cache_close(cache), -EBUSY);
 	assert_int_equal(folio_queue_close(other), 0);
 	assert_int_equal(folio_cache_close(cache), 0);
 	end(&world, queue);
@@ -759,6 +858,7 @@ int main(void)
 		cmocka_unit_test(test_hits),
 		cmocka_unit_test(test_misses),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_turn),
 		cmocka_unit_test(test_others),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_cancel),
@@ -766,6 +866,7 @@ int main(void)
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_fetch),
 		cmocka_unit_test(test_small),
 		cmocka_unit_test(test_timeout),
 		cmocka_unit_test(test_fork),
