@@ -167,7 +167,8 @@ int folio_cache_open(const struct folio_cache_params *params, struct folio_cache
  * folio_cache_close - stop a cache and free its memory
  * @cache: must not be used after 0 is returned. No other call on it may be running.
  *
- * Returns 0; -EBUSY while a file is open, or a folio is pinned or allocated: the cache is
+ * Returns 0; -EBUSY while a folio_queue is open, with the cache unchanged; -EBUSY while a file is
+ * open, or a folio is pinned or allocated: the cache is
  * unchanged, except that files without a handle may have lost their pages, and folio_cache_pins
  * lists the folios; -ESTALE in a child of the process that opened
  * the cache.

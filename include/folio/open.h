@@ -100,9 +100,10 @@ int folio_file_open_fd(struct folio_cache *cache, int fd, int flags, struct foli
  * folio_file_invalidate before the close.
  *
  * Returns 0; or, with the handle still open, an error of write-back or of close(2) (-EIO for
- * ENOMEM), -EBUSY if other threads kept dirtying the file during the call, -EDEADLK (folio_lock),
- * or, with folio_cache_params.timeout_ms, -ETIMEDOUT or -ENOMEM; -EINVAL; -ESTALE in a child of the
- * process that opened the file (memory is then not freed).
+ * ENOMEM), -EBUSY if other threads kept dirtying the file during the call, or if requests of a
+ * folio_queue with this handle are in flight (reap them, or cancel and reap), -EDEADLK
+ * (folio_lock), or, with folio_cache_params.timeout_ms, -ETIMEDOUT or -ENOMEM; -EINVAL; -ESTALE in
+ * a child of the process that opened the file (memory is then not freed).
  */
 int folio_file_close(struct folio_file *file);
 

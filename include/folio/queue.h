@@ -63,7 +63,7 @@ struct folio_queue_entry {
  * @params: how many requests it may have; NULL: the defaults.
  * @queue: the result.
  *
- * All memory that requests need is allocated here, about 320 bytes for each. Threads: none for
+ * All memory that requests need is allocated here, about 240 bytes for each. Threads: none for
  * reads and pins, unless memory is short. Up to FOLIO_QUEUE_HELPERS threads (folio-queue) begin
  * when they are first needed, and end with the queue. They run writes and syncs that are not
  * served at once, and wait for memory for a read. If folio_cache_params.timeout_ms is set, one
