@@ -105,6 +105,12 @@ static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
 	return stats;
 }
 
+/* Write-back finds no bounce frame: writers of a page wait for its write. Changes internals. */
+static inline void write_without_copies(struct folio_cache *cache)
+{
+	cache->writeback.bounce.count = cache->writeback.bounce.free_count = 0;
+}
+
 /* Wait until @condition, which another thread makes true. */
 #define wait_until(condition)          \
 	do {                           \

@@ -283,6 +283,7 @@ static inline uint64_t expect_writeback(struct folio_cache *cache)
 		dirty += expect_device(cache, device);
 	assert_int_equal(share_has(&writeback->share, SHARE_PAGES), dirty);
 	assert_int_equal(folio_u64_load_relaxed(&writeback->pages_in_flight), 0);
+	assert_int_equal(writeback->bounce.free_count, writeback->bounce.count);
 	return dirty;
 }
 

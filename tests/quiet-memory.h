@@ -27,7 +27,8 @@ struct census {
 /* A folio in a file is up to date, in the tree, and has the references of tree and dirty state. */
 static inline void expect_cached(struct folio *folio)
 {
-	uint32_t flags = folio_u32_load_acquire(&folio->flags) & ~(FOLIO_WRITTEN | FOLIO_WAITERS);
+	uint32_t flags = folio_u32_load_acquire(&folio->flags) &
+			 ~(FOLIO_WRITTEN | FOLIO_WAITERS | FOLIO_CONTENDED);
 	struct inode *inode = folio_ptr_load_acquire(&folio->owner);
 	struct tree_place place;
 

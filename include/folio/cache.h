@@ -119,9 +119,10 @@ struct folio_cache_params {
 	 *
 	 * It may run on any thread that writes back, also inside a call, and must not call this
 	 * cache. It may wait for threads that do: no page is locked or in write-back because of it.
-	 * There is one exception: a page that is marked with a larger number during each of two
-	 * calls in a row that one sync makes. The third call then runs while the page is in
-	 * write-back, and the file cannot be truncated or punched.
+	 * There is one exception: a page that is marked with a larger number during each of three
+	 * calls in a row that one sync makes. The fourth call then runs while the page is in
+	 * write-back, and the file cannot be truncated or punched; nor can the page be changed,
+	 * unless a copy of it is written.
 	 *
 	 * It returns 0, or a negative errno value: then the pages are not written, and the error
 	 * counts as an error of write-back.

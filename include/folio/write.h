@@ -42,7 +42,7 @@ extern "C" {
  * between; nothing is promised across pages. A thread that has a page pinned sees the bytes
  * change. Of two concurrent writes to the same bytes, one is last for each page. A page that is
  * written in part is read first. If a folio is being written back, the call waits for that to
- * end.
+ * end, unless a copy of it is written.
  *
  * @buf may be memory whose page faults take long, or are served by a thread that uses the cache
  * itself (see folio_file_read). The call copies it to a buffer of its own, 64 KiB or less at a
@@ -199,9 +199,9 @@ int folio_file_discard(struct folio_file *file, uint64_t offset, uint64_t len);
  * folio_lock - lock a pinned folio of a file, to change its memory
  * @folio: pinned by the caller, which keeps the file open until folio_unlock.
  *
- * Waits for the thread that has it locked and for a write-back of the folio to end: data being
- * written does not change. Until folio_unlock, readers that copy wait, and threads that have the
- * folio pinned see it change.
+ * Waits for the thread that has it locked and for a write-back of the folio to end, unless a copy
+ * of it is written: data being written does not change. Until folio_unlock, readers that copy
+ * wait, and threads that have the folio pinned see it change.
  *
  * The lock belongs to the thread, which has one folio of a cache locked at a time, of 8 caches at
  * most, and must unlock it before it ends. Until then no call of the thread on this cache waits

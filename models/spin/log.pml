@@ -1,32 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * log.pml - the log goes first. Is a page ever submitted before before_writeback has returned for
- * its sequence number? Is it ever called twice at a time, or by more threads than need it? Does a
- * sync write all that was dirty when it began, and does it end, although a page is marked again and
- * again?
+ * its sequence number? Is it ever called twice at a time? Does a sync write all that was dirty when
+ * it began, and does it end, although a page is marked again and again? Is an older copy of a page
+ * ever written after a newer one?
  *
  * Each of PAGES pages is changed MARKS times, each time with the next number of the log, by a
  * thread of its own that takes the page's lock. SYNCERS threads each make a sync of all pages:
  * log_pass, then passes (write_and_wait, write/writeback.c). The flusher makes one pass with
- * -DFLUSHER. REFUSALS calls of before_writeback fail. What a thread does while it has a lock is one
- * step.
+ * -DFLUSHER. FRAMES pages may be written as copies at a time. REFUSALS calls of before_writeback
+ * fail. What a thread does while it has a lock is one step.
  *
- * run full: spin -DPAGES=2 -DMARKS=2 -DSYNCERS=2 -DREFUSALS=1;
+ * run full: spin -DPAGES=1 -DMARKS=3 -DSYNCERS=2 -DREFUSALS=1 -DFRAMES=1;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run again: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=2 -DREFUSALS=0 -DFLUSHER;
+ * deep pages: spin -DPAGES=2 -DMARKS=2 -DSYNCERS=2 -DREFUSALS=0 -DFRAMES=1;
+ *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w26; expect clean
+ * run again: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=1 -DREFUSALS=0 -DFLUSHER -DFRAMES=2;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run three: spin -DPAGES=1 -DMARKS=2 -DSYNCERS=3 -DREFUSALS=1;
+ * run three: spin -DPAGES=1 -DMARKS=2 -DSYNCERS=3 -DREFUSALS=0 -DFRAMES=0;
  *     cc -DSAFETY -DCOLLAPSE; pan -m100000 -w25; expect clean
- * run quick: spin -DPAGES=1 -DMARKS=2 -DSYNCERS=2 -DREFUSALS=1;
+ * run quick: spin -DPAGES=1 -DMARKS=2 -DSYNCERS=2 -DREFUSALS=1 -DFRAMES=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
- * run quick-again: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=1 -DREFUSALS=0;
+ * run quick-again: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=1 -DREFUSALS=0 -DFRAMES=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect clean
  *
- * Two threads share a call; the last pass takes a page whose number is not logged:
- * run shared: spin -DPAGES=1 -DMARKS=1 -DSYNCERS=2 -DREFUSALS=0 -DREACH_SHARED;
+ * Two threads share a call; the last pass takes a page whose number is not logged; a page is dirty
+ * again when the write of its copy ends:
+ * run shared: spin -DPAGES=1 -DMARKS=1 -DSYNCERS=2 -DREFUSALS=0 -DREACH_SHARED -DFRAMES=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached shared
- * run late: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=1 -DREFUSALS=0 -DREACH_LATE;
+ * run late: spin -DPAGES=1 -DMARKS=4 -DSYNCERS=1 -DREFUSALS=0 -DREACH_LATE -DFRAMES=1;
  *     cc -DSAFETY; pan -m100000 -w20; expect reached late
+ * run again-dirty: spin -DPAGES=1 -DMARKS=2 -DSYNCERS=1 -DREFUSALS=0 -DREACH_AGAIN -DFRAMES=1;
+ *     cc -DSAFETY; pan -m100000 -w20; expect reached again
  */
 #define PASSES 3
 #ifdef FLUSHER
@@ -35,12 +40,11 @@
 #define THREADS SYNCERS
 #endif
 
-mtype = { CLEAN, DIRTY, WRITEBACK };
-
-mtype page[PAGES] = CLEAN;
+bool dirty[PAGES], writeback[PAGES], copied[PAGES];
 bool locked[PAGES];
-byte sequence[PAGES];		/* the largest of the changes that are not in the file */
+byte sequence[PAGES];		/* the largest of the changes that no write has */
 byte changed[PAGES];		/* of the page's contents */
+byte frames = FRAMES;		/* for copies */
 byte in_file[PAGES];		/* the contents that the file has */
 byte numbers;			/* given so far */
 
@@ -57,13 +61,10 @@ byte refusals = REFUSALS;
 
 inline mark(p)
 {
-	atomic { !locked[p] && page[p] != WRITEBACK -> locked[p] = true };
-	atomic {
-		numbers++;
-		changed[p] = numbers;
-		page[p] = DIRTY;
-		sequence[p] = numbers
-	};
+	atomic { !locked[p] && (!writeback[p] || copied[p]) -> locked[p] = true };
+	/* The contents, and then the flag and the number, under the tree's lock. */
+	atomic { numbers++; number = numbers; changed[p] = number };
+	atomic { dirty[p] = true; sequence[p] = number };
 	locked[p] = false
 }
 
@@ -163,7 +164,7 @@ inline find_largest()
 	:: p < PAGES ->
 		atomic {
 			if
-			:: page[p] == DIRTY ->
+			:: dirty[p] ->
 				any = true;
 				if
 				:: sequence[p] > largest -> largest = sequence[p]
@@ -190,41 +191,79 @@ inline log_pass()
 	any = false
 }
 
-/* collect of page p: @take becomes the number of a page that was taken. */
+/* collect of page p: it is taken (@took), with its number. */
 inline collect(waits, late)
 {
 	took = false;
 	if
-	:: atomic { page[p] != DIRTY -> skip }
-	:: atomic { page[p] == DIRTY && locked[p] && !waits -> skip }
-	:: atomic { page[p] == DIRTY && !locked[p] ->
+	:: atomic { !dirty[p] -> skip }
+	:: atomic { dirty[p] && (locked[p] || writeback[p]) && !waits -> skip }
+	:: atomic { dirty[p] && !locked[p] && !writeback[p] ->
 			if
 			:: sequence[p] <= logged || late ->
 				took = true;
-				page[p] = WRITEBACK
+				dirty[p] = false;
+				writeback[p] = true;
+				taken = sequence[p];
+				sequence[p] = 0
 			:: else -> left = true
 			fi
 		}
 	fi
 }
 
+/* bounce_copy, run_start and run_finish. */
 inline write()
 {
 	ok = true;
+	contents = 0;
 	if
-	:: sequence[p] > logged ->
+	:: atomic { frames > 0 -> frames--; has_frame = true };
+		contents = changed[p];
+		copied[p] = true
+	:: has_frame = false
+	fi;
+	if
+	:: taken > logged ->
 #ifdef REACH_LATE
 		assert(false);				/* reached: late */
 #endif
-		await(sequence[p])
+		await(taken)
 	:: else
 	fi;
 	if
 	:: ok ->
-		assert(sequence[p] <= returned);	/* claim: log-first */
-		atomic { in_file[p] = changed[p]; sequence[p] = 0; page[p] = CLEAN }
-	:: else -> atomic { page[p] = DIRTY; failed = true }
-	fi
+		assert(taken <= returned);		/* claim: log-first */
+		/* The device reads. */
+		atomic {
+			if
+			:: !has_frame -> contents = changed[p]
+			:: else
+			fi;
+			assert(contents <= returned)	/* claim: contents-logged */
+		};
+		atomic {
+#ifdef REACH_AGAIN
+			assert(!dirty[p]);		/* reached: again */
+#endif
+			assert(in_file[p] <= contents);	/* claim: in-order */
+			in_file[p] = contents;
+			writeback[p] = false;
+			copied[p] = false
+		}
+	:: else ->
+		atomic {
+			dirty[p] = true;
+			sequence[p] = (sequence[p] > taken -> sequence[p] : taken);
+			writeback[p] = false;
+			copied[p] = false;
+			failed = true
+		}
+	fi;
+	frames = frames + has_frame;
+	has_frame = false;
+	taken = 0;
+	contents = 0
 }
 
 inline pass(waits, late)
@@ -246,7 +285,7 @@ inline pass(waits, late)
 
 proctype writer(byte p)
 {
-	byte n;
+	byte n, number;
 
 	do
 	:: n < MARKS -> mark(p); n++
@@ -256,13 +295,14 @@ proctype writer(byte p)
 
 proctype syncer(byte me)
 {
-	byte i, p, largest, passes, shared;
+	byte i, p, largest, passes, shared, taken, contents;
 	byte before[PAGES];
-	bool any, ok, left, took, failed, failing;
+	bool any, ok, left, took, failed, failing, has_frame;
 
 	atomic {
+		/* What a thread is still changing is not part of the sync. */
 		do
-		:: p < PAGES -> before[p] = changed[p]; p++
+		:: p < PAGES -> before[p] = (locked[p] -> 0 : changed[p]); p++
 		:: else -> break
 		od;
 		p = 0
@@ -286,7 +326,7 @@ proctype syncer(byte me)
 	p = 0;
 	do
 	:: p < PAGES ->
-		page[p] != WRITEBACK;
+		!writeback[p];
 		atomic {
 			/* A write of another thread may have been refused. */
 			if
@@ -303,8 +343,8 @@ proctype syncer(byte me)
 #ifdef FLUSHER
 proctype flusher(byte me)
 {
-	byte i, p, largest, shared;
-	bool any, ok, left, took, failed, failing;
+	byte i, p, largest, shared, taken, contents;
+	bool any, ok, left, took, failed, failing, has_frame;
 
 	log_pass();
 	if

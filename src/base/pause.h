@@ -58,6 +58,7 @@ enum folio_pause {
 	FOLIO_PAUSE_log_written,    /* the log is written, the collection of folios */
 	FOLIO_PAUSE_collect_seen,   /* an unlocked dirty folio found, its flags; tree lock held */
 	FOLIO_PAUSE_run_collected,  /* dirty folios taken for a run, its request */
+	FOLIO_PAUSE_bounce_copied,  /* the folio may change, the write of its copy */
 	FOLIO_PAUSE_run_failed,     /* the error counted, the folios dirty again */
 	FOLIO_PAUSE_thread_woken,   /* deciding whether to write all, the walk */
 	FOLIO_PAUSE_sync_ended,     /* the flush and the device's sync, the report of errors */

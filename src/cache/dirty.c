@@ -128,16 +128,22 @@ void dirty_visit_end_locked(struct inode *inode, struct dirty_visit visit, bool 
 void dirty_mark_locked(struct inode *inode, struct folio *folio)
 {
 	/*
-	 * relaxed: the flag changes under the tree's lock, held here. While a folio is locked, only
-	 * the thread that locked it sets the flag, and no write-back clears it.
+	 * relaxed: the flags change under the tree's lock, held here. While a folio is locked, only
+	 * the thread that locked it sets FOLIO_DIRTY, and no write-back clears it.
 	 */
-	if (folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags), set = FOLIO_DIRTY;
+
+	if (flags & FOLIO_DIRTY)
 		return;
 	inode->changed = true;
-	folio_ref_get(&folio->ref);
-	folio_u32_fetch_or_relaxed(&folio->flags, FOLIO_DIRTY);
+	if (flags & FOLIO_WRITEBACK) {
+		set |= FOLIO_CONTENDED;
+	} else {
+		folio_ref_get(&folio->ref);
+		share_take(&inode->share, SHARE_PAGES, UINT64_C(1) << folio->order);
+	}
+	folio_u32_fetch_or_relaxed(&folio->flags, set);
 	tree_mark_set_locked(&inode->tree, folio->index, TREE_DIRTY);
-	share_take(&inode->share, SHARE_PAGES, UINT64_C(1) << folio->order);
 	dirty_list(inode);
 }
 

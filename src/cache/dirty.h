@@ -20,6 +20,10 @@
  * collect and run_finish are in write/writeback.c. While a folio has FOLIO_WRITEBACK, no thread
  * gets its lock, so its contents do not change while they are written (stable pages).
  *
+ * With FOLIO_COPIED, a copy is written (write/bounce.h): the folio can be locked, and become dirty
+ * again. Then it has both flags and both marks, but one reference, and is counted once: both belong
+ * to the dirty state when the write ends.
+ *
  * Errors. Each inode counts its failed write-backs (inode->errors). Each handle remembers up to
  * which count errors have been reported through it (file->reported). A sync reports an error if the
  * count differs from the one of its handle, or has changed since the sync began. The folio stays

@@ -275,12 +275,12 @@ struct inode {
 	uint64_t unsynced;
 	uint64_t syncing;
 	uint64_t never_synced;
-	bool unconfirmed;         /* written since confirm_written has begun last */
-	bool flush_failed;        /* confirm_written has found that data was lost */
-	bool unmarked;            /* a change in place was refused: the file will never have it */
-	bool changed;             /* the cache has changed the file, or may have, since the open */
-	bool closed;              /* no handle has it open; in a list of cache->closed */
-	struct share share;       /* of dirty pages and of runs, in the device's; atomic */
+	bool unconfirmed;   /* written since confirm_written has begun last */
+	bool flush_failed;  /* confirm_written has found that data was lost */
+	bool unmarked;      /* a change in place was refused: the file will never have it */
+	bool changed;       /* the cache has changed the file, or may have, since the open */
+	bool closed;        /* no handle has it open; in a list of cache->closed */
+	struct share share; /* of dirty pages and of runs, in the device's; atomic */
 	/*
 	 * Atomic, stored together under queues.lock: bounds of the file, in pages; 0: none
 	 * (evict/bounds.h).

@@ -47,14 +47,14 @@ struct writeback_run {
 	uint64_t pages;
 	struct sequences sequences; /* of all its folios */
 	uint32_t count;             /* of iov and folio */
+	uint32_t copies;            /* of iov, those that are bounce frames (write/bounce.h) */
 	bool here; /* the thread that waits for it writes it: *pending does not count it */
 	/* Guarded by the lock of the inode's tree: its place in inode->flights. */
 	uint64_t number;
 	struct writeback_run *earlier, *later;
 	struct iovec iov[WRITEBACK_FOLIOS];
 	struct folio *folio[WRITEBACK_FOLIOS];
-	struct sequences
-		of[WRITEBACK_FOLIOS]; /* if a write fails, they are those of the folio again */
+	struct sequences of[WRITEBACK_FOLIOS]; /* if the write fails, the folio's again */
 };
 
 /*
@@ -125,6 +125,15 @@ struct syncs {
 	folio_u32 callers;   /* atomic, a hint: threads that sync all pages */
 };
 
+/* Frames for copies of pages; write/bounce.h. Guarded by writeback.lock. */
+struct bounce {
+	/* Set at creation. */
+	char *memory;
+	uint32_t count;
+	char **free; /* array of count; the first free_count are frames */
+	uint32_t free_count;
+};
+
 struct log_wait;
 
 /* The calls of before_writeback, which threads share; write/log.c has the protocol. */
@@ -173,6 +182,7 @@ struct writeback {
 	/* Guarded by lock, as are the errors of an inode, its place in the list, file->reported. */
 	struct writeback_run *runs; /* array of WRITEBACK_RUNS; set at creation */
 	struct writeback_run *free;
+	struct bounce bounce;
 	struct writeback_device *devices;
 	struct inode *current; /* the inode that the flusher works on now, or NULL */
 	bool blocked; /* the flusher found no run for an inode: the next free one wakes it */

@@ -16,6 +16,8 @@
  *   writing     LOCKED, UPTODATE, version odd     by a call, or by the program (folio_lock)
  *   dirty       DIRTY, holds a reference          cannot be frozen (step C in evict/evict.c)
  *   writeback   WRITEBACK, the same reference     cannot be locked; then clean, or dirty again
+ *   copied      WRITEBACK, COPIED, the same       its copy is written (write/bounce.h): may be
+ *               reference, perhaps DIRTY          locked, changed, and dirty again
  */
 #ifndef FOLIO_SRC_CORE_FOLIO_H
 #define FOLIO_SRC_CORE_FOLIO_H
@@ -42,6 +44,8 @@
 #define FOLIO_WRITEBACK    32u  /* being written to the file, must not change; likewise */
 #define FOLIO_WRITTEN      64u  /* its file has once taken it from the cache (write/confirm.c) */
 #define FOLIO_WATCHED      128u /* watches wait for flags to change (core/watch.h) */
+#define FOLIO_COPIED       256u /* with WRITEBACK: a copy is written, so it may change */
+#define FOLIO_CONTENDED    512u /* a thread has wanted to change it while it was written */
 
 /* folio->refault: whether the page had been evicted a short time ago, and with what result. */
 #define REFAULT_NONE       0u
@@ -122,9 +126,17 @@ static inline uint32_t folio_wait_unlocked(struct folio *folio, const struct tim
 	return flags;
 }
 
+/* May a folio with these flags be locked? */
+static inline bool folio_may_lock(uint32_t flags)
+{
+	return !(flags & FOLIO_LOCKED) &&
+	       (flags & (FOLIO_WRITEBACK | FOLIO_COPIED)) != FOLIO_WRITEBACK;
+}
+
 /*
  * Lock a pinned folio for writing. Waits for a fill, for another writer, and for write-back to end:
- * a folio under I/O must not change. Returns false if the deadline has passed.
+ * a folio under I/O must not change, unless a copy of it is written. Returns false if the deadline
+ * has passed.
  *
  * acquire: pairs with folio_unlocked, and with folio_flags_change at the end of write-back
  * (write/writeback.c); the caller sees what was stored under the lock before.
@@ -134,9 +146,15 @@ static inline bool folio_lock_wait(struct folio *folio, const struct timespec *u
 	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
 	for (;;) {
-		if (!(flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))) {
+		if (folio_may_lock(flags)) {
 			if (folio_u32_cas_acquire(&folio->flags, &flags, flags | FOLIO_LOCKED))
 				return true;
+			continue;
+		}
+		/* relaxed: a hint for the next write-back. */
+		if (flags & FOLIO_WRITEBACK && !(flags & FOLIO_CONTENDED)) {
+			folio_u32_fetch_or_relaxed(&folio->flags, FOLIO_CONTENDED);
+			flags = folio_u32_load_relaxed(&folio->flags);
 			continue;
 		}
 		if (!folio_flags_wait(folio, flags, until))

@@ -28,6 +28,7 @@
 #include "base/spawn.h"
 #include "cache/dirty.h"
 #include "cache/thread.h"
+#include "write/bounce.h"
 #include "write/log.h"
 #include "write/writeback.h"
 
@@ -373,7 +374,8 @@ int flusher_create(struct folio_cache *cache, const struct folio_cache_params *p
 	writeback->runs = calloc(WRITEBACK_RUNS, sizeof(*writeback->runs));
 	if (writeback->before)
 		writeback->sequences = calloc(cache->pool.pages, sizeof(*writeback->sequences));
-	if (!writeback->runs || (writeback->before && !writeback->sequences)) {
+	if (!writeback->runs || (writeback->before && !writeback->sequences) ||
+		bounce_init(&writeback->bounce, cache->pool.pages)) {
 		free(writeback->runs);
 		free(writeback->sequences);
 		return -ENOMEM;
@@ -412,6 +414,7 @@ void flusher_destroy(struct folio_cache *cache)
 	pthread_cond_destroy(&writeback->change);
 	pthread_mutex_destroy(&writeback->lock);
 	log_destroy(&writeback->log);
+	bounce_destroy(&writeback->bounce);
 	free(writeback->sequences);
 	free(writeback->runs);
 }

@@ -105,7 +105,7 @@ enum page_verdict write_folio(struct write_op *op, struct folio *folio)
 	 * not find it here (read/fill.c). It must be read again.
 	 */
 	if (unlikely(folio_u32_load_relaxed(&folio->valid) < end) &&
-		!(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY)) {
+		!(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK))) {
 		folio_unlocked(folio);
 		inode_invalidate(inode, folio->index, folio->index, op->call->shard);
 		return PAGE_CHANGED;
@@ -176,7 +176,7 @@ int extend_tail(struct call *call, struct folio_file *file, uint64_t size)
 	 */
 	if (folio_ptr_load_relaxed(&folio->owner) == inode &&
 		folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE &&
-		(folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY ||
+		(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK) ||
 			folio_u32_load_relaxed(&folio->valid) >= folio_bytes_in_file(folio, had))) {
 		pool_change_begin(&inode->cache->pool, folio);
 		folio_zero_to(folio, folio_bytes_in_file(folio, size));

@@ -6,8 +6,9 @@
  * write succeeds, and dirty again when it fails (the state table is in cache/dirty.h).
  *
  * Write-back allocates no memory: the runs are allocated when the cache is opened, and folios are
- * written from their page frames. So it makes progress when every other thread finds no free page,
- * and the pages that it has written can be evicted.
+ * written from their page frames, or from copies in frames of write-back's own (write/bounce.h). So
+ * it makes progress when every other thread finds no free page, and the pages that it has written
+ * can be evicted.
  *
  * A thread takes a run only within the share of its file (core/share.h), so no file, however slow,
  * keeps the others from being written.
@@ -32,6 +33,7 @@
 #include "cache/thread.h"
 #include "io/attempt.h"
 #include "io/file.h"
+#include "write/bounce.h"
 
 /* What a thread that writes dirty folios waits for. */
 struct flush {
@@ -42,7 +44,7 @@ struct flush {
 	bool skip; /* locked folios are skipped */
 	bool late; /* folios whose changes have not been logged are taken, too (run_start) */
 	bool left; /* out: such a folio was left */
-	struct folio *busy; /* out of collect: a locked folio, pinned; or NULL */
+	struct folio *busy; /* out of collect: a folio to wait for, pinned; or NULL */
 };
 
 static void run_complete(struct folio_io_request *request, ssize_t result);
@@ -90,7 +92,7 @@ static struct writeback_run *run_get(struct inode *inode, folio_u32 *pending, bo
 	run->pending = pending;
 	run->bytes = run->pages = 0;
 	run->sequences = (struct sequences){.last = 0};
-	run->count = 0;
+	run->count = run->copies = 0;
 	run->here = false;
 	run->request = (struct folio_io_request){
 		.handle = inode_write_handle(inode),
@@ -130,6 +132,7 @@ static void run_put(struct writeback_run *run, uint64_t pages)
 		count_written(writeback, run->inode, pages);
 	if (!run->pending)
 		device->pending[run->parity]--;
+	bounce_put_locked(&writeback->bounce, run);
 	run->next = writeback->free;
 	writeback->free = run;
 	/* The flusher waits for a run, or for the end of a pass (flush_device). */
@@ -217,17 +220,22 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 		folio_u64_store_release(&inode->disk_size, end);
 	for (i = 0; i < run->count; i++) {
 		struct folio *folio = run->folio[i];
+		bool dirty = error || folio_u32_load_relaxed(&folio->flags) & FOLIO_DIRTY;
 
 		tree_mark_clear_locked(&inode->tree, folio->index, TREE_WRITEBACK);
 		if (error) {
 			tree_mark_set_locked(&inode->tree, folio->index, TREE_DIRTY);
 			dirty_sequence_locked(inode, folio, run->of[i].first);
 			dirty_sequence_locked(inode, folio, run->of[i].last);
-		} else {
-			dirty_clean_locked(inode, folio);
 		}
+		/* Its reference is that of the dirty state again, and it may leave at any time. */
+		if (dirty)
+			run->folio[i] = NULL;
+		else
+			dirty_clean_locked(inode, folio);
 		/* release: pairs with folio_lock_wait: later stores follow the device's reads. */
-		folio_flags_change(folio, FOLIO_WRITEBACK, error ? FOLIO_DIRTY : FOLIO_WRITTEN);
+		folio_flags_change(
+			folio, FOLIO_WRITEBACK | FOLIO_COPIED, error ? FOLIO_DIRTY : FOLIO_WRITTEN);
 	}
 	if (error)
 		dirty_list(inode);
@@ -240,8 +248,8 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 	if (awaited)
 		futex_wake(&inode->flights.ended, INT_MAX);
 	folio_u64_fetch_sub_relaxed(&cache->writeback.pages_in_flight, run->pages);
-	if (!error)
-		for (i = 0; i < run->count; i++)
+	for (i = 0; i < run->count; i++)
+		if (run->folio[i])
 			freed |= progress_put(run->folio[i]);
 	run_put(run, error ? 0 : run->pages);
 	progress_end(&cache->progress, freed);
@@ -295,7 +303,8 @@ static bool must_stay(struct inode *inode, const struct folio *folio, struct flu
 /*
  * Collect adjacent dirty folios from page *@index on, up to page @last, into @run. The caller holds
  * the tree's lock. *@index becomes the page at which to continue. A locked folio is skipped; but a
- * thread that waits for it gets the first one in flush->busy, pinned, which ends the run.
+ * thread that waits for it gets the first one in flush->busy, pinned, which ends the run. So it is
+ * with one whose copy is being written.
  */
 static void collect(struct writeback_run *run, struct inode *inode, uint64_t *index, uint64_t last,
 	struct flush *flush)
@@ -319,7 +328,8 @@ static void collect(struct writeback_run *run, struct inode *inode, uint64_t *in
 		if (run->count && start != run->request.offset + run->bytes)
 			return;
 		flags = folio_u32_load_relaxed(&folio->flags);
-		if (flags & FOLIO_LOCKED) {
+		/* In write-back, its copy is written: two writes of a page could change places. */
+		if (flags & (FOLIO_LOCKED | FOLIO_WRITEBACK)) {
 			if (flush && !flush->skip) {
 				/* In the tree, whose lock is held: the tree has a reference. */
 				progress_hold(&inode->cache->progress);
@@ -436,6 +446,7 @@ static bool run_fill(struct writeback_run *run, uint64_t *index, uint64_t last, 
 		flush->begun = inode->flights.begun;
 	tree_unlock(&inode->tree);
 	FOLIO_PAUSE(run_collected, NULL);
+	bounce_copy(run, flush && flush->late);
 	if (run->count)
 		return true;
 	run_put(run, 0);
@@ -484,7 +495,7 @@ static void write_all(
 
 			/* The thread that has the lock may wait for a page of the run. */
 			start_held(&held, shard);
-			if (flags & FOLIO_LOCKED)
+			if (flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))
 				folio_flags_wait(busy, flags, NULL);
 			progress_unhold(&cache->progress, progress_put(busy));
 		}
@@ -522,7 +533,8 @@ void writeback_help(struct inode *inode, struct stats_shard *shard)
 /*
  * Passes of a thread that waits. In the last one, folios that were marked again, with a larger
  * number, during each call of before_writeback so far are taken nevertheless: before_writeback is
- * called when they are in write-back, and writers wait for it. So the number of passes is bounded.
+ * called when they are in write-back, and writers wait for it unless there is a copy (bounce_copy).
+ * So the number of passes is bounded.
  */
 #define PASSES 3
 

@@ -287,6 +287,7 @@ static const struct {
 	[FOLIO_PAUSE_write_copied] = {.yield = 16},
 	[FOLIO_PAUSE_punch_measured] = {.yield = 4},
 	[FOLIO_PAUSE_close_checked] = {.yield = 4},
+	[FOLIO_PAUSE_bounce_copied] = {.yield = 4},
 	[FOLIO_PAUSE_log_looked] = {.yield = 2},
 	[FOLIO_PAUSE_log_called] = {.yield = 2},
 	[FOLIO_PAUSE_log_written] = {.yield = 2},

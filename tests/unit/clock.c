@@ -40,6 +40,7 @@ static void test_kinds(void **state)
 
 	(void)state;
 	world_begin_timed(&world, 128, 16, 1500, UINT32_MAX);
+	write_without_copies(world.cache);
 	for (i = 0; i < 8; i++)
 		write_page(&world, i, 1000 + i);
 	clock_move_to_nsec(999999999);

@@ -90,6 +90,7 @@ static void test_write(void **state)
 
 	(void)state;
 	world_begin(&world, 128, 128);
+	write_without_copies(world.cache);
 	for (i = 0; i < 8; i++)
 		write_page(&world, i, 1000 + i);
 	/* The last page of the file, so that a write past the end must wait for it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* handles.c - pins, open handles, the cache, and a power cut. */
 #include "world.h"
+#include "cache/types.h"
 
 static void check_pin(struct world *w, struct pin *pin)
 {
@@ -261,6 +262,12 @@ bool open_world(struct world *w)
 	r = folio_cache_open(&w->params, &w->cache);
 	if (r)
 		differ(w, "the cache cannot be opened: %s", strerror(-r));
+	/*
+	 * With numbers, no copies of pages are written: the device compares a page's last number
+	 * with the log, and the copy may have an older one.
+	 */
+	if (!r && w->sequences)
+		w->cache->writeback.bounce.count = w->cache->writeback.bounce.free_count = 0;
 	return open_handle(w, &w->handle[0], true);
 }
 
