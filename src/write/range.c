@@ -37,15 +37,15 @@ static int write_detached(
 	const struct pass pass = pass_of(args->first, args->last);
 	uint32_t begin = dirty_error_count(inode);
 
-	if (log_pass(inode, &pass, call->shard))
-		return -dirty_error_since(inode, begin);
-	/*
-	 * Not during a truncation, whose fence keeps write-back from pages that are then left
-	 * dirty.
-	 */
-	pthread_rwlock_rdlock(&inode->map_lock);
-	writeback_flush(inode, &pass, call->shard);
-	pthread_rwlock_unlock(&inode->map_lock);
+	if (!log_pass(inode, &pass, call->shard)) {
+		/*
+		 * Not during a truncation, whose fence keeps write-back from pages that are then
+		 * left dirty.
+		 */
+		pthread_rwlock_rdlock(&inode->map_lock);
+		writeback_flush(inode, &pass, call->shard);
+		pthread_rwlock_unlock(&inode->map_lock);
+	}
 	return -dirty_error_since(inode, begin);
 }
 
