@@ -151,6 +151,17 @@ static void end_with_entry(struct request *request, struct folio_queue_entry *en
 	request_end(request);
 }
 
+/* Make the descriptor unreadable. The lock is held. */
+static void reset_signal(struct folio_queue *queue)
+{
+	eventfd_t count;
+
+	if (!queue->signalled)
+		return;
+	queue->signalled = false;
+	eventfd_read(queue->fd, &count);
+}
+
 static unsigned reap(struct folio_queue *queue, struct folio_queue_entry *entries, unsigned max)
 {
 	struct request *request;
@@ -158,12 +169,7 @@ static unsigned reap(struct folio_queue *queue, struct folio_queue_entry *entrie
 	bool ended;
 
 	pthread_mutex_lock(&queue->lock);
-	if (queue->signalled) {
-		eventfd_t count;
-
-		queue->signalled = false;
-		eventfd_read(queue->fd, &count);
-	}
+	reset_signal(queue);
 	while (n < max) {
 		request = request_pop(&queue->ended);
 		if (request) {
@@ -181,8 +187,11 @@ static unsigned reap(struct folio_queue *queue, struct folio_queue_entry *entrie
 		if (ended)
 			end_with_entry(request, &entries[n++]);
 	}
+	/* A request that went on may have made others ready, which were continued here as well. */
 	if (queue->ended.first || queue->ready.first)
 		request_signal(queue);
+	else
+		reset_signal(queue);
 	pthread_mutex_unlock(&queue->lock);
 	return n;
 }

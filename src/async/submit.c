@@ -4,6 +4,7 @@
 
 #include "base/compiler.h"
 #include "cache/call.h"
+#include "read/demand.h"
 #include "read/hit.h"
 #include "read/read.h"
 #include "write/write.h"
@@ -35,6 +36,18 @@ static ssize_t end_at_once(struct request *request)
 	return result;
 }
 
+/* As read_touch, but does not wait for a slot to read ahead. */
+static __attribute__((noinline)) ssize_t touch(
+	struct folio_file *file, struct folio *folio, size_t len, uint64_t offset)
+{
+	bool once = streams_once(&file->streams);
+
+	if (heat_record(&file->cache->pool, folio, offset, len, once))
+		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, once, true,
+			thread_enter(file->cache, file->cache_id));
+	return (ssize_t)len;
+}
+
 /* ---- read ---- */
 
 /* Copy what is cached. Returns -EAGAIN, with *done, if a page is not; else the result. */
@@ -50,6 +63,7 @@ static ssize_t read_cached(
 	call.until = NULL;
 	call.once = streams_once(&file->streams);
 	call.cached_only = true;
+	call.free_slots = true;
 	read_by_tree(&op, buf, len, offset, done);
 	if (op.stopped && call.error == -EAGAIN)
 		return -EAGAIN;
@@ -78,7 +92,7 @@ ssize_t folio_file_read_async(struct folio_file *file, void *buf, size_t len, ui
 	if (!is_valid(file, queue) || !read_is_valid(buf, len, offset))
 		return -EINVAL;
 	if (thread_hit(file->cache_id) && read_hit(file, buf, len, offset, &cold, true))
-		return unlikely(cold) ? read_touch(file, cold, len, offset) : (ssize_t)len;
+		return unlikely(cold) ? touch(file, cold, len, offset) : (ssize_t)len;
 	r = read_cached(file, buf, len, offset, &done);
 	if (r != -EAGAIN)
 		return r;
@@ -113,7 +127,9 @@ static int get_cached(struct folio_file *file, uint64_t index, struct folio **fo
 	pin_note(file->inode);
 	*folio = found;
 	*page = entry_data(file, pin.entry) + pin.in_folio;
-	return unlikely(pin.version & VERSION_TOUCH) ? get_touch(file, found, index) : 0;
+	if (unlikely(pin.version & VERSION_TOUCH))
+		touch(file, found, FOLIO_PAGE_SIZE, index << FOLIO_PAGE_SHIFT);
+	return 0;
 }
 
 int folio_file_get_async(struct folio_file *file, uint64_t index, struct folio_queue *queue,

@@ -62,10 +62,15 @@ static void add_ahead(struct fill_batch *batch, struct inode *inode, const struc
 	stats_add(shard, STAT_READAHEAD_PAGES, added);
 }
 
-__attribute__((noinline)) void read_ahead(
-	struct folio_file *file, uint64_t index, bool once, struct stats_shard *shard)
+__attribute__((noinline)) void read_ahead(struct folio_file *file, uint64_t index, bool once,
+	bool free_slots, struct stats_shard *shard)
 {
-	struct call call = {.cache = file->cache, .shard = shard, .once = once};
+	struct call call = {
+		.cache = file->cache,
+		.shard = shard,
+		.once = once,
+		.free_slots = free_slots,
+	};
 	struct fill_batch batch = {.call = &call};
 	struct pace pace = pace_of(file, once);
 	struct ahead ahead = streams_mark(&file->streams, index, &pace);

@@ -19,8 +19,10 @@ enum page_verdict get_page(
 
 /*
  * Read the next window ahead: a reader has reached the mark at page @index. @once: the reader
- * leaves the hot set unchanged.
+ * leaves the hot set unchanged. @free_slots: it reads as far as request slots are free, and waits
+ * for none in the backend.
  */
-void read_ahead(struct folio_file *file, uint64_t index, bool once, struct stats_shard *shard);
+void read_ahead(struct folio_file *file, uint64_t index, bool once, bool free_slots,
+	struct stats_shard *shard);
 
 #endif

@@ -18,7 +18,7 @@ static ssize_t record(
 	 * updated, which is only a useless hint.
 	 */
 	if (heat_record(&file->cache->pool, folio, offset, len, once))
-		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, once,
+		read_ahead(file, offset >> FOLIO_PAGE_SHIFT, once, false,
 			thread_enter(file->cache, file->cache_id));
 	return (ssize_t)len;
 }
@@ -93,7 +93,7 @@ __attribute__((noinline)) int get_touch(
 
 	if (heat_record(
 		    &file->cache->pool, folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE, once))
-		read_ahead(file, index, once, thread_enter(file->cache, file->cache_id));
+		read_ahead(file, index, once, false, thread_enter(file->cache, file->cache_id));
 	return 0;
 }
 

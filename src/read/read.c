@@ -188,7 +188,7 @@ static __attribute__((noinline)) enum page_verdict read_pinned(struct read_op *o
 	if (verdict == PAGE_READY)
 		memcpy(buf, bounce, *copied);
 	if (marked)
-		read_ahead(file, index, call->once, call->shard);
+		read_ahead(file, index, call->once, call->free_slots, call->shard);
 	return verdict;
 }
 
@@ -231,7 +231,8 @@ static enum page_verdict read_step(
 		offset >> FOLIO_PAGE_SHIFT < op->filled_before ? STAT_MISSES : STAT_HITS,
 		pages_touched(offset, *copied));
 	if (unlikely(marked))
-		read_ahead(op->file, offset >> FOLIO_PAGE_SHIFT, call->once, call->shard);
+		read_ahead(op->file, offset >> FOLIO_PAGE_SHIFT, call->once, call->free_slots,
+			call->shard);
 	return PAGE_READY;
 }
 
@@ -352,7 +353,7 @@ static enum page_verdict get_step(struct read_op *op, uint64_t index, struct fol
 	progress_unhold(&call->cache->progress, false);
 	if (heat_record(&call->cache->pool, folio, index << FOLIO_PAGE_SHIFT, FOLIO_PAGE_SIZE,
 		    call->once))
-		read_ahead(file, index, call->once, call->shard);
+		read_ahead(file, index, call->once, call->free_slots, call->shard);
 	*result = folio;
 	return PAGE_READY;
 }

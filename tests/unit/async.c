@@ -116,7 +116,7 @@ static void test_hits(void **state)
 	folio_put(folio);
 	assert_int_equal(folio_file_write_async(world.file, buf, 64, PAGE, queue, 1), 64);
 	assert_null(queue->all.first);
-	expect_none(queue);
+	assert_false(readable(queue));
 	assert_int_equal(queue->helpers, 0);
 	device_go(&world.device);
 	end(&world, queue);
@@ -213,16 +213,27 @@ static void test_depth(void **state)
 					 world.file, buf[i], PAGE, (101 + 2 * i) * PAGE, queue, i),
 			-EINPROGRESS);
 	/* Cancelled, the first one of those that are stalled lets the others go on. */
-	assert_int_equal(folio_queue_cancel(queue, 2), 1);
-	expect_entry(queue, 2, -ECANCELED);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(folio_queue_cancel(queue, i), 1);
+		expect_entry(queue, i, -ECANCELED);
+	}
 	device_go(&world.device);
-	for (i = 0; i < 5; i++) {
+	wait_until(folio_u32_load_acquire(&world.cache->request_slots) == 2 &&
+		   state_of(queue, 3) == REQUEST_READY);
+	/* Two slots are free: the next two get them, not only one. */
+	device_stop(&world.device);
+	expect_none(queue);
+	assert_int_equal(device_held(&world.device), 2);
+	assert_int_equal(state_of(queue, 4), REQUEST_WAITING);
+	assert_int_equal(state_of(queue, 5), REQUEST_STALLED);
+	device_go(&world.device);
+	for (i = 0; i < 3; i++) {
 		struct folio_queue_entry entry = reap(queue);
 
 		assert_int_equal(entry.result, PAGE);
 		next += entry.data;
 	}
-	assert_int_equal(next, 0 + 1 + 3 + 4 + 5);
+	assert_int_equal(next, 3 + 4 + 5);
 	assert_int_equal(folio_queue_close(other), 0);
 	end(&world, queue);
 }
@@ -470,13 +481,34 @@ static void test_full(void **state)
 	end(&world, queue);
 }
 
+struct locker {
+	struct folio_file *file;
+	folio_u32 locked, stop;
+};
+
+static void *lock_page(void *arg)
+{
+	struct locker *locker = arg;
+	struct folio *folio;
+
+	assert_int_equal(folio_file_get(locker->file, 60, 0, &folio), 0);
+	assert_int_equal(folio_lock(folio), 0);
+	folio_u32_store_release(&locker->locked, 1);
+	wait_until(folio_u32_load_acquire(&locker->stop));
+	assert_int_equal(folio_unlock(folio), 0);
+	folio_put(folio);
+	return NULL;
+}
+
 /* Writes that would wait, and syncs, are done by helpers. */
 static void test_writes(void **state)
 {
 	char buf[2 * FOLIO_PAGE_SIZE];
 	struct folio_queue *queue;
 	struct folio *folio;
+	struct locker locker = {.file = NULL};
 	struct world world;
+	pthread_t thread;
 
 	(void)state;
 	begin(&world, 128, 8);
@@ -503,6 +535,16 @@ static void test_writes(void **state)
 	folio_put(folio);
 	assert_int_equal(
 		folio_file_write_async(world.file, buf, 2 * PAGE, 50 * PAGE, queue, 3), 2 * PAGE);
+	/* Locked by another thread. */
+	locker.file = world.file;
+	assert_int_equal(pthread_create(&thread, NULL, lock_page, &locker), 0);
+	wait_until(folio_u32_load_acquire(&locker.locked));
+	assert_int_equal(
+		folio_file_write_async(world.file, buf, 100, 60 * PAGE, queue, 5), -EINPROGRESS);
+	expect_none(queue);
+	folio_u32_store_release(&locker.stop, 1);
+	expect_entry(queue, 5, 100);
+	pthread_join(thread, NULL);
 	/* Being written back. */
 	device_stop(&world.device);
 	assert_int_equal(
@@ -786,6 +828,30 @@ static void test_arguments(void **state)
 
 /* ---- errors of the device ---- */
 
+/*
+ * Let one read of the device after the other end, until there is the entry of a request. Returns
+ * how many.
+ */
+static unsigned end_reads(
+	struct io_fault *io, struct folio_queue *queue, uint64_t data, ssize_t result)
+{
+	struct folio_queue_entry entry;
+	unsigned reads = 0;
+	int n;
+
+	do {
+		io_fault_wait_held(io, 1);
+		io_fault_release(io, 1);
+		reads++;
+		wait_until(readable(queue));
+		n = folio_queue_reap(queue, &entry, 1, 0);
+	} while (!n);
+	assert_int_equal(n, 1);
+	assert_int_equal(entry.data, data);
+	assert_int_equal(entry.result, result);
+	return reads;
+}
+
 /* The page that cannot be read ends the read, which has the pages before it. */
 static void test_errors(void **state)
 {
@@ -802,23 +868,18 @@ static void test_errors(void **state)
 	io_fault_fail_range(disk, 5 * PAGE, 1, EIO);
 	io_fault_hold(io);
 	assert_int_equal(folio_file_read_async(file, buf, sizeof(buf), 0, queue, 1), -EINPROGRESS);
-	io_fault_release(io, UINT64_MAX);
-	expect_entry(queue, 1, 5 * PAGE);
+	/* All pages together, and then one at a time. */
+	assert_int_equal(end_reads(io, queue, 1, 5 * PAGE), 1 + 6);
 	assert_true(io_fault_check(disk, 0, buf, 5 * PAGE, NULL, NULL));
-	io_fault_hold(io);
 	assert_int_equal(folio_file_read_async(file, buf, PAGE, 5 * PAGE, queue, 2), -EINPROGRESS);
-	io_fault_release(io, UINT64_MAX);
-	expect_entry(queue, 2, -EIO);
-	io_fault_hold(io);
+	assert_int_equal(end_reads(io, queue, 2, -EIO), 1);
 	assert_int_equal(folio_file_get_async(file, 5, queue, 3, &folio, &page), -EINPROGRESS);
-	io_fault_release(io, UINT64_MAX);
-	expect_entry(queue, 3, -EIO);
+	assert_int_equal(end_reads(io, queue, 3, -EIO), 1);
 	/* Each read tries again. */
 	io_fault_fail_range(disk, 0, 0, 0);
-	io_fault_hold(io);
 	assert_int_equal(folio_file_read_async(file, buf, PAGE, 5 * PAGE, queue, 4), -EINPROGRESS);
+	assert_int_equal(end_reads(io, queue, 4, PAGE), 1);
 	io_fault_release(io, UINT64_MAX);
-	expect_entry(queue, 4, PAGE);
 	assert_true(io_fault_check(disk, 5 * PAGE, buf, PAGE, NULL, NULL));
 	assert_int_equal(folio_queue_close(queue), 0);
 	assert_int_equal(folio_file_close(file), 0);
