@@ -249,7 +249,9 @@ inline write()
 			assert(in_file[p] <= contents);	/* claim: in-order */
 			in_file[p] = contents;
 			writeback[p] = false;
-			copied[p] = false
+			copied[p] = false;
+			/* claim: changed-is-dirty */
+			assert(dirty[p] || locked[p] || in_file[p] == changed[p])
 		}
 	:: else ->
 		atomic {

@@ -76,8 +76,10 @@ static void go(int error)
 {
 	struct folio_io_request *request[HELD_MAX];
 	unsigned i, n;
+	void *context;
 
 	pthread_mutex_lock(&device.lock);
+	context = device.context;
 	device.stopped = false;
 	n = device.held;
 	device.held = 0;
@@ -87,7 +89,7 @@ static void go(int error)
 		if (error)
 			request[i]->complete(request[i], -error);
 		else
-			folio_io_threads.submit(device.context, &request[i], 1);
+			folio_io_threads.submit(context, &request[i], 1);
 	}
 }
 
