@@ -118,7 +118,10 @@ struct folio_cache_params {
 	 * called each time.
 	 *
 	 * It may run on any thread that writes back, also inside a call, and must not call this
-	 * cache. It may wait for threads that do: no page is locked or in write-back because of it.
+	 * cache. It may wait for threads that read, change, truncate or punch pages, if these wait
+	 * for no write-back: no page and no file is locked, nor is a page in write-back, because of
+	 * it. So it must not wait for a sync, a checkpoint or a close, nor for a writer or a reader
+	 * that needs a page while too many are dirty.
 	 * There is one exception: a page that is marked with a larger number during each of three
 	 * calls in a row that one sync makes. The fourth call then runs while the page is in
 	 * write-back, and the file cannot be truncated or punched; nor can the page be changed,

@@ -147,8 +147,11 @@ static int punch_pages(struct call *call, struct folio_file *file, uint64_t firs
 	int r;
 
 	logged = !log_pass(inode, &pass, call->shard);
-	if (logged)
+	if (logged) {
+		pthread_rwlock_rdlock(&inode->map_lock);
 		writeback_flush(inode, &pass, call->shard);
+		pthread_rwlock_unlock(&inode->map_lock);
+	}
 	pthread_rwlock_wrlock(&inode->map_lock);
 	/*
 	 * A page that cannot be written stays, and gets zeros; so do all pages if the file has

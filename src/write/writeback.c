@@ -540,7 +540,8 @@ void writeback_help(struct inode *inode, struct stats_shard *shard)
 
 /*
  * Write dirty folios, in @passes passes at most. Returns when those that the calling thread has
- * submitted are written.
+ * submitted are written. With more than one pass, the caller has map_lock, shared: between two
+ * passes it is released, since before_writeback may wait for a thread that waits for it.
  */
 static struct flush write_and_wait(
 	struct inode *inode, const struct pass *pass, unsigned passes, struct stats_shard *shard)
@@ -548,6 +549,7 @@ static struct flush write_and_wait(
 	struct flush flush = {.pass = *pass};
 	unsigned n = 1;
 	uint32_t seen;
+	int r;
 
 	folio_u32_store_relaxed(&flush.pending, 0);
 	for (;;) {
@@ -555,7 +557,12 @@ static struct flush write_and_wait(
 
 		flush.left = false;
 		write_all(inode, &index, &flush, shard);
-		if (!flush.left || n++ == passes || log_pass(inode, pass, shard))
+		if (!flush.left || n++ == passes)
+			break;
+		pthread_rwlock_unlock(&inode->map_lock);
+		r = log_pass(inode, pass, shard);
+		pthread_rwlock_rdlock(&inode->map_lock);
+		if (r)
 			break;
 		flush.late = n == PASSES;
 	}

@@ -122,8 +122,13 @@ static void change(struct world *world, uint64_t index, uint64_t sequence)
 {
 	struct folio *folio;
 	void *page;
+	int r;
 
-	assert_int_equal(folio_file_get_page(world->file, index, 0, &folio, &page), 0);
+	/* Some caches have a time limit, which the device may need. */
+	do
+		r = folio_file_get_page(world->file, index, 0, &folio, &page);
+	while (r == -ETIMEDOUT);
+	assert_int_equal(r, 0);
 	assert_int_equal(folio_lock(folio), 0);
 	folio_u64_store_relaxed(&number[index], sequence);
 	memset(page, (int)sequence, PAGE);
@@ -163,6 +168,7 @@ static void test_one_call(void **state)
 
 static struct world *changed_world;
 static unsigned changes; /* calls of before_writeback in which the page is changed again */
+static int fail_last;    /* what the call after these returns */
 
 static void *change_again(void *arg)
 {
@@ -182,8 +188,21 @@ static void *change_again(void *arg)
 
 static void change_in_log(unsigned call)
 {
+	pthread_rwlock_t *lock = &changed_world->file->inode->map_lock;
 	pthread_t thread;
 
+	if (call > 3)
+		return;
+	/* Reads internals: the file is not locked, so it can be truncated, but in the last call. */
+	assert_int_equal(pthread_rwlock_trywrlock(lock), call < 3 ? 0 : EBUSY);
+	if (call < 3)
+		pthread_rwlock_unlock(lock);
+	else
+		assert_int_equal(
+			folio_u64_load_relaxed(&changed_world->cache->writeback.pages_in_flight),
+			1);
+	if (call == changes)
+		log_error = fail_last;
 	if (call >= changes)
 		return;
 	assert_int_equal(pthread_create(&thread, NULL, change_again, (void *)(uintptr_t)call), 0);
@@ -237,11 +256,39 @@ static void test_marked_again_in_background(void **state)
 	watched_end(&world);
 }
 
-/*
- * However often the page is marked again, the sync ends: in its last call, a copy of the page is to
- * be written, and even then the page can be changed.
- */
+/* Calls @times are those in which the page is marked again, and one more; the last one fails. */
+static void mark_always(unsigned times, int error)
+{
+	static struct world world;
+	unsigned i;
+
+	watched_begin(&world, 0);
+	change(&world, 5, 7);
+	changed_world = &world;
+	changes = times;
+	fail_last = error;
+	in_log = change_in_log;
+	assert_int_equal(folio_file_sync(world.file, NULL, FOLIO_SYNC_DATA), error);
+	assert_int_equal(calls(), times + 1);
+	for (i = 1; i <= times; i++)
+		assert_int_equal(asked(i), 99 + i);
+	assert_int_equal(cache_stats(world.cache).pages_dirty, error ? 1 : 0);
+	in_log = NULL;
+	fail_last = log_error = 0;
+	assert_int_equal(folio_file_sync(world.file, NULL, FOLIO_SYNC_DATA), 0);
+	watched_end(&world);
+}
+
+/* However often the page is marked again, the sync ends, and writes what was marked. */
 static void test_marked_always(void **state)
+{
+	(void)state;
+	mark_always(2, 0);
+	mark_always(3, 0);
+}
+
+/* In the last call a copy of the page is to be written, and even then the page can be changed. */
+static void test_marked_in_last_call(void **state)
 {
 	static struct world world;
 
@@ -262,6 +309,13 @@ static void test_marked_always(void **state)
 	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
 	assert_int_equal(asked(4), 103);
 	watched_end(&world);
+}
+
+static void test_marked_always_refused(void **state)
+{
+	(void)state;
+	mark_always(2, -ENOSPC);
+	mark_always(3, -ENOSPC);
 }
 
 /* ---- threads that share a call ---- */
@@ -432,6 +486,8 @@ int main(void)
 		cmocka_unit_test(test_marked_again),
 		cmocka_unit_test(test_marked_again_in_background),
 		cmocka_unit_test(test_marked_always),
+		cmocka_unit_test(test_marked_always_refused),
+		cmocka_unit_test(test_marked_in_last_call),
 		cmocka_unit_test(test_shared_calls),
 		cmocka_unit_test(test_shared_refusal),
 		cmocka_unit_test(test_no_number),
