@@ -73,8 +73,10 @@ ssize_t folio_file_append_logged(struct folio_file *file, const void *buf, size_
  * closed no longer counts: sync before the last close.
  *
  * The result may be smaller than necessary: a folio of several pages counts with its oldest change,
- * a write that failed counts as if it had been made, and so do changes that become durable in the
- * course of the call. Changes that get their numbers in its course may be missed.
+ * and changes that become durable in the course of the call count. Changes that get their numbers
+ * in its course may be missed. If a close has returned an error of the file system, what was lost
+ * of pages that have left the cache does not count after the next sync, since it cannot be written
+ * again: the log is needed from the result before the close on.
  *
  * Takes time in proportion to the dirty folios of the file, and no lock for long: call it once for
  * each part of the log that could be dropped, not for each commit. Any thread may call it at any

@@ -275,6 +275,12 @@ struct inode {
 	uint64_t unsynced;
 	uint64_t syncing;
 	uint64_t never_synced;
+	/*
+	 * Threads that are in log_oldest, or in confirm_written after an error; and the smallest
+	 * number of folios that become dirty again, since the first of these threads began.
+	 */
+	uint64_t looks;
+	uint64_t returned;
 	bool unconfirmed;   /* written since confirm_written has begun last */
 	bool flush_failed;  /* confirm_written has found that data was lost */
 	bool unmarked;      /* a change in place was refused: the file will never have it */

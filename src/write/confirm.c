@@ -17,14 +17,19 @@
 #include "cache/dirty.h"
 #include "cache/inode.h"
 #include "cache/size.h"
+#include "write/log.h"
 
-/* Has data been written since this was called last? */
-static bool take_unconfirmed(struct inode *inode)
+/*
+ * Has data been written since this was called last? *@first: the smallest sequence number of what
+ * may be lost.
+ */
+static bool take_unconfirmed(struct inode *inode, uint64_t *first)
 {
 	bool had;
 
 	tree_lock(&inode->tree);
 	had = inode->unconfirmed;
+	*first = sequence_first(inode->unsynced, inode->syncing);
 	inode->unconfirmed = false;
 	tree_unlock(&inode->tree);
 	return had;
@@ -67,8 +72,8 @@ static void end(struct inode *inode)
 }
 
 /*
- * Pin the next folio from page *index on that was written and is clean; NULL at the end of the
- * file. Past it there may be pages left of a folio that was split: they have no bytes to write.
+ * Pin the next folio from page *index on that was written; NULL at the end of the file. Past it
+ * there may be pages left of a folio that was split: they have no bytes to write.
  */
 static struct folio *next_written(struct inode *inode, uint64_t *index)
 {
@@ -85,10 +90,9 @@ static struct folio *next_written(struct inode *inode, uint64_t *index)
 	while (!found && *index < pages &&
 		(entry = tree_next_locked(&inode->tree, index, pages - 1))) {
 		struct folio *folio = entry_folio(entry);
-		uint32_t flags = folio_u32_load_relaxed(&folio->flags);
 
 		/* A frozen one is about to leave the tree. */
-		if (flags & FOLIO_WRITTEN && !(flags & (FOLIO_DIRTY | FOLIO_WRITEBACK)) &&
+		if (folio_u32_load_relaxed(&folio->flags) & FOLIO_WRITTEN &&
 			folio_ref_try_get(&folio->ref))
 			found = folio;
 		*index = folio_next_index(folio);
@@ -98,10 +102,11 @@ static struct folio *next_written(struct inode *inode, uint64_t *index)
 }
 
 /*
- * What was lost may have been written since the last sync: the pages get the smallest number of
- * that, so that folio_file_oldest_sequence counts them until they are written again and synced.
+ * What was lost has numbers from @first on: the pages get this number, so that
+ * folio_file_oldest_sequence counts them until they are written again and synced. That includes
+ * pages that have changed since, and are dirty: their numbers are larger.
  */
-static void dirty_written(struct inode *inode)
+static void dirty_written(struct inode *inode, uint64_t first)
 {
 	struct folio *folio;
 	uint64_t index = 0;
@@ -112,8 +117,7 @@ static void dirty_written(struct inode *inode)
 		/* Unless it has left the file since. */
 		if (folio_ptr_load_relaxed(&folio->owner) == inode) {
 			dirty_mark_locked(inode, folio);
-			dirty_sequence_locked(
-				inode, folio, sequence_first(inode->unsynced, inode->syncing));
+			dirty_sequence_locked(inode, folio, first);
 		}
 		tree_unlock(&inode->tree);
 		folio_unlocked(folio);
@@ -124,19 +128,29 @@ static void dirty_written(struct inode *inode)
 int confirm_written(struct inode *inode)
 {
 	struct folio_cache *cache = inode->cache;
+	uint64_t first = 0;
 	int r = 0;
 
 	if (!begin(inode))
 		return 0;
 	/* Before the query: what is written in its course is not confirmed by it. */
-	if (take_unconfirmed(inode))
+	if (take_unconfirmed(inode, &first))
 		r = cache->io->flush(cache->io_context, inode_write_handle(inode));
-	end(inode);
 	if (r) {
 		tree_lock(&inode->tree);
 		inode->unconfirmed = inode->flush_failed = true;
+		/* A sync with a new handle may end before the pages are dirty. */
+		first = sequence_first(first, sequence_first(inode->unsynced, inode->syncing));
+		log_look_begin_locked(inode);
+		inode->returned = sequence_first(inode->returned, first);
 		tree_unlock(&inode->tree);
-		dirty_written(inode);
+	}
+	end(inode);
+	if (r) {
+		dirty_written(inode, first);
+		tree_lock(&inode->tree);
+		inode->looks--;
+		tree_unlock(&inode->tree);
 	}
 	return r;
 }

@@ -143,20 +143,32 @@ int log_pass(struct inode *inode, const struct pass *pass, struct stats_shard *s
 	return r;
 }
 
+void log_look_begin_locked(struct inode *inode)
+{
+	if (inode->looks++ == 0)
+		inode->returned = 0;
+}
+
 uint64_t log_oldest(struct inode *inode)
 {
 	struct writeback_run *run;
 	struct sequences number;
 	uint64_t oldest;
 
+	tree_lock(&inode->tree);
+	log_look_begin_locked(inode);
+	tree_unlock(&inode->tree);
 	find_sequences(inode, &pass_all, &number);
 	oldest = number.first;
 	FOLIO_PAUSE(log_looked, NULL);
 	/*
 	 * What was dirty before, and was taken by a run before the walk came to it, is in the run
-	 * now, or in what was written: that includes writes that failed (run_finish).
+	 * now, or in what was written; or its write failed, and it may be dirty again behind the
+	 * walk: a sync that has ended in the meantime does not make it durable.
 	 */
 	tree_lock(&inode->tree);
+	inode->looks--;
+	oldest = sequence_first(oldest, inode->returned);
 	for (run = inode->flights.first; run; run = run->later)
 		oldest = sequence_first(oldest, run->sequences.first);
 	oldest = sequence_first(oldest, inode->unsynced);

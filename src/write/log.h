@@ -67,6 +67,12 @@ static inline bool pass_has(const struct pass *pass, struct sequences number)
  */
 uint64_t log_oldest(struct inode *inode);
 
+/*
+ * From here on, until the caller decrements inode->looks, log_oldest finds the numbers that are
+ * added to inode->returned. The caller has the tree locked.
+ */
+void log_look_begin_locked(struct inode *inode);
+
 /* A sync of the device begins, and ends; for write/sync.c. */
 void log_sync_begun(struct inode *inode);
 void log_sync_ended(struct inode *inode, bool success);

@@ -237,12 +237,14 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 		folio_flags_change(
 			folio, FOLIO_WRITEBACK | FOLIO_COPIED, error ? FOLIO_DIRTY : FOLIO_WRITTEN);
 	}
-	if (error)
+	if (error) {
 		dirty_list(inode);
-	else
+		/* log_oldest may have passed the folios before they were dirty. */
+		inode->returned = sequence_first(inode->returned, run->sequences.first);
+	} else {
 		inode->unconfirmed = true;
-	/* Also after an error: log_oldest may have passed the folios before they were dirty. */
-	inode->unsynced = sequence_first(inode->unsynced, run->sequences.first);
+		inode->unsynced = sequence_first(inode->unsynced, run->sequences.first);
+	}
 	awaited = flights_remove_locked(&inode->flights, run);
 	tree_unlock(&inode->tree);
 	if (awaited)

@@ -158,7 +158,7 @@ void test_syncs_after_a_throttled_writer(void **state)
 	sim_fail_range(w.disk, SIM_WRITE, 0, SIM_FILE_MAX, EIO, true);
 	assert_int_equal(write_byte(&w, 0, 'x'), 1);
 	for (i = 1; i < 8; i++)
-		mark_page(&w, i);
+		mark_page(&w, i, 0);
 	task_begin(&writer, &w, write_run, FOLIO_PAUSE_cond_sleep);
 	assert_int_equal(task_end(&writer), -EIO);
 	await_quiet(w.cache);

@@ -190,7 +190,8 @@ void observe(void *arg, struct sim_file *file, uint64_t offset, uint64_t len)
  * A file "a" of @size bytes 'o', open for writing. Nothing is written back by age; writers wait at
  * @dirty dirty pages.
  */
-static struct world begin(uint64_t pages, uint64_t dirty, uint64_t size, enum sim_mode mode)
+static struct world begin(uint64_t pages, uint64_t dirty, uint64_t size, enum sim_mode mode,
+	int (*before_writeback)(void *context, uint64_t sequence))
 {
 	static struct folio_io_ops ops;
 	struct folio_cache_params params = {
@@ -200,6 +201,7 @@ static struct world begin(uint64_t pages, uint64_t dirty, uint64_t size, enum si
 		.dirty_bytes = dirty * PAGE,
 		.dirty_age_ms = UINT32_MAX,
 		.io = &ops,
+		.before_writeback = before_writeback,
 	};
 	char *bytes = malloc(size + 1);
 	struct world w;
@@ -224,12 +226,24 @@ static struct world begin(uint64_t pages, uint64_t dirty, uint64_t size, enum si
 
 struct world world_begin(uint64_t pages, uint64_t dirty, uint64_t size)
 {
-	return begin(pages, dirty, size, SIM_INLINE);
+	return begin(pages, dirty, size, SIM_INLINE, NULL);
+}
+
+static int write_log(void *context, uint64_t sequence)
+{
+	(void)context;
+	(void)sequence;
+	return 0;
+}
+
+struct world world_begin_logged(uint64_t pages, uint64_t dirty, uint64_t size)
+{
+	return begin(pages, dirty, size, SIM_INLINE, write_log);
 }
 
 struct world world_begin_steps(uint64_t pages, uint64_t dirty, uint64_t size)
 {
-	return begin(pages, dirty, size, SIM_STEP);
+	return begin(pages, dirty, size, SIM_STEP, NULL);
 }
 
 void world_end(struct world *w)
@@ -378,13 +392,13 @@ void write_in_place(struct world *w)
 }
 
 /* Makes a page dirty in place, which no limit of dirty pages prevents. */
-void mark_page(struct world *w, uint64_t index)
+void mark_page(struct world *w, uint64_t index, uint64_t sequence)
 {
 	struct folio *folio;
 
 	assert_int_equal(folio_file_get(w->file, index, 0, &folio), 0);
 	assert_int_equal(folio_lock(folio), 0);
-	assert_int_equal(folio_mark_dirty(folio, 0), 0);
+	assert_int_equal(folio_mark_dirty(folio, sequence), 0);
 	folio_unlock(folio);
 	folio_put(folio);
 }

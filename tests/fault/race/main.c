@@ -9,6 +9,7 @@
  *   writeback.c   write-back, errors, the flusher
  *   errors.c      errors of write-back, and syncs that share a handle
  *   sync.c        threads that share one sync of the device
+ *   log.c         sequence numbers that move while a thread looks for the smallest
  *   pins.c        the walk over pins
  *   publish.c     published pins, and threads that take the page
  *   evict.c       callers that find no free page
@@ -77,6 +78,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_turns_of_syncs),
 		cmocka_unit_test(test_error_in_a_round),
 		cmocka_unit_test(test_write_that_began_later),
+		cmocka_unit_test(test_oldest_during_a_failing_write),
+		cmocka_unit_test(test_oldest_while_lost_pages_become_dirty),
 		cmocka_unit_test(test_pin_before_the_page_is_uptodate),
 		cmocka_unit_test(test_page_dropped_while_pins_are_counted),
 		cmocka_unit_test(test_page_dirtied_while_pins_are_counted),

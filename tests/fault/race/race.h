@@ -93,7 +93,9 @@ struct world {
 };
 
 struct world world_begin(uint64_t pages, uint64_t dirty, uint64_t size);
-/* The same, on a device whose requests the test runs (sim_step). */
+/* The same, with a before_writeback that does nothing: sequence numbers are recorded. */
+struct world world_begin_logged(uint64_t pages, uint64_t dirty, uint64_t size);
+/* world_begin, on a device whose requests the test runs (sim_step). */
 struct world world_begin_steps(uint64_t pages, uint64_t dirty, uint64_t size);
 void world_end(struct world *w);
 /* The rest of world_end, after the cache has been closed. */
@@ -140,7 +142,7 @@ ssize_t write_run(struct task *task);
 ssize_t read_run(struct task *task);
 ssize_t sync_run(struct task *task);
 ssize_t write_byte(struct world *w, uint64_t offset, char byte);
-void mark_page(struct world *w, uint64_t index);
+void mark_page(struct world *w, uint64_t index, uint64_t sequence);
 
 /* The first page of the file, pinned by pin_it. */
 extern struct folio *pinned;
@@ -220,6 +222,10 @@ void test_full_sync_before_others(void **state);
 void test_turns_of_syncs(void **state);
 void test_error_in_a_round(void **state);
 void test_write_that_began_later(void **state);
+
+/* log.c */
+void test_oldest_during_a_failing_write(void **state);
+void test_oldest_while_lost_pages_become_dirty(void **state);
 
 /* pins.c */
 void test_pin_before_the_page_is_uptodate(void **state);

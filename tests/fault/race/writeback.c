@@ -206,7 +206,7 @@ void test_pass_began_before(void **state)
 	assert_int_equal(folio_file_open(w.cache, "b", O_RDWR, 0, &writer.file), 0);
 	sim_fail_range(w.disk, SIM_WRITE, 0, SIM_FILE_MAX, EIO, true);
 	for (i = 0; i < 8; i++)
-		mark_page(&w, i);
+		mark_page(&w, i, 0);
 	written = w.disk;
 	sim_observe_writes(w.sim, observe, NULL);
 	folio_ptr_store_release(&at_write, &first);
@@ -270,7 +270,7 @@ void test_pass_ended_before(void **state)
 	writer.file = open_written(&w);
 	sim_fail_range(w.disk, SIM_WRITE, 0, SIM_FILE_MAX, EIO, true);
 	for (i = 0; i < DEVICE_PAGES; i++)
-		mark_page(&w, i);
+		mark_page(&w, i, 0);
 	task_begin(&writer, &w, write_run, FOLIO_PAUSE_futex_wake);
 	futex_wake(wakeup, 1);
 	wait_until(passes_ended(w.cache) == 1);
@@ -301,7 +301,7 @@ void test_visit_without_effect(void **state)
 
 	(void)state;
 	for (i = 0; i < PAGES; i++)
-		mark_page(&w, i);
+		mark_page(&w, i, 0);
 	for (i = 0; i < PAGES; i += UINT64_C(1) << folio[count++]->order) {
 		assert_int_equal(folio_file_get(w.file, i, 0, &folio[count]), 0);
 		/* In place of as many threads: with folio_lock, a thread locks one at a time. */
