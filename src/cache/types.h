@@ -270,7 +270,8 @@ struct inode {
 	uint64_t writeback_fence; /* from this page on, being truncated or punched: not written */
 	/*
 	 * The smallest sequence number of what was written: since the last sync of the device
-	 * began; before that, and no sync has succeeded since; and before one that failed. 0: none.
+	 * began; before that, and it has not ended; and before the end of one that failed, or
+	 * later. 0: none.
 	 */
 	uint64_t unsynced;
 	uint64_t syncing;

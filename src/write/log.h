@@ -73,7 +73,10 @@ uint64_t log_oldest(struct inode *inode);
  */
 void log_look_begin_locked(struct inode *inode);
 
-/* A sync of the device begins, and ends; for write/sync.c. */
+/*
+ * A sync of the device begins, and ends; for write/sync.c. Without @success, it has failed, or one
+ * before it: that has taken the errors of all writes that were in progress by then.
+ */
 void log_sync_begun(struct inode *inode);
 void log_sync_ended(struct inode *inode, bool success);
 

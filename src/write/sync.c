@@ -100,7 +100,8 @@ static void sync_device(struct inode *inode)
 	r = cache->io->sync(cache->io_context, inode_write_handle(inode), flags);
 	if (r)
 		dirty_record_lost(inode, -r);
-	log_sync_ended(inode, r == 0);
+	/* Only stored here. */
+	log_sync_ended(inode, !inode->lost);
 	pthread_mutex_lock(&syncs->lock);
 	ended = syncs->ended = syncs->begun;
 	/* Threads that are woken take the lock. */

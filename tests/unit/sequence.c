@@ -666,6 +666,31 @@ static void write_in_sync(void)
 }
 
 /*
+ * What is written in the course of a sync that fails may be lost, too: the device reports each
+ * error once.
+ */
+static void test_oldest_lost_in_sync(void **state)
+{
+	static struct world world;
+
+	(void)state;
+	log_world_begin(&world, 64, 0, 16 * PAGE);
+	moment_world = &world;
+	mark(&world, 3, 20);
+	folio_u32_store_relaxed(&device_sync_error, EIO);
+	in_sync = write_in_sync;
+	assert_int_equal(sync_all(&world), -EIO);
+	folio_u32_store_relaxed(&device_sync_error, 0);
+	assert_int_equal(oldest(&world), 15);
+	assert_int_equal(sync_all(&world), -EIO);
+	assert_int_equal(oldest(&world), 15);
+	call_count = 0;
+	assert_int_equal(folio_file_close(world.file), 0);
+	assert_int_equal(folio_cache_close(world.cache), 0);
+	unlink(world.path);
+}
+
+/*
  * In flight to the file, a change counts; in the device's sync as well. What is written in the
  * course of the device's sync is not durable when that has ended.
  */
@@ -792,6 +817,7 @@ int main(void)
 		cmocka_unit_test(test_write_logged),
 		cmocka_unit_test(test_oldest),
 		cmocka_unit_test(test_oldest_lost),
+		cmocka_unit_test(test_oldest_lost_in_sync),
 		cmocka_unit_test(test_oldest_in_flight),
 		cmocka_unit_test(test_checkpoint),
 		cmocka_unit_test(test_arguments),
