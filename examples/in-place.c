@@ -53,7 +53,7 @@ static int add(uint64_t counter, uint64_t amount)
 	r = folio_file_get_page(file, offset / FOLIO_PAGE_SIZE, 0, &folio, &page);
 	if (r)
 		return r;
-	r = folio_lock(folio); /* at most one folio per thread */
+	r = folio_lock(folio); /* further ones in ascending order (folio/lock.h) */
 	if (!r) {
 		*(uint64_t *)((char *)page + offset % FOLIO_PAGE_SIZE) += amount;
 		r = folio_mark_dirty(folio, append_to_log());

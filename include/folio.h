@@ -14,7 +14,8 @@
 #include <folio/file.h>     /* read them */
 #include <folio/peek.h>     /* read them in place, without a call */
 #include <folio/pin.h>      /* pin them at the same cost with any number of threads */
-#include <folio/write.h>    /* write, sync, truncate; change pages in place */
+#include <folio/write.h>    /* write, sync, truncate */
+#include <folio/lock.h>     /* change pages in place */
 #include <folio/queue.h>    /* read, pin, write and sync without a thread that waits */
 #include <folio/iovec.h>    /* read and write several buffers in one call */
 #include <folio/range.h>    /* write back ranges of a file */

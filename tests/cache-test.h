@@ -97,6 +97,18 @@ static inline struct folio_file *file_open(struct folio_cache *cache, const char
 	return file;
 }
 
+/* folio_file_get as through a handle for reading: a large folio is not split. */
+static inline int get_unsplit(struct folio_file *file, uint64_t index, struct folio **folio)
+{
+	bool writable = file->writable;
+	int r;
+
+	file->writable = false;
+	r = folio_file_get(file, index, 0, folio);
+	file->writable = writable;
+	return r;
+}
+
 static inline struct folio_cache_stats cache_stats(struct folio_cache *cache)
 {
 	struct folio_cache_stats stats = {.size = sizeof(stats)};

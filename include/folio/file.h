@@ -141,8 +141,8 @@ int folio_file_read_batch(
  *        (folio_file_size) are valid; past its end are zeros, or anything if the size changed.
  *
  * The memory stays as it is until folio_put(*@folio), even if the file is invalidated or closed.
- * It may be changed only under folio_lock. (@page equals folio_page(*@folio, @index), but the
- * call does not read the descriptor, whose cache line all threads that pin the folio write.)
+ * It may be changed only under folio_lock. If @file was opened with O_RDWR, *@folio has no other
+ * page, unless a larger one cannot be split (lock.h). (@page is folio_page(*@folio, @index).)
  *
  * Returns 0; -ENODATA if the page is past the end of the file; -EAGAIN with FOLIO_GET_NOWAIT;
  * -EINVAL; -ENOMEM if nothing can be evicted; -EOVERFLOW if the page has 2^30 references;

@@ -7,21 +7,13 @@
  * device. folio-durability(7) states what is promised. A process that ends without a close or a
  * sync loses what it wrote: unlike pwrite(2), a write here changes the process's memory only.
  *
- * Writing in place: pin, lock, change the memory, mark, unlock, put.
- *
- *	folio_file_get(file, index, 0, &folio);
- *	folio_lock(folio);
- *	memcpy(folio_page(folio, index), ...);
- *	folio_mark_dirty(folio, sequence);
- *	folio_unlock(folio);
- *	folio_put(folio);
+ * lock.h changes pages in place.
  */
 #ifndef FOLIO_WRITE_H
 #define FOLIO_WRITE_H
 
-#include <errno.h>
-
 #include <folio/file.h>
+#include <folio/lock.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -194,98 +186,6 @@ int folio_file_punch(struct folio_file *file, uint64_t offset, uint64_t len);
  * before_writeback runs for it.
  */
 int folio_file_discard(struct folio_file *file, uint64_t offset, uint64_t len);
-
-/**
- * folio_lock - lock a pinned folio of a file, to change its memory
- * @folio: pinned by the caller, which keeps the file open until folio_unlock.
- *
- * Waits for the thread that has it locked and for a write-back of the folio to end, unless a copy
- * of it is written: data being written does not change. Until folio_unlock, readers that copy
- * wait, and threads that have the folio pinned see it change.
- *
- * The lock belongs to the thread, which has one folio of a cache locked at a time, of 8 caches at
- * most, and must unlock it before it ends. Until then no call of the thread on this cache waits
- * for the lock of a folio, whose holder might wait for this one. Calls that write, sync, truncate
- * (also by O_TRUNC) or close return -EDEADLK, and so does a read by copy of a page that is locked,
- * this one included.
- *
- * Returns 0; -ENODATA if the page is no longer in its file (truncated or invalidated); -EINVAL
- * for a folio of folio_alloc; -EDEADLK if the thread has a folio of the cache locked, this one
- * included, or folios of 8 caches; -ESTALE after fork; -ETIMEDOUT. With FOLIO_REF_DEBUG, -EINVAL
- * and -EDEADLK are also reported with file and line, as misuse of a reference is (ref.h).
- */
-int folio_lock(struct folio *folio);
-
-/**
- * folio_mark_dirty - record that a locked folio was changed and must be written back
- * @folio: locked by the calling thread.
- * @sequence: position of the change in the engine's log, or 0; before the folio is written back,
- *            folio_cache_params.before_writeback has returned 0 for this number or a larger one.
- *
- * Bytes past the end of the file are not written.
- *
- * Returns 0; -ENODATA if the page is no longer in its file; -EBADF if no handle has the file open
- * with O_RDWR; -ENOSPC or -EFBIG if the file can never take the page (folio_file_write); -EINVAL
- * if the thread has not locked the folio (reported as by folio_lock); -ESTALE after fork. After
- * an error the change stays in memory only, until the page leaves the cache.
- */
-int folio_mark_dirty(struct folio *folio, uint64_t sequence);
-
-/**
- * folio_unlock - unlock a folio that folio_lock locked
- * @folio: locked by the calling thread, which keeps its pin.
- *
- * Returns 0; or, with nothing changed, -EINVAL if the thread has not locked the folio (reported
- * as by folio_lock), -ESTALE after fork.
- */
-int folio_unlock(struct folio *folio);
-
-/* With FOLIO_REF_DEBUG, misuse of the lock is reported with the line of the call (ref-debug.h). */
-#if defined(FOLIO_REF_AT_PARAMETERS_) && !defined(FOLIO_LIBRARY)
-static inline int folio_lock_at_(struct folio *folio, struct folio_place_ place)
-{
-	int r = folio_lock(folio);
-
-	if (r == 0)
-		folio_ref_note_(&folio->ref, FOLIO_REF_OP_LOCK, 1,
-			folio_u32_load_relaxed(&folio->ref.word), place.file, place.line);
-	else if (r == -EDEADLK)
-		folio_ref_on_misuse(&folio->ref, "lock by a thread that has a folio locked",
-			place.file, place.line);
-	else if (r == -EINVAL && folio)
-		folio_ref_on_misuse(&folio->ref, "lock of a folio that is no page of a file",
-			place.file, place.line);
-	return r;
-}
-
-static inline int folio_mark_dirty_at_(
-	struct folio *folio, uint64_t sequence, struct folio_place_ place)
-{
-	int r = folio_mark_dirty(folio, sequence);
-
-	if (r == -EINVAL && folio)
-		folio_ref_on_misuse(&folio->ref, "marked dirty by a thread without its lock",
-			place.file, place.line);
-	return r;
-}
-
-static inline int folio_unlock_at_(struct folio *folio, struct folio_place_ place)
-{
-	int r = folio_unlock(folio);
-
-	if (r == 0)
-		folio_ref_note_(&folio->ref, FOLIO_REF_OP_UNLOCK, 1,
-			folio_u32_load_relaxed(&folio->ref.word), place.file, place.line);
-	else if (r == -EINVAL && folio)
-		folio_ref_on_misuse(
-			&folio->ref, "unlock by a thread without its lock", place.file, place.line);
-	return r;
-}
-
-#define folio_lock(folio)                 folio_lock_at_(folio, FOLIO_HERE_)
-#define folio_mark_dirty(folio, sequence) folio_mark_dirty_at_(folio, sequence, FOLIO_HERE_)
-#define folio_unlock(folio)               folio_unlock_at_(folio, FOLIO_HERE_)
-#endif
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

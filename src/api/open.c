@@ -313,6 +313,11 @@ int folio_file_abandon(struct folio_file *file)
 
 /* ---- other calls about a handle ---- */
 
+uint64_t folio_file_number(const struct folio_file *file)
+{
+	return file ? file->inode->open_number : 0;
+}
+
 uint64_t folio_file_size(const struct folio_file *file)
 {
 	if (!file || !thread_enter(file->cache, file->cache_id))

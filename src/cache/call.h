@@ -66,7 +66,7 @@ static inline void call_set_deadline(struct call *call)
 static inline bool call_may_lock(struct call *call)
 {
 	call->error = call->nowait ? -EAGAIN : 0;
-	if (unlikely(thread_lock_of(call->cache)) && !call->watch)
+	if (unlikely(thread_has_lock(call->cache)) && !call->watch)
 		call->error = -EDEADLK;
 	return !call->error;
 }

@@ -269,6 +269,8 @@ bool inode_await_confirm(struct inode *inode)
 	return true;
 }
 
+static folio_u64 opened; /* files, by all caches of the process */
+
 /*
  * Count one more handle. @is_open: the inode has others already. Returns 0, or an error of the
  * backend. files_lock is held.
@@ -280,6 +282,9 @@ static int add_open(struct inode *inode, const struct file_source *source, bool 
 
 	if (r < 0)
 		return r;
+	/* relaxed: of all caches, and only to be unique. */
+	if (!inode->opens)
+		inode->open_number = folio_u64_fetch_add_relaxed(&opened, 1) + 1;
 	inode->opens++;
 	inode->opening += (source->flags & O_TRUNC) != 0;
 	inode->cache->files_open++;

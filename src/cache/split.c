@@ -136,3 +136,16 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	}
 	return true;
 }
+
+bool inode_split_unlocked(struct inode *inode, struct folio *folio, uint64_t index)
+{
+	bool split;
+
+	/* Before a scan of all published pins: another thread has it pinned, or it is dirty. */
+	if (folio_ref_count(&folio->ref) != 2 || !folio_lock_try(folio))
+		return false;
+	split = folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE && folio->order > 0 &&
+		inode_split(inode, folio, index);
+	folio_unlocked(folio);
+	return split;
+}

@@ -16,4 +16,11 @@
  */
 bool inode_split(struct inode *inode, struct folio *folio, uint64_t index);
 
+/*
+ * The same for a caller that has the folio pinned and not locked, and does not wait for its lock.
+ * Also returns false if another thread has it locked, or if it is being written back. Afterwards
+ * the caller has a pin on the first of the new ones.
+ */
+bool inode_split_unlocked(struct inode *inode, struct folio *folio, uint64_t index);
+
 #endif

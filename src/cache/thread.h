@@ -25,25 +25,34 @@ struct thread_cache {
  */
 extern _Thread_local struct thread_cache thread_last __attribute__((tls_model("initial-exec")));
 
-/* The folios that the thread has locked with folio_lock: one of a cache, of so many caches. */
-#define THREAD_LOCKS 8
+/* Locks of a thread for which no memory is allocated. */
+#define THREAD_LOCKS 4
 
+/* A folio that the thread has locked with folio_lock. */
+struct thread_lock {
+	struct folio *folio;
+	uint64_t number; /* of its file: inode->open_number */
+	uint32_t times;  /* 1; of a folio with several pages, perhaps as many */
+};
+
+/* All of them, in ascending order of (number, index), in which a thread may wait for locks. */
 struct thread_locks {
-	unsigned count;
-	struct folio *folio[THREAD_LOCKS];
+	unsigned count, room;     /* room: 0 before the first lock, or entries of lock */
+	struct thread_lock *lock; /* first, or allocated until count is 0 again */
+	struct thread_lock first[THREAD_LOCKS];
 };
 
 extern _Thread_local struct thread_locks thread_locks __attribute__((tls_model("initial-exec")));
 
-/* The entry of the folio of @cache that the calling thread has locked, or NULL. */
-static inline struct folio **thread_lock_of(const struct folio_cache *cache)
+/* True if the calling thread has a folio of @cache locked. */
+static inline bool thread_has_lock(const struct folio_cache *cache)
 {
 	unsigned i;
 
 	for (i = 0; unlikely(i < thread_locks.count); i++)
-		if (cache_of(thread_locks.folio[i]) == cache)
-			return &thread_locks.folio[i];
-	return NULL;
+		if (cache_of(thread_locks.lock[i].folio) == cache)
+			return true;
+	return false;
 }
 
 /*

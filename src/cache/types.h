@@ -26,8 +26,9 @@
  *                           a truncation and a hole
  *   inode->size_lock        making the file longer
  *   inode->syncs.lock       which syncs have begun, and which have ended
- *   a folio, FOLIO_LOCKED   its contents; a writer holds one such lock at a time, a filler those of
- *                           all folios that it reads
+ *   a folio, FOLIO_LOCKED   its contents; a writer by copy holds one such lock at a time, one in
+ *                           place any number (write/inplace.c), a filler those of all folios that
+ *                           it reads
  *   inode->attr_lock        what the operating system last reported of the file; taken inside a
  *                           fill that read fewer bytes than it expected
  *   inode->tree.lock        which folios are in the tree of one file
@@ -250,6 +251,7 @@ struct inode {
 	struct writeback_device *backing; /* what write-back knows of the device */
 	/* Guarded by the cache's files_lock. */
 	uint64_t opens;       /* handles */
+	uint64_t open_number; /* set at the first open: larger than those of files opened before */
 	uint64_t opening;     /* of those, in an open with O_TRUNC that may still fail */
 	struct spare *spares; /* other handles of the backend (cache/inode.c) */
 	bool confirming;      /* confirm_written runs: no thread opens the file */

@@ -46,6 +46,7 @@
 #define FOLIO_WATCHED      128u /* watches wait for flags to change (core/watch.h) */
 #define FOLIO_COPIED       256u /* with WRITEBACK: a copy is written, so it may change */
 #define FOLIO_CONTENDED    512u /* a thread has wanted to change it while it was written */
+#define FOLIO_SETTLING     1024u /* large, up to date; its filler still has a reference */
 
 /* folio->refault: whether the page had been evicted a short time ago, and with what result. */
 #define REFAULT_NONE       0u
@@ -131,6 +132,36 @@ static inline bool folio_may_lock(uint32_t flags)
 {
 	return !(flags & FOLIO_LOCKED) &&
 	       (flags & (FOLIO_WRITEBACK | FOLIO_COPIED)) != FOLIO_WRITEBACK;
+}
+
+/*
+ * Sleep until the filler of a large folio, which waits for no device by now, has put its reference:
+ * before that, the folio cannot be split. Returns the flags.
+ */
+static inline uint32_t folio_wait_settled(struct folio *folio, const struct timespec *until)
+{
+	uint32_t flags;
+
+	while ((flags = folio_u32_load_relaxed(&folio->flags)) & FOLIO_SETTLING)
+		if (!folio_flags_wait(folio, flags, until))
+			break;
+	return flags;
+}
+
+/*
+ * Lock a pinned folio for writing, if that needs no wait. Returns false if it is locked or being
+ * written back.
+ *
+ * acquire: as in folio_lock_wait.
+ */
+static inline bool folio_lock_try(struct folio *folio)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	while (folio_may_lock(flags))
+		if (folio_u32_cas_acquire(&folio->flags, &flags, flags | FOLIO_LOCKED))
+			return true;
+	return false;
 }
 
 /*

@@ -31,10 +31,14 @@ enum page_verdict fill_verdict(const struct folio *folio, int *error)
 	return (enum page_verdict)(folio->error >> ERROR_BITS);
 }
 
-/* fill_publish, without the insertion into a queue. */
+/*
+ * fill_publish, without the insertion into a queue. A large folio that is not dirty is settling
+ * until settle is called.
+ */
 static bool publish(
 	struct inode *inode, struct folio *folio, uint64_t valid, uint64_t size, uint64_t sequence)
 {
+	uint32_t settling = !size && folio->order > 0 ? FOLIO_SETTLING : 0;
 	bool in_tree = true;
 
 	/*
@@ -70,9 +74,26 @@ static bool publish(
 	 * folio_filled replaces all flags. dirty_mark_locked has set FOLIO_DIRTY already, and it
 	 * must not be cleared.
 	 */
-	folio_filled(folio, FOLIO_UPTODATE | (size && in_tree ? FOLIO_DIRTY : 0));
+	folio_filled(folio, FOLIO_UPTODATE | settling | (size && in_tree ? FOLIO_DIRTY : 0));
 	FOLIO_PAUSE(fill_unlocked, folio);
 	return in_tree;
+}
+
+/*
+ * The filler is about to put its reference. Returns true if threads wait for that (get_single):
+ * they are woken after the put, since a thread that is woken may run at once, in place of this one.
+ */
+static bool settle(struct folio *folio)
+{
+	uint32_t flags = folio_u32_load_relaxed(&folio->flags);
+
+	if (!(flags & FOLIO_SETTLING))
+		return false;
+	/* relaxed: the reference tells whether the folio can be split. */
+	while (!folio_u32_cas_relaxed(
+		&folio->flags, &flags, flags & ~(FOLIO_SETTLING | FOLIO_WAITERS)))
+		continue;
+	return flags & FOLIO_WAITERS;
 }
 
 bool fill_publish(
@@ -224,12 +245,17 @@ enum page_verdict fill_finish_folios(
 	if (failed == PAGE_READY)
 		queue_insert(&cache->queues, &cache->pool, fill->folio, fill->count);
 	for (i = 0; i < fill->count; i++) {
+		bool waiters = settle(fill->folio[i]);
+
 		if (i > 0 || !keep || first != PAGE_READY) {
 			progress_end(&cache->progress, progress_put(fill->folio[i]));
 		} else {
 			progress_hold(&cache->progress);
 			progress_end(&cache->progress, false);
 		}
+		/* The folio may be in another use by now (folio_filled). */
+		if (waiters)
+			futex_wake(&fill->folio[i]->flags, INT_MAX);
 	}
 	if (bad)
 		stats_add(call->shard, STAT_FILL_ERRORS, 1);

@@ -78,7 +78,10 @@ ssize_t folio_file_read_flags(
 	return read_try(file, buf, len, offset, flags, true);
 }
 
-/* The rare ends of a pinned hit: the folio was another one, or its heat is to be recorded. */
+/*
+ * The rare ends of a pinned hit: the folio was another one, or has several pages and may be split;
+ * or its heat is to be recorded.
+ */
 static __attribute__((noinline)) int get_undo(struct folio_file *file, uint64_t index,
 	unsigned flags, struct folio **result, void **page, struct folio *folio)
 {
@@ -116,6 +119,9 @@ static inline __attribute__((always_inline)) int get_any(struct folio_file *file
 		return root ? get_slow(file, index, flags, result, page)
 			    : get_root(file, index, flags, result, page);
 	if (unlikely(!pin_holds(file, folio, index, &pin)))
+		return get_undo(file, index, flags, result, page, folio);
+	/* The program may change the page: it gets a folio of its own, if possible. */
+	if (unlikely(entry_order(pin.entry)) && file->writable)
 		return get_undo(file, index, flags, result, page, folio);
 	stats_add(thread_last.shard, STAT_HITS, 1);
 	pin_note(file->inode);

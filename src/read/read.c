@@ -10,6 +10,7 @@
 #include "cache/drop.h"
 #include "cache/revalidate.h"
 #include "cache/size.h"
+#include "cache/split.h"
 #include "read/copy.h"
 #include "read/demand.h"
 #include "read/lookup.h"
@@ -73,7 +74,7 @@ static enum page_verdict refresh_outgrown(
 		return PAGE_CHANGED;
 	}
 	/* A dirty folio stays: the cache itself made the file longer, with zeros. */
-	if (unlikely(thread_lock_of(call->cache)) && !call->watch)
+	if (unlikely(thread_has_lock(call->cache)) && !call->watch)
 		return page_failed(call, -EDEADLK);
 	r = lock_folio(call, folio);
 	if (r)
@@ -324,6 +325,45 @@ __attribute__((noinline)) ssize_t read_slow(
 	return done ? (ssize_t)done : verdict_errno(verdict, &call, 0);
 }
 
+/* Times that a get tries to split a folio that others have pinned, perhaps for a moment. */
+#define SPLIT_TRIES 4
+
+/*
+ * The page of a large folio that get_page has returned is to be changed by the program, perhaps: it
+ * gets a folio of its own, so that lock, dirtiness and write-back apply to this page alone. Returns
+ * that folio, in the place of *@folio; or, if it could not be split, *@folio as it was.
+ * PAGE_CHANGED: the page has left the cache since.
+ */
+static __attribute__((noinline)) enum page_verdict get_single(
+	struct read_op *op, uint64_t index, struct folio **folio)
+{
+	struct call *call = op->call;
+	struct inode *inode = op->file->inode;
+	struct progress *progress = &call->cache->progress;
+	bool refused = false;
+	unsigned tries;
+
+	for (tries = 0; (*folio)->order > 0 && tries < SPLIT_TRIES; tries++) {
+		uint32_t flags = folio_wait_settled(*folio, call->until);
+
+		/* A dirty folio is written as a whole: no page more is written if it stays one. */
+		if (flags & (FOLIO_DIRTY | FOLIO_WRITEBACK))
+			break;
+		inode_split_unlocked(inode, *folio, index);
+		/* Also if it was not split: another thread that tries finds one pin less. */
+		progress_unhold(progress, progress_put(*folio));
+		*folio = lookup_pin(inode, index, &refused, call->shard);
+		if (!*folio)
+			return PAGE_CHANGED;
+		/* acquire: pairs with folio_filled (release). */
+		if (!(folio_u32_load_acquire(&(*folio)->flags) & FOLIO_UPTODATE)) {
+			progress_unhold(progress, progress_put(*folio));
+			return PAGE_CHANGED;
+		}
+	}
+	return PAGE_READY;
+}
+
 /*
  * Get a folio with page @index, with a reference for the program. Verdicts as get_page, or
  * PAGE_CHANGED.
@@ -337,6 +377,8 @@ static enum page_verdict get_step(struct read_op *op, uint64_t index, struct fol
 	uint64_t left;
 
 	verdict = get_page(op, index, 1, &folio);
+	if (verdict == PAGE_READY && unlikely(folio->order > 0) && file->writable)
+		verdict = get_single(op, index, &folio);
 	if (verdict != PAGE_READY)
 		return verdict;
 	/*

@@ -325,7 +325,9 @@ static int64_t wait_for_pages(const struct call *call, struct inode *inode)
 			r = 1;
 		if (r)
 			break;
-		if (!cond_wait_until(&writeback->change, &writeback->lock, call->until))
+		if (call->nowait)
+			r = -EAGAIN;
+		else if (!cond_wait_until(&writeback->change, &writeback->lock, call->until))
 			r = -ETIMEDOUT;
 	}
 	pthread_mutex_unlock(&writeback->lock);

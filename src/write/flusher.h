@@ -17,15 +17,16 @@ void flusher_destroy(struct folio_cache *cache);
 int flusher_start(struct folio_cache *cache);
 
 /*
- * Called before a write to a file, with no lock held. While less than half of dirty_bytes is dirty,
- * does nothing. Above that, has the file written if it has more than half of its share
- * (core/share.h); and if it has all of it, waits until it has less, or until the flusher has
- * written the file, and its device if that has used up its share, too; or until the deadline. A
- * call that leaves the hot set unchanged (call->once) has a smaller share of its own.
+ * Called before a write to a file, with no lock held, and by folio_lock before the thread's first.
+ * While less than half of dirty_bytes is dirty, does nothing. Above that, has the file written if
+ * it has more than half of its share (core/share.h); and if it has all of it, waits until it has
+ * less, or until the flusher has written the file, and its device if that has used up its share,
+ * too; or until the deadline. A call that leaves the hot set unchanged (call->once) has a smaller
+ * share of its own.
  *
  * Returns 0, and in *@pages how many pages the caller may make dirty. That is 1 if the file's own
- * pages were written, but others keep what is missing. -ETIMEDOUT; or, if the file's own pages
- * could not be written, their error as -errno.
+ * pages were written, but others keep what is missing. -ETIMEDOUT; -EAGAIN if the call does not
+ * wait; or, if the file's own pages could not be written, their error as -errno.
  */
 int flusher_throttle(const struct call *call, struct inode *inode, uint64_t *pages);
 

@@ -81,6 +81,8 @@ enum page_verdict write_folio(struct write_op *op, struct folio *folio)
 	size_t len = op->part_left;
 	bool all;
 
+	if (unlikely(folio->order > 0))
+		folio_wait_settled(folio, op->call->until);
 	if (!folio_lock_wait(folio, op->call->until))
 		return page_failed(op->call, -ETIMEDOUT);
 	if (!can_write(inode, folio, offset)) {

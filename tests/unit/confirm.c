@@ -192,7 +192,7 @@ static void test_split(void **state)
 	assert_int_equal(
 		folio_file_write(lossy.file, lossy.contents, PAGES * PAGE, 0), PAGES * PAGE);
 	assert_int_equal(folio_file_sync(lossy.file, NULL, 0), 0);
-	assert_int_equal(folio_file_get(lossy.file, 1, 0, &folio), 0);
+	assert_int_equal(get_unsplit(lossy.file, 1, &folio), 0);
 	assert_true(folio_order(folio) > 1);
 	folio_put(folio);
 	lossy_write(&lossy, 1, 'x');

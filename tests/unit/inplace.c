@@ -117,32 +117,45 @@ static void test_lock_of_dropped_page(void **state)
 	alarm(0);
 }
 
-/* A thread has one folio of each cache locked at a time. */
+/* The order of locks: of two pages of a file, and of files of two caches. */
 static void test_two_locks(void **state)
 {
 	static struct world world, second;
-	struct folio *a, *b, *other;
+	struct folio *a, *between, *b, *other;
 
 	(void)state;
 	pages_begin(&world);
 	pages_begin(&second);
+	assert_true(folio_file_number(world.file) < folio_file_number(second.file));
+	assert_int_equal(folio_file_number(NULL), 0);
 	a = pin(world.file, 0);
+	between = pin(world.file, 1);
 	b = pin(world.file, 2);
 	other = pin(second.file, 0);
-	assert_int_equal(folio_lock(a), 0);
-	assert_int_equal(TRY_LOCK(b), -EDEADLK);
-	assert_int_equal(TRY_LOCK(a), -EDEADLK);
-	assert_int_equal(TRY_MARK_DIRTY(b, 0), -EINVAL);
-	assert_int_equal(TRY_UNLOCK(b), -EINVAL);
-	expect_readable(&world, 2);
-	assert_int_equal(folio_lock(other), 0);
-	assert_int_equal(folio_unlock(a), 0);
 	assert_int_equal(folio_lock(b), 0);
+	assert_int_equal(TRY_LOCK(a), -EDEADLK);
+	assert_int_equal(TRY_LOCK(b), -EDEADLK);
+	assert_int_equal((folio_try_lock)(b), -EDEADLK);
+	assert_int_equal(TRY_MARK_DIRTY(a, 0), -EINVAL);
+	assert_int_equal(TRY_UNLOCK(a), -EINVAL);
+	expect_readable(&world, 0);
+	assert_int_equal(folio_try_lock(a), 0);
+	/* After the last one that was locked, but not after all. */
+	assert_int_equal(TRY_LOCK(between), -EDEADLK);
+	assert_int_equal(folio_lock(other), 0);
+	/* The order counts what is locked now, whatever was unlocked first. */
+	assert_int_equal(folio_unlock(b), 0);
+	assert_int_equal(TRY_LOCK(b), -EDEADLK);
+	assert_int_equal(folio_try_lock(b), 0);
 	assert_int_equal(folio_unlock(other), 0);
+	assert_int_equal(folio_unlock(b), 0);
+	assert_int_equal(folio_lock(b), 0);
+	assert_int_equal(folio_unlock(a), 0);
 	assert_int_equal(folio_unlock(b), 0);
 	expect_readable(&world, 0);
 	expect_readable(&world, 2);
 	folio_put(other);
+	folio_put(between);
 	folio_put(b);
 	folio_put(a);
 	world_end(&second);
@@ -345,38 +358,36 @@ static void test_read_only(void **state)
 	world_end(&world);
 }
 
-/* A thread has folios of at most THREAD_LOCKS caches locked. */
-static void test_most_locks(void **state)
+static void *try_locked(void *folio)
 {
-	struct folio_cache *cache[THREAD_LOCKS + 1];
-	struct folio_file *file[THREAD_LOCKS + 1];
-	struct folio *folio[THREAD_LOCKS + 1];
+	assert_int_equal(folio_try_lock(folio), -EAGAIN);
+	assert_int_equal(TRY_UNLOCK(folio), -EINVAL);
+	return NULL;
+}
+
+/* A page that another thread has locked, and one that is dropped. */
+static void test_try_lock(void **state)
+{
 	static struct world world;
-	unsigned i;
+	struct folio *folio;
+	pthread_t thread;
 
 	(void)state;
 	pages_begin(&world);
+	folio = pin(world.file, 1);
+	assert_int_equal(folio_try_lock(folio), 0);
+	assert_int_equal(pthread_create(&thread, NULL, try_locked, folio), 0);
+	pthread_join(thread, NULL);
+	memset(folio_page(folio, 1), 'b', PAGE);
+	memset(world.model + PAGE, 'b', PAGE);
+	assert_int_equal(folio_mark_dirty(folio, 0), 0);
+	assert_int_equal(folio_unlock(folio), 0);
 	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
-	for (i = 0; i <= THREAD_LOCKS; i++) {
-		cache[i] = cache_open(64, FOLIO_CACHE_NO_HUGE_PAGES, NULL);
-		file[i] = file_open(cache[i], world.path);
-		folio[i] = pin(file[i], 0);
-	}
-	for (i = 0; i < THREAD_LOCKS; i++)
-		assert_int_equal(folio_lock(folio[i]), 0);
-	assert_int_equal(TRY_LOCK(folio[i]), -EDEADLK);
-	assert_int_equal(TRY_UNLOCK(folio[i]), -EINVAL);
-	assert_int_equal(folio_unlock(folio[3]), 0);
-	assert_int_equal(folio_lock(folio[i]), 0);
-	assert_int_equal(folio_unlock(folio[i]), 0);
-	for (i = 0; i <= THREAD_LOCKS; i++) {
-		if (i != 3 && i != THREAD_LOCKS)
-			assert_int_equal(folio_unlock(folio[i]), 0);
-		folio_put(folio[i]);
-		assert_int_equal(folio_file_close(file[i]), 0);
-		assert_int_equal(folio_cache_close(cache[i]), 0);
-	}
-	assert_int_equal(TRY_LOCK(NULL), -EINVAL);
+	check_file(&world);
+	assert_int_equal(folio_file_truncate(world.file, PAGE), 0);
+	assert_int_equal(folio_try_lock(folio), -ENODATA);
+	assert_int_equal((folio_try_lock)(NULL), -EINVAL);
+	folio_put(folio);
 	world_end(&world);
 }
 
@@ -387,7 +398,7 @@ int main(void)
 		cmocka_unit_test(test_lock_of_dropped_page),
 		cmocka_unit_test(test_two_locks),
 		cmocka_unit_test(test_read_only),
-		cmocka_unit_test(test_most_locks),
+		cmocka_unit_test(test_try_lock),
 		cmocka_unit_test(test_calls_under_lock),
 		cmocka_unit_test(test_read_of_another_lock),
 		cmocka_unit_test(test_lock_of_another_thread),

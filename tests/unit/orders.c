@@ -179,7 +179,7 @@ static struct folio *pin(struct world *world, uint64_t index, unsigned order)
 {
 	struct folio *folio;
 
-	assert_int_equal(folio_file_get(world->file, index, 0, &folio), 0);
+	assert_int_equal(get_unsplit(world->file, index, &folio), 0);
 	assert_int_equal(folio_order(folio), order);
 	return folio;
 }

@@ -38,7 +38,7 @@ static void test_kinds(void **state)
 	assert_int_equal(look(&world)->count, 0);
 
 	assert_int_equal(folio_file_get(world.file[0], 7, 0, &small), 0);
-	assert_int_equal(folio_file_get(world.file[0], 100, 0, &large), 0);
+	assert_int_equal(get_unsplit(world.file[0], 100, &large), 0);
 	assert_int_equal(folio_order(large), 6);
 	for (i = 0; i < 3; i++)
 		folio_get(large);
