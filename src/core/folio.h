@@ -36,16 +36,16 @@
 #include "core/watch.h"
 
 /* folio->flags */
-#define FOLIO_LOCKED       1u   /* being filled, or being written by the lock's owner */
-#define FOLIO_WAITERS      2u   /* a thread sleeps on flags */
-#define FOLIO_UPTODATE     4u   /* contents valid; never set on a folio whose read failed */
-#define FOLIO_ERROR        8u   /* the read failed; error says why (read/fill.c) */
-#define FOLIO_DIRTY        16u  /* not yet in the file; holds a reference, marked in the tree */
-#define FOLIO_WRITEBACK    32u  /* being written to the file, must not change; likewise */
-#define FOLIO_WRITTEN      64u  /* its file has once taken it from the cache (write/confirm.c) */
-#define FOLIO_WATCHED      128u /* watches wait for flags to change (core/watch.h) */
-#define FOLIO_COPIED       256u /* with WRITEBACK: a copy is written, so it may change */
-#define FOLIO_CONTENDED    512u /* a thread has wanted to change it while it was written */
+#define FOLIO_LOCKED       1u    /* being filled, or being written by the lock's owner */
+#define FOLIO_WAITERS      2u    /* a thread sleeps on flags */
+#define FOLIO_UPTODATE     4u    /* contents valid; never set on a folio whose read failed */
+#define FOLIO_ERROR        8u    /* the read failed; error says why (read/fill.c) */
+#define FOLIO_DIRTY        16u   /* not yet in the file; holds a reference, marked in the tree */
+#define FOLIO_WRITEBACK    32u   /* being written to the file, must not change; likewise */
+#define FOLIO_WRITTEN      64u   /* its file has once taken it from the cache (write/confirm.c) */
+#define FOLIO_WATCHED      128u  /* watches wait for flags to change (core/watch.h) */
+#define FOLIO_COPIED       256u  /* with WRITEBACK: a copy is written, so it may change */
+#define FOLIO_CONTENDED    512u  /* a thread has wanted to change it while it was written */
 #define FOLIO_SETTLING     1024u /* large, up to date; its filler still has a reference */
 
 /* folio->refault: whether the page had been evicted a short time ago, and with what result. */
