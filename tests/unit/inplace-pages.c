@@ -177,7 +177,7 @@ static void test_half_a_change(void **state)
 {
 	static struct world world;
 	const struct folio_view *view;
-	struct folio_peek peek;
+	struct folio_peek peek = {NULL, 0};
 	struct folio *folio;
 	char buf[PAGE];
 	unsigned tries;
