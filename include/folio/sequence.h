@@ -68,9 +68,9 @@ ssize_t folio_file_append_logged(struct folio_file *file, const void *buf, size_
  * A change counts from the call that gave it its number (folio_mark_dirty,
  * folio_file_write_logged) on, and until a sync of the device has succeeded that began after the
  * page was written: by folio_file_sync, of any range, or by folio_file_checkpoint. If such a sync
- * fails, its changes and later ones count until all handles are closed. Changes without a number do not count, nor
- * do those that were truncated, punched or discarded. What was written through handles that are all
- * closed no longer counts: sync before the last close.
+ * fails, its changes and later ones count until all handles are closed. Changes without a number do
+ * not count, nor do those that were truncated, punched or discarded. What was written through
+ * handles that are all closed no longer counts: sync before the last close.
  *
  * The result may be smaller than necessary: a folio of several pages counts with its oldest change,
  * and changes that become durable in the course of the call count. Changes that get their numbers

@@ -88,6 +88,7 @@ void test_oldest_while_lost_pages_become_dirty(void **state)
 {
 	struct world w = world_begin_logged(64, 0, 3 * PAGE);
 	struct task closer = {.byte = 0}, syncer = {.byte = 0};
+	const struct folio_range first = {0, PAGE};
 	struct folio *page;
 
 	(void)state;
@@ -112,6 +113,9 @@ void test_oldest_while_lost_pages_become_dirty(void **state)
 	assert_int_equal(oldest(syncer.file), 5);
 	/* It is not the last one any longer: the other handle has the dirty pages. */
 	assert_int_equal(task_end(&closer), 0);
+	assert_int_equal(oldest(syncer.file), 5);
+	/* Also the page that was dirty already. */
+	assert_int_equal(folio_file_sync(syncer.file, &first, 0), 0);
 	assert_int_equal(oldest(syncer.file), 5);
 	assert_int_equal(folio_file_sync(syncer.file, NULL, 0), 0);
 	assert_int_equal(oldest(syncer.file), UINT64_MAX);
