@@ -124,7 +124,7 @@ static inline unsigned node_search(
 	return low;
 }
 
-/* Copies a slot's value, @room bytes at most, and returns its length; above KV_VALUE_MAX: garbage. */
+/* Copies a value, @room bytes at most, and returns its length; above KV_VALUE_MAX: garbage. */
 static inline unsigned node_value(const struct node *node, uint64_t slot, void *to, size_t room)
 {
 	const char *record = (const char *)node + slot_at(slot);
