@@ -102,8 +102,6 @@ static int check_tree(struct walk *walk, uint32_t number, int level, const struc
 		if (++walk->shape->pages > folio_u64_load_relaxed(&walk->kv->pages))
 			return wrong(walk, "a page is linked twice");
 		r = copy_page(walk->kv, number, &page);
-		if (!r)
-			r = node_verify(&page.node, number);
 		if (r)
 			return walk->why = "a page cannot be read, or its checksum is wrong", r;
 		if (level < 0) /* the root */

@@ -10,7 +10,7 @@
 
 #include "tree.h"
 
-/* A visit of a page that came through a call: the copy does not change, so it can be verified. */
+/* What a visit through a call gets is a copy, which does not change, so it can be verified. */
 struct verified {
 	folio_peek_fn *visit;
 	void *context;
@@ -27,12 +27,21 @@ static void visit_verified(const void *page, void *context)
 		verified->visit(page, verified->context);
 }
 
-int read_page(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *context)
+/* Reads through a call. A damaged page leaves the cache: the next reader asks the device again. */
+static int read_verified(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *context)
 {
 	struct verified verified = {visit, context, number, 0};
+	int r = folio_file_visit(kv->file, number, visit_verified, &verified);
+
+	if (!r && verified.result)
+		folio_file_invalidate(kv->file, (uint64_t)number * NODE_BYTES, NODE_BYTES);
+	return r ? r : verified.result;
+}
+
+int read_page(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *context)
+{
 	struct folio_peek peek;
 	unsigned tries;
-	int r;
 
 	for (tries = 0; kv->view && tries < 3; tries++) {
 		const void *page = folio_peek(kv->view, number, &peek);
@@ -43,19 +52,18 @@ int read_page(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *contex
 		if (folio_peek_valid(&peek))
 			return 0;
 	}
-	/* folio lets no reader peek into a page that it has just read from the device. */
-	r = folio_file_visit(kv->file, number, visit_verified, &verified);
-	return r ? r : verified.result;
+	/* So does each page that has just come from the device: folio lets nobody peek there yet. */
+	return read_verified(kv, number, visit, context);
 }
 
 static void visit_copy(const void *page, void *context)
 {
-	folio_peek_copy(context, page, NODE_BYTES);
+	memcpy(context, page, NODE_BYTES);
 }
 
 int copy_page(struct kv *kv, uint32_t number, union page *page)
 {
-	return read_page(kv, number, visit_copy, page);
+	return read_verified(kv, number, visit_copy, page);
 }
 
 ssize_t kv_get(struct kv *kv, const void *key, size_t key_len, void *value, size_t room)

@@ -27,7 +27,7 @@ struct kv {
  * call. @visit may be called several times, and the last call counts (folio_peek_fn).
  */
 int read_page(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *context);
-/* A page's copy. */
+/* A page's copy, always verified. */
 int copy_page(struct kv *kv, uint32_t number, union page *page);
 
 /* Puts a page into the file: @node, logged as an image. The caller has the writer's lock. */

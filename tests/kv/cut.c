@@ -127,7 +127,9 @@ int main(int argc, char **argv)
 	}
 	sim_free(pages);
 	sim_free(log_device);
-	printf("cut: %llu rounds, %llu changes; nothing that was committed is lost\n",
-		(unsigned long long)cuts, (unsigned long long)prefix.changes);
+	printf("cut: %llu rounds, %llu changes, %llu splits cut off; "
+	       "nothing that was committed is lost\n",
+		(unsigned long long)cuts, (unsigned long long)prefix.changes,
+		(unsigned long long)prefix.unlinked);
 	return 0;
 }

@@ -136,7 +136,9 @@ int main(int argc, char **argv)
 	}
 	unlink(path);
 	unlink(log_path);
-	printf("kill: %llu rounds, %llu changes; nothing that was committed is lost\n",
-		(unsigned long long)rounds, (unsigned long long)prefix.changes);
+	printf("kill: %llu rounds, %llu changes, %llu splits cut off; "
+	       "nothing that was committed is lost\n",
+		(unsigned long long)rounds, (unsigned long long)prefix.changes,
+		(unsigned long long)prefix.unlinked);
 	return 0;
 }

@@ -22,7 +22,7 @@ static void name_key(struct change_of *change, unsigned key)
 	uint64_t mixed = key;
 
 	change->key = key;
-	change->name_len = (size_t)snprintf(change->name, sizeof(change->name), "%04u%*s", key,
+	change->name_len = (size_t)snprintf(change->name, sizeof(change->name), "%05u%*s", key,
 		(int)(random_next(&mixed) % 60), "");
 }
 
@@ -50,6 +50,7 @@ int prefix_change(struct kv *kv, uint64_t seed, uint64_t number)
 }
 
 struct found {
+	struct kv *kv;
 	uint64_t seed, count, last[PREFIX_KEYS];
 };
 
@@ -57,9 +58,13 @@ static int visit(
 	void *context, const void *key, size_t key_len, const void *value, size_t value_len)
 {
 	struct found *found = context;
+	unsigned char again[KV_VALUE_MAX];
 	struct change_of change;
 	uint64_t number;
 
+	if (kv_get(found->kv, key, key_len, again, sizeof(again)) != (ssize_t)value_len ||
+		memcmp(again, value, value_len))
+		errx(1, "a scan and a read of one key have different results");
 	if (value_len < 8)
 		errx(1, "a value of %zu bytes", value_len);
 	memcpy(&number, value, 8);
@@ -95,7 +100,9 @@ void prefix_check(struct kv *kv, struct prefix *prefix, uint64_t acknowledged, u
 	if (r)
 		errx(1, "seed %llu: %s: %s", (unsigned long long)prefix->seed, strerror(-r), why);
 	memset(&found, 0, sizeof(found));
+	found.kv = kv;
 	found.seed = prefix->seed;
+	prefix->unlinked += shape.unlinked;
 	r = kv_scan(kv, NULL, 0, visit, &found);
 	if (r || found.count != shape.records)
 		errx(1, "seed %llu: a scan ends with %d after %llu of %llu records",

@@ -10,12 +10,13 @@
 
 #include "kv.h"
 
-enum { PREFIX_KEYS = 3000 };
+enum { PREFIX_KEYS = 20000 };
 
 /* What a store should have: of each key the number of its last change, or 0: it is not there. */
 struct prefix {
 	uint64_t seed, changes;
 	uint64_t last[PREFIX_KEYS];
+	uint64_t unlinked; /* pages whose split was cut off, in all checks together */
 };
 
 /* Makes change @number (from 1 on) in the store. Returns what kv_put or kv_delete does, or 0. */
