@@ -132,8 +132,9 @@ static int get(int argc, char **argv)
 		printf("%.*s\n", (int)len, value);
 	close_store(kv, argv[0]);
 	if (len < 0)
-		fail(argv[1], (int)len);
-	return 0;
+		fprintf(stderr, "kv: %s: %s\n", argv[1],
+			len == -ENOENT ? "there is no such key" : strerror((int)-len));
+	return len < 0;
 }
 
 static int print_record(

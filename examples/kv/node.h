@@ -103,23 +103,30 @@ static inline int node_compare(const struct node *node, uint64_t slot, const str
 	return order ? order : (int)len - (int)key->len;
 }
 
-/* The first of @count slots whose key is not smaller. *@equal: it is the same. */
+/*
+ * The first of @count slots whose key is not smaller. *@equal: it is the same. The processor cannot
+ * predict the comparisons, so the compiler shall choose without a branch.
+ */
 static inline unsigned node_search(
 	const struct node *node, unsigned count, const struct key *key, bool *equal)
 {
-	unsigned low = 0, high = count;
+	unsigned low = 0;
 
 	*equal = false;
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-		int order = node_compare(node, FOLIO_PEEK_LOAD(&node->slot[middle]), key);
+	while (count > 0) {
+		unsigned half = count / 2;
+		uint64_t slot = FOLIO_PEEK_LOAD(&node->slot[low + half]);
+		bool less = slot >> 32 < key->head;
 
-		if (order == 0)
-			*equal = true;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
+		if (__builtin_expect(slot >> 32 == key->head, 0)) {
+			int order = node_compare(node, slot, key);
+
+			less = order < 0;
+			if (order == 0)
+				*equal = true;
+		}
+		low = less ? low + half + 1 : low;
+		count = less ? count - half - 1 : half;
 	}
 	return low;
 }

@@ -27,7 +27,7 @@ static void visit_verified(const void *page, void *context)
 		verified->visit(page, verified->context);
 }
 
-/* Reads through a call. A damaged page leaves the cache: the next reader asks the device again. */
+/* Reads through a call. A damaged page leaves the cache, so that the next reader tries again. */
 static int read_verified(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *context)
 {
 	struct verified verified = {visit, context, number, 0};
@@ -52,7 +52,7 @@ int read_page(struct kv *kv, uint32_t number, folio_peek_fn *visit, void *contex
 		if (folio_peek_valid(&peek))
 			return 0;
 	}
-	/* So does each page that has just come from the device: folio lets nobody peek there yet. */
+	/* Also each page that has just come from the device: nobody may peek there yet. */
 	return read_verified(kv, number, visit, context);
 }
 
