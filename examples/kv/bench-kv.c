@@ -14,7 +14,7 @@ static void must(int r)
 
 static void *open_store(const char *folder, uint64_t memory)
 {
-	struct kv_params params = {.bytes = memory, .log_bytes = 256 << 20};
+	struct kv_params params = {.bytes = memory};
 	struct kv *kv = NULL;
 	char path[4200];
 

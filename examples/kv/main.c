@@ -77,46 +77,51 @@ static void close_store(struct kv *kv, const char *path)
 		fail(path, r);
 }
 
-static int load(int argc, char **argv)
+/* Loads lines until one is wrong. Returns 0, an error of the store, or -EILSEQ: there is no tab. */
+static int load_lines(struct kv *kv, FILE *input, uint64_t *number)
 {
-	FILE *input = argc > 1 && strcmp(argv[1], "-") ? fopen(argv[1], "r") : stdin;
-	uint64_t number = 0;
 	char *line = NULL;
 	size_t room = 0;
-	struct kv *kv;
 	ssize_t len;
 	int r = 0;
 
-	if (!input)
-		fail(argv[1], -errno);
-	kv = open_store(argv[0], 1);
 	while (!r && (len = getline(&line, &room, input)) > 0) {
 		char *tab = memchr(line, '\t', (size_t)len);
 
 		len -= line[len - 1] == '\n';
-		number++;
-		if (!tab) {
-			fprintf(stderr,
-				"kv: line %llu has no tab; the lines before it are loaded\n",
-				(unsigned long long)number);
-			close_store(kv, argv[0]);
-			return 1;
-		}
-		r = kv_put(kv, line, (size_t)(tab - line), tab + 1, (size_t)(line + len - tab - 1));
-		if (!r && number % GROUP == 0) {
+		++*number;
+		r = !tab ? -EILSEQ
+			 : kv_put(kv, line, (size_t)(tab - line), tab + 1,
+				   (size_t)(line + len - tab - 1));
+		if (!r && *number % GROUP == 0) {
 			r = kv_commit(kv);
-			progress("records", number);
+			progress("records", *number);
 		}
 	}
+	free(line);
+	return r ? r : ferror(input) ? -EIO : 0;
+}
+
+static int load(int argc, char **argv)
+{
+	FILE *input = argc > 1 && strcmp(argv[1], "-") ? fopen(argv[1], "r") : stdin;
+	uint64_t number = 0;
+	struct kv *kv;
+	int r;
+
+	if (!input)
+		fail(argv[1], -errno);
+	kv = open_store(argv[0], 1);
+	r = load_lines(kv, input, &number);
+	if (input != stdin)
+		fclose(input);
+	close_store(kv, argv[0]);
 	if (r) {
-		fprintf(stderr, "kv: line %llu: %s\n", (unsigned long long)number, strerror(-r));
-		kv_close(kv);
+		fprintf(stderr, "kv: line %llu: %s; the lines before it are loaded\n",
+			(unsigned long long)number,
+			r == -EILSEQ ? "there is no tab" : strerror(-r));
 		return 1;
 	}
-	if (ferror(input))
-		fail("input", -errno);
-	free(line);
-	close_store(kv, argv[0]);
 	printf("%llu records loaded\n", (unsigned long long)number);
 	return 0;
 }

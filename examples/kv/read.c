@@ -165,7 +165,7 @@ static int read_ahead(struct kv *kv, struct scan *scan)
 
 int kv_scan(struct kv *kv, const void *key, size_t key_len, kv_visit_fn *visit, void *context)
 {
-	struct key from = key_of(key, key_len);
+	struct key from = key_of(key_len ? key : "", key_len);
 	struct scan scan = {.window = 2};
 	const struct node *leaf = &scan.leaf.node;
 	unsigned at;

@@ -29,7 +29,8 @@ run() {
 store=$folder/store
 for i in $(seq 2500); do printf 'key%05d\tvalue %d\n' "$i" "$i"; done >"$folder/lines"
 
-check "no arguments" "|kv: Usage: kv load|get|scan|check|bench STORE ...; main.c has the arguments.|2" \
+check "no arguments" \
+	"|kv: Usage: kv load|get|scan|check|bench STORE ...; main.c has the arguments.|2" \
 	"$(run)"
 check "too few arguments" "|kv: Usage: kv get STORE KEY.|2" "$(run get "$store")"
 check "a number that is none" "|kv: COUNT is a number, not x.|2" "$(run scan "$store" a x)"
@@ -46,7 +47,7 @@ case $(run check "$store") in
 "valid: 2501 records, "*" 0 pages without a parent's link||0") check "check" "" "" ;;
 *) check "check" "valid: 2501 records, ..." "$(run check "$store")" ;;
 esac
-check "a line without a tab" "|kv: line 1 has no tab; the lines before it are loaded|1" \
+check "a line without a tab" "|kv: line 1: there is no tab; the lines before it are loaded|1" \
 	"$(echo notab >"$folder/bad" && run load "$store" "$folder/bad")"
 printf '\377' | dd of="$store" bs=1 seek=2000 conv=notrunc 2>/dev/null
 case $(run check "$store") in

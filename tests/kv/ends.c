@@ -70,7 +70,7 @@ static void make_log(void)
 	if (pid == 0) {
 		unsigned i;
 
-		if (kv_open("kv-ends", &params, &kv))
+		if (kv_open("ends-store", &params, &kv))
 			_exit(1);
 		for (i = 0; i < RECORDS; i++)
 			put(kv, i);
@@ -78,7 +78,7 @@ static void make_log(void)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	fd = open("kv-ends.log", O_RDONLY);
+	fd = open("ends-store.log", O_RDONLY);
 	assert_true(fd >= 0);
 	n = read(fd, log_bytes, LOG_BYTES);
 	assert_in_range(n, LOG_START, LOG_BYTES - 1);
@@ -93,9 +93,9 @@ static uint64_t recover(size_t len, unsigned *found)
 	struct kv *kv;
 	unsigned i;
 
-	write_file("kv-ends.log", log_bytes, len);
-	write_file("kv-ends", "", 0);
-	assert_int_equal(kv_open("kv-ends", &params, &kv), 0);
+	write_file("ends-store.log", log_bytes, len);
+	write_file("ends-store", "", 0);
+	assert_int_equal(kv_open("ends-store", &params, &kv), 0);
 	assert_int_equal(kv_check(kv, &shape, NULL), 0);
 	for (*found = 0; *found < RECORDS && has(kv, *found);)
 		++*found;
@@ -136,8 +136,8 @@ static void test_every_end(void **state)
 	}
 	assert_int_equal(before, RECORDS);
 	assert_true(unlinked > 5); /* else the test does not test it */
-	unlink("kv-ends");
-	unlink("kv-ends.log");
+	unlink("ends-store");
+	unlink("ends-store.log");
 }
 
 int main(void)
