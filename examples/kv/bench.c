@@ -295,7 +295,7 @@ static void compare(
 	const char *title, enum task task, uint64_t memory, bool limited, uint64_t *inserted)
 {
 	static struct result results[ENGINES][ROUNDS_MAX];
-	unsigned round, i;
+	unsigned middle = options.rounds / 2, round, i;
 
 	for (round = 0; round < options.rounds; round++) {
 		for (i = 0; i < ENGINES; i++) {
@@ -312,9 +312,9 @@ static void compare(
 	for (i = 0; i < ENGINES; i++) {
 		qsort(results[i], options.rounds, sizeof(results[i][0]), by_rate);
 		printf("  %-8s %10.0f per second (%.0f to %.0f), RSS %.1f MiB\n", engines[i]->name,
-			results[i][options.rounds / 2].rate, results[i][0].rate,
+			results[i][middle].rate, results[i][0].rate,
 			results[i][options.rounds - 1].rate,
-			(double)results[i][options.rounds / 2].resident / (1 << 20));
+			(double)results[i][middle].resident / (1 << 20));
 	}
 }
 

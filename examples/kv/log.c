@@ -220,6 +220,9 @@ int log_next(struct log *log, struct record *record)
 		return (int)n;
 	if (n != (ssize_t)(record->len - sizeof(*record)) || record->crc != checksum(log, record))
 		return 0;
+	/* Pages that recovery has changed may be written back already: log_flush reads this. */
+	pthread_mutex_lock(&log->lock);
 	log->end = log->durable = record->lsn;
+	pthread_mutex_unlock(&log->lock);
 	return 1;
 }
