@@ -99,7 +99,8 @@ proctype locker()
 			if
 			:: has == 0 ->
 #ifdef REACH_THROTTLED
-				assert(dirty_count < MAX || !(dirty & ~locked));	/* reached: throttled */
+				/* reached: throttled */
+				assert(dirty_count < MAX || !(dirty & ~locked));
 #endif
 				/*
 				 * flusher_throttle: until there are fewer, or all have been written
