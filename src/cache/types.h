@@ -279,11 +279,11 @@ struct inode {
 	uint64_t syncing;
 	uint64_t never_synced;
 	/*
-	 * Threads that are in log_oldest, or in confirm_written after an error; and the smallest
-	 * number of folios that become dirty again, since the first of these threads began.
+	 * Threads in log_oldest; and the smallest number of what a file system has lost, while
+	 * confirm_written makes its pages dirty. 0: none.
 	 */
-	uint64_t looks;
-	uint64_t returned;
+	struct log_look *looks;
+	uint64_t lost_first;
 	bool unconfirmed;   /* written since confirm_written has begun last */
 	bool flush_failed;  /* confirm_written has found that data was lost */
 	bool unmarked;      /* a change in place was refused: the file will never have it */

@@ -17,7 +17,6 @@
 #include "cache/dirty.h"
 #include "cache/inode.h"
 #include "cache/size.h"
-#include "write/log.h"
 
 /*
  * Has data been written since this was called last? *@first: the smallest sequence number of what
@@ -139,17 +138,16 @@ int confirm_written(struct inode *inode)
 	if (r) {
 		tree_lock(&inode->tree);
 		inode->unconfirmed = inode->flush_failed = true;
-		/* A sync with a new handle may end before the pages are dirty. */
+		/* A sync with a new handle may end before the pages are dirty (log_oldest). */
 		first = sequence_first(first, sequence_first(inode->unsynced, inode->syncing));
-		log_look_begin_locked(inode);
-		inode->returned = sequence_first(inode->returned, first);
+		inode->lost_first = first;
 		tree_unlock(&inode->tree);
 	}
 	end(inode);
 	if (r) {
 		dirty_written(inode, first);
 		tree_lock(&inode->tree);
-		inode->looks--;
+		inode->lost_first = 0;
 		tree_unlock(&inode->tree);
 	}
 	return r;

@@ -143,20 +143,30 @@ int log_pass(struct inode *inode, const struct pass *pass, struct stats_shard *s
 	return r;
 }
 
-void log_look_begin_locked(struct inode *inode)
+/* A thread in log_oldest, on its stack. Guarded by the tree's lock. */
+struct log_look {
+	uint64_t returned; /* the smallest number of pages that have become dirty again; 0: none */
+	struct log_look *next;
+};
+
+void log_returned_locked(struct inode *inode, uint64_t first)
 {
-	if (inode->looks++ == 0)
-		inode->returned = 0;
+	struct log_look *look;
+
+	for (look = inode->looks; look; look = look->next)
+		look->returned = sequence_first(look->returned, first);
 }
 
 uint64_t log_oldest(struct inode *inode)
 {
+	struct log_look look, **link;
 	struct writeback_run *run;
 	struct sequences number;
 	uint64_t oldest;
 
 	tree_lock(&inode->tree);
-	log_look_begin_locked(inode);
+	look = (struct log_look){.returned = inode->lost_first, .next = inode->looks};
+	inode->looks = &look;
 	tree_unlock(&inode->tree);
 	find_sequences(inode, &pass_all, &number);
 	oldest = number.first;
@@ -167,8 +177,10 @@ uint64_t log_oldest(struct inode *inode)
 	 * walk: a sync that has ended in the meantime does not make it durable.
 	 */
 	tree_lock(&inode->tree);
-	inode->looks--;
-	oldest = sequence_first(oldest, inode->returned);
+	for (link = &inode->looks; *link != &look; link = &(*link)->next)
+		;
+	*link = look.next;
+	oldest = sequence_first(oldest, look.returned);
 	for (run = inode->flights.first; run; run = run->later)
 		oldest = sequence_first(oldest, run->sequences.first);
 	oldest = sequence_first(oldest, inode->unsynced);

@@ -68,10 +68,10 @@ static inline bool pass_has(const struct pass *pass, struct sequences number)
 uint64_t log_oldest(struct inode *inode);
 
 /*
- * From here on, until the caller decrements inode->looks, log_oldest finds the numbers that are
- * added to inode->returned. The caller has the tree locked.
+ * Folios become dirty again, with numbers from @first on: threads in log_oldest may have passed
+ * them. The caller has the tree locked.
  */
-void log_look_begin_locked(struct inode *inode);
+void log_returned_locked(struct inode *inode, uint64_t first);
 
 /*
  * A sync of the device begins, and ends; for write/sync.c. Without @success, it has failed, or one

@@ -239,8 +239,7 @@ static void run_finish(struct writeback_run *run, int error, struct stats_shard 
 	}
 	if (error) {
 		dirty_list(inode);
-		/* log_oldest may have passed the folios before they were dirty. */
-		inode->returned = sequence_first(inode->returned, run->sequences.first);
+		log_returned_locked(inode, run->sequences.first);
 	} else {
 		inode->unconfirmed = true;
 		inode->unsynced = sequence_first(inode->unsynced, run->sequences.first);
