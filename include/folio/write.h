@@ -54,8 +54,26 @@ extern "C" {
  */
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset);
 
+/**
+ * folio_file_write_nowait - copy bytes into a file, without waiting
+ * @file: a file opened with O_RDWR.
+ * @buf: the source.
+ * @len: bytes to write.
+ * @offset: bytes from the start of the file.
+ *
+ * Like folio_file_write, but stops where that would wait: for a page that is written in part and is
+ * not cached (a read of it is started if a request slot is free), for a page that is locked or
+ * being written back, for memory, for dirty pages to be written, for an append or a truncation.
+ *
+ * Returns the number of bytes written, or -EAGAIN if it could write none. Errors: otherwise as
+ * folio_file_write, except -ETIMEDOUT.
+ */
+ssize_t folio_file_write_nowait(
+	struct folio_file *file, const void *buf, size_t len, uint64_t offset);
+
 /* For folio_file_write_flags. */
-#define FOLIO_WRITE_ONCE 1u /* leave the hot set unchanged (FOLIO_ADVICE_ONCE) */
+#define FOLIO_WRITE_ONCE   1u /* leave the hot set unchanged (FOLIO_ADVICE_ONCE) */
+#define FOLIO_WRITE_NOWAIT 2u /* as folio_file_write_nowait */
 
 /**
  * folio_file_write_flags - copy bytes into a file, with flags
@@ -63,11 +81,11 @@ ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, u
  * @buf: the source.
  * @len: bytes to write.
  * @offset: bytes from the start of the file.
- * @flags: 0 or FOLIO_WRITE_ONCE.
+ * @flags: 0, or FOLIO_WRITE_ONCE and FOLIO_WRITE_NOWAIT.
  *
- * Like folio_file_write. FOLIO_WRITE_ONCE does for this call what FOLIO_ADVICE_ONCE
- * (folio_file_advise) does for a handle: pages that the call makes are written back early, and then
- * evicted first.
+ * Like folio_file_write, and with FOLIO_WRITE_NOWAIT like folio_file_write_nowait. FOLIO_WRITE_ONCE
+ * does for this call what FOLIO_ADVICE_ONCE (folio_file_advise) does for a handle: pages that the
+ * call makes are written back early, and then evicted first.
  *
  * Returns what folio_file_write returns. Errors: also -EINVAL for another flag.
  */

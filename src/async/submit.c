@@ -162,17 +162,13 @@ int folio_file_get_async(struct folio_file *file, uint64_t index, struct folio_q
 
 /* ---- write and sync ---- */
 
-#define WRITE_TRIES 4
-
 /*
- * Write what can be written without waiting; *done: bytes. A deadline that has passed ends each
- * wait of a write before it begins, and each of its attempts: a folio that was split, for example,
- * is another attempt. Returns -EAGAIN if it would have waited; else the result.
+ * Write what can be written without waiting; *done: bytes. Returns -EAGAIN if it would have waited;
+ * else the result.
  */
 static ssize_t write_now(
 	struct folio_file *file, const char *buf, size_t len, uint64_t offset, size_t *done)
 {
-	static const struct timespec past = {0, 0};
 	struct call call;
 	struct write_op op = {
 		.call = &call,
@@ -181,26 +177,17 @@ static ssize_t write_now(
 		.left = len,
 		.offset = offset,
 	};
-	unsigned tries = WRITE_TRIES;
 	int r;
 
 	*done = 0;
 	r = call_begin_locking(&call, file->cache, file->cache_id);
 	if (r)
 		return r;
-	call.until = &past;
-	call.nowait = true;
-	call.free_slots = true;
 	call.once = streams_once(&file->streams);
-	do {
-		op.buf = buf + *done;
-		r = verdict_errno(write_bytes(&op), &call, 0);
-		*done = (size_t)(op.offset - offset);
-	} while (r == -ETIMEDOUT && --tries);
-	if (!r)
-		return (ssize_t)*done;
-	if (r == -ETIMEDOUT || r == -EAGAIN)
-		return -EAGAIN;
+	r = write_at_once(&op);
+	*done = (size_t)(op.offset - offset);
+	if (r == -EAGAIN)
+		return r;
 	return *done ? (ssize_t)*done : r;
 }
 

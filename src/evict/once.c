@@ -36,9 +36,9 @@ static uint16_t former_pack(const struct folio_cache *cache, const void *old)
 		return 0;
 	value = tree_shadow_value(old);
 	clock = value >> SHADOW_CLOCK_BIT >> former_shift(cache) & FORMER_CLOCK_MASK;
-	/* One unit later, where it would be taken for none. */
+	/* One unit earlier, if it would be taken for none: no clock is ahead of the cache's. */
 	if (!clock && !(value & SHADOW_MAIN))
-		clock = 1;
+		clock = FORMER_CLOCK_MASK;
 	return (uint16_t)(clock << SHADOW_CLOCK_BIT | (value & SHADOW_MAIN));
 }
 

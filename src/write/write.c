@@ -261,6 +261,30 @@ enum page_verdict write_bytes(struct write_op *op)
 
 _Static_assert(INT64_MAX >> FOLIO_PAGE_SHIFT <= TREE_INDEX_MAX, "no file has more pages");
 
+#define AT_ONCE_TRIES 4
+
+/*
+ * A deadline that has passed ends each wait of a write before it begins, and each of its attempts:
+ * a folio that was split, for example, is another attempt.
+ */
+int write_at_once(struct write_op *op)
+{
+	static const struct timespec past = {0, 0};
+	const char *buf = op->buf;
+	uint64_t begin = op->offset;
+	unsigned tries = AT_ONCE_TRIES;
+	int r;
+
+	op->call->until = &past;
+	op->call->nowait = true;
+	op->call->free_slots = true;
+	do {
+		op->buf = buf + (op->offset - begin);
+		r = verdict_errno(write_bytes(op), op->call, 0);
+	} while (r == -ETIMEDOUT && --tries);
+	return r == -ETIMEDOUT ? -EAGAIN : r;
+}
+
 /* The write that @op describes; its call is set here. */
 static inline ssize_t write_any(struct write_op *op, unsigned flags)
 {
@@ -268,11 +292,11 @@ static inline ssize_t write_any(struct write_op *op, unsigned flags)
 	uint64_t offset = op->offset;
 	size_t len = op->left;
 	struct call call;
-	enum page_verdict verdict;
 	int r;
 
 	if (!file || (!op->buf && !op->source && len) || len > INT64_MAX ||
-		flags & ~FOLIO_WRITE_ONCE)
+		flags & ~(FOLIO_WRITE_ONCE | FOLIO_WRITE_NOWAIT) ||
+		(op->source && flags & FOLIO_WRITE_NOWAIT))
 		return -EINVAL;
 	if (!file->writable)
 		return -EBADF;
@@ -283,15 +307,22 @@ static inline ssize_t write_any(struct write_op *op, unsigned flags)
 		return r;
 	call.once = flags & FOLIO_WRITE_ONCE || streams_once(&file->streams);
 	op->call = &call;
-	verdict = write_bytes(op);
-	if (op->offset > offset)
-		return (ssize_t)(op->offset - offset);
-	return verdict_errno(verdict, &call, 0);
+	if (flags & FOLIO_WRITE_NOWAIT)
+		r = write_at_once(op);
+	else
+		r = verdict_errno(write_bytes(op), &call, 0);
+	return op->offset > offset ? (ssize_t)(op->offset - offset) : r;
 }
 
 ssize_t folio_file_write(struct folio_file *file, const void *buf, size_t len, uint64_t offset)
 {
 	return folio_file_write_logged(file, buf, len, offset, 0, 0);
+}
+
+ssize_t folio_file_write_nowait(
+	struct folio_file *file, const void *buf, size_t len, uint64_t offset)
+{
+	return folio_file_write_logged(file, buf, len, offset, FOLIO_WRITE_NOWAIT, 0);
 }
 
 ssize_t folio_file_write_flags(

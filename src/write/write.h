@@ -11,4 +11,10 @@
  */
 enum page_verdict write_bytes(struct write_op *op);
 
+/*
+ * As write_bytes, of op->buf, but without a wait; the call has begun. Returns 0; -EAGAIN if the
+ * rest would have waited; or another error.
+ */
+int write_at_once(struct write_op *op);
+
 #endif

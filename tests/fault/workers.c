@@ -209,7 +209,7 @@ static uint64_t write_sectors(
 	n = folio_lock(folio);
 	/* -ENODATA: the page was invalidated in the meantime. */
 	if (n && n != -ENODATA)
-		wrong("lock: %s", strerror((int)-n));
+		failed("lock", n);
 	if (!n) {
 		n = folio_mark_dirty(folio, 0);
 		if (!n)

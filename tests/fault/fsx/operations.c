@@ -241,9 +241,14 @@ void do_write_pinned(struct world *w)
 		failed(w, r, "get");
 		return;
 	}
+	/* It waits as a write does, if too much is dirty. */
 	r = folio_lock(folio);
-	if (r)
-		differ(w, "a page that was just pinned cannot be locked: %s", strerror(-r));
+	w->now->result = r;
+	if (r) {
+		failed(w, r, "lock");
+		folio_put(folio);
+		return;
+	}
 	/* Also past the end: those bytes are never written, and are zeros when the file grows. */
 	memcpy((char *)memory + skip, w->buffer, len);
 	if (w->sequence)

@@ -4,6 +4,8 @@
 
 #include <time.h>
 
+#include "cache/dirty.h"
+
 /* ---- where threads stop ---- */
 
 static _Thread_local struct gate *own_gate;
@@ -391,15 +393,19 @@ void write_in_place(struct world *w)
 	assert_true(all_are(disk(w, 0, 10), 'p', 10));
 }
 
-/* Makes a page dirty in place, which no limit of dirty pages prevents. */
+/* Makes a page dirty in place, but without folio_lock, which waits if too much is dirty. */
 void mark_page(struct world *w, uint64_t index, uint64_t sequence)
 {
+	struct inode *inode = w->file->inode;
 	struct folio *folio;
 
 	assert_int_equal(folio_file_get(w->file, index, 0, &folio), 0);
-	assert_int_equal(folio_lock(folio), 0);
-	assert_int_equal(folio_mark_dirty(folio, sequence), 0);
-	folio_unlock(folio);
+	folio_lock_wait(folio, NULL);
+	tree_lock(&inode->tree);
+	dirty_mark_locked(inode, folio);
+	dirty_sequence_locked(inode, folio, sequence);
+	tree_unlock(&inode->tree);
+	folio_unlocked(folio);
 	folio_put(folio);
 }
 
