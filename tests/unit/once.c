@@ -72,7 +72,7 @@ static void test_flags(void **state)
 	assert_int_equal(folio_file_read_flags(once, buf, 8, 0, FOLIO_READ_ONCE), 8);
 	assert_int_equal(folio_file_read_flags(once, buf, 8, 0, 0), 8);
 	assert_int_equal(folio_file_read_batch(once, &read, 1, 4), -EINVAL);
-	assert_int_equal(folio_file_write_flags(once, buf, 8, 0, 2), -EINVAL);
+	assert_int_equal(folio_file_write_flags(once, buf, 8, 0, 4), -EINVAL);
 	assert_int_equal(folio_file_write_flags(once, buf, 8, 0, FOLIO_WRITE_ONCE), -EBADF);
 	/* Of a page that is not cached, with both flags: it is read for the next call. */
 	io_fault_hold(world.io);
