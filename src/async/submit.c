@@ -108,7 +108,10 @@ ssize_t folio_file_read_async(struct folio_file *file, void *buf, size_t len, ui
 
 /* ---- get ---- */
 
-/* Pin a page if it is cached. Returns -EAGAIN if it is not, or a fill must be awaited. */
+/*
+ * Pin a page if it is cached. Returns -EAGAIN if it is not, or a fill must be awaited; or if the
+ * page is to get a folio of its own first, as in get_any (read/hit.c).
+ */
 static int get_cached(struct folio_file *file, uint64_t index, struct folio **folio, void **page)
 {
 	struct pin_try pin;
@@ -119,7 +122,7 @@ static int get_cached(struct folio_file *file, uint64_t index, struct folio **fo
 	found = pin_begin(file, index, &pin, true);
 	if (!found)
 		return -EAGAIN;
-	if (!pin_holds(file, found, index, &pin)) {
+	if (!pin_holds(file, found, index, &pin) || (entry_order(pin.entry) && file->writable)) {
 		folio_put(found);
 		return -EAGAIN;
 	}

@@ -122,6 +122,38 @@ static void test_hits(void **state)
 	end(&world, queue);
 }
 
+/* A pin through a writable handle is of a folio with one page, as with folio_file_get_page. */
+static void test_single(void **state)
+{
+	struct folio_file *reader;
+	struct folio_queue *queue;
+	struct folio *folio;
+	char buf[8 * PAGE];
+	struct world world;
+	uint64_t i;
+	void *page;
+
+	(void)state;
+	begin(&world, 128, 8);
+	queue = queue_open(world.cache, 1);
+	assert_int_equal(folio_file_read(world.file, buf, sizeof(buf), 8 * PAGE), sizeof(buf));
+	reader = file_open(world.cache, world.path);
+	assert_int_equal(folio_file_get(reader, 8, 0, &folio), 0);
+	assert_true(folio_order(folio) > 0);
+	folio_put(folio);
+	assert_int_equal(folio_file_close(reader), 0);
+	device_stop(&world.device);
+	for (i = 8; i < 16; i++) {
+		assert_int_equal(folio_file_get_async(world.file, i, queue, 1, &folio, &page), 0);
+		assert_int_equal(folio_order(folio), 0);
+		check_pages(page, i, 1);
+		folio_put(folio);
+	}
+	expect_none(queue);
+	device_go(&world.device);
+	end(&world, queue);
+}
+
 /* A read of many pages is complete when the last one is there; then the descriptor is readable. */
 static void test_misses(void **state)
 {
@@ -919,6 +951,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hits),
+		cmocka_unit_test(test_single),
 		cmocka_unit_test(test_misses),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_turn),
