@@ -113,10 +113,10 @@ int folio_queue_close(struct folio_queue *queue)
 	for (i = 0; i < queue->size; i++) {
 		struct request *request = &queue->requests[i];
 
+		/* After this, no other thread uses the request, and its state can be read. */
+		watch_detach(&request->watch);
 		if (request->state == REQUEST_FREE)
 			continue;
-		/* After this, no other thread uses the request. */
-		watch_detach(&request->watch);
 		if (request->folio)
 			folio_put(request->folio);
 		folio_u32_fetch_sub_release(&request->file->requests, 1);
