@@ -320,11 +320,11 @@ def main():
 
     # All tables are read even if one is chosen: it may use the catchers of another.
     own = sorted(set(HERE.glob("*.toml")) - {HERE / "equivalent.toml"})  # that is generate.py's
-    if arguments.check:
-        own += sorted(HERE.parent.glob("*/mutants.toml"))
-    chosen = [path.resolve() for path in arguments.table or own]
+    others = sorted(HERE.parent.glob("*/mutants.toml"))
+    chosen = arguments.table or (own + others if arguments.check else own)
+    chosen = [path.resolve() for path in chosen]
     try:
-        catchers, mutants = load(sorted(set(own) | set(chosen)))
+        catchers, mutants = load(sorted(set(own) | set(others) | set(chosen)))
         mutants = [mutant for mutant in mutants if mutant["table"] in chosen]
         if arguments.only:
             mutants = [mutant for mutant in mutants
