@@ -73,7 +73,7 @@ struct folio_cache_params {
 	uint64_t bytes;
 	/* FOLIO_CACHE_BUFFERED, FOLIO_CACHE_NO_HUGE_PAGES, FOLIO_CACHE_NO_READAHEAD. */
 	uint32_t flags;
-	/* Requests in flight at most, up to 4096; 0: 128. */
+	/* Requests in flight at most, up to 4096; 0: 128. The backend may have a seventh more. */
 	uint32_t io_depth;
 	/*
 	 * The backend, see folio_io_ops; NULL: io_uring, or threads where io_uring is denied, now

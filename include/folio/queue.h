@@ -66,8 +66,8 @@ struct folio_queue_entry {
  * All memory that requests need is allocated here, about 240 bytes for each. Threads: none for
  * reads and pins, unless memory is short. Up to FOLIO_QUEUE_HELPERS threads (folio-queue) begin
  * when they are first needed, and end with the queue. They run writes and syncs that are not
- * served at once, and wait for memory for a read. If folio_cache_params.timeout_ms is set, one
- * more thread (folio-timer) watches the deadlines.
+ * served at once, and reads that must wait for memory, or are overtaken by other calls too often.
+ * If folio_cache_params.timeout_ms is set, one more thread (folio-timer) watches the deadlines.
  *
  * Returns 0; -EINVAL for a wrong @params; -ENOMEM; -ESTALE; or the error of eventfd(2).
  */
@@ -78,8 +78,8 @@ int folio_queue_open(struct folio_cache *cache, const struct folio_queue_params 
  * folio_queue_close - cancel what is in flight, and close a completion queue
  * @queue: the queue; no other call uses it.
  *
- * Waits for writes and syncs that have begun on a thread of the queue: as long as they take, or,
- * with folio_cache_params.timeout_ms, at most about that time. Entries that were not reaped are
+ * Waits for what has begun on a thread of the queue: as long as it takes, or, with
+ * folio_cache_params.timeout_ms, at most about that time. Entries that were not reaped are
  * dropped, and the pages put that they have pinned. When the call has returned, no buffer of the
  * program is used.
  *

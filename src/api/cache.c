@@ -127,10 +127,14 @@ static int open_backend(struct folio_cache *cache, const struct folio_cache_para
 	/*
 	 * A slot is returned inside complete, but a backend counts a request until complete has
 	 * returned, or a batch of them. The backend is created for twice as many requests as there
-	 * are slots, so no thread finds it full of requests that have completed.
+	 * are slots, so no thread finds it full of requests that have completed. Without timeout_ms
+	 * it is only for those that take a slot if one is free; a seventh more is enough for them:
+	 * a batch of the ring is an eighth of its depth.
 	 */
 	if (cache->timeout_ms)
 		depth *= 2;
+	else
+		depth += depth / 7;
 	cache->io_context = params->io_context;
 	if (params->io) {
 		cache->program_io = *params->io;

@@ -15,7 +15,8 @@
  *
  * No thread polls: each state but READY and ENDED, for which the descriptor is readable, has a
  * thread or an event that ends it. Only one STALLED request at a time is tried, the probe: when a
- * slot becomes free, it becomes READY; when it has got on, the next one does.
+ * slot becomes free, it becomes READY; when it has got on, the next one does. If other calls take
+ * each slot first, it becomes QUEUED: a helper reads a page for it.
  *
  * Lock order: see cache/types.h. The lock of the queue is the innermost of all. So watches and
  * waiters, which are called with their own locks held, may take it; and no thread that holds it
@@ -44,6 +45,9 @@ enum request_state {
 	REQUEST_HELPED,
 	REQUEST_ENDED,
 };
+
+/* As the probe, a request finds no slot so often; then a helper reads its page without one. */
+#define REQUEST_TRIES 16
 
 enum request_kind { REQUEST_READ, REQUEST_GET, REQUEST_WRITE, REQUEST_SYNC };
 
@@ -91,6 +95,7 @@ struct request {
 	bool woken;                 /* RUNNING, and the watch has been called */
 	bool cancelled, expired;    /* it ends when it is run next */
 	bool probe;                 /* it was STALLED, and is tried again */
+	unsigned tries;             /* as the probe, without a slot */
 	bool singly; /* the fill that it waited for failed: read pages one at a time */
 	int error;   /* what it waited for has failed: -errno */
 };

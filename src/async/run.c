@@ -269,6 +269,10 @@ static int set_aside(struct request *request, enum step outcome, bool *await)
 		request->state = REQUEST_WAITING;
 		break;
 	case STEP_STALLED:
+		/* Calls that do not check for slots take each one first: this request needs none. */
+		if (request->probe && ++request->tries >= REQUEST_TRIES &&
+			!helper_queue(request, &queue->fetches))
+			break;
 		request->state = REQUEST_STALLED;
 		if (request->probe)
 			request_push_front(&queue->stalled, request);

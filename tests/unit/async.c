@@ -6,6 +6,7 @@
 
 #include <folio/queue.h>
 
+#include "cache/inflight.h"
 #include "async/request.h"
 #include "stalled-device.h"
 
@@ -270,6 +271,26 @@ static void test_depth(void **state)
 	end(&world, queue);
 }
 
+/*
+ * A slot is returned before the backend has done with the request. The ring wakes those that wait
+ * in submit when an eighth of its depth is free: as many requests that have completed leave room
+ * for those that have slots.
+ */
+static void test_room(void **state)
+{
+	static const unsigned depths[] = {1, 7, 8, 15, 16, 100, 128, 4096};
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
+		begin(&world, 128, depths[i]);
+		assert_int_equal(folio_u32_load_relaxed(&world.cache->request_slots), depths[i]);
+		assert_true(world.device.depth >= depths[i] + world.device.depth / 8);
+		world_end(&world);
+	}
+}
+
 /* A read that begins while others wait for their turn does not overtake them. */
 static void test_turn(void **state)
 {
@@ -303,6 +324,44 @@ static void test_turn(void **state)
 	for (i = 0; i < 2; i++)
 		assert_int_equal(reap(queue).result, PAGE);
 	assert_null(queue->all.first);
+	end(&world, queue);
+}
+
+/* Other calls take each slot before a request does: it waits for so many of them, not for all. */
+static void test_starved(void **state)
+{
+	char buf[2][FOLIO_PAGE_SIZE];
+	struct folio_queue *queue;
+	struct world world;
+	unsigned i;
+
+	(void)state;
+	begin(&world, 128, 1);
+	queue = queue_open(world.cache, 4);
+	device_stop(&world.device);
+	assert_true(slot_take(world.cache, false, NULL));
+	for (i = 0; i < 2; i++)
+		assert_int_equal(
+			folio_file_read_async(world.file, buf[i], PAGE, 2 * i * PAGE, queue, i),
+			-EINPROGRESS);
+	for (i = 0; i < REQUEST_TRIES; i++) {
+		assert_int_equal(state_of(queue, 0), REQUEST_STALLED);
+		/* One begins, and has to wait for the device; another one ends. */
+		assert_true(slot_take(world.cache, false, NULL));
+		slot_give(world.cache);
+		assert_true(readable(queue));
+		expect_none(queue);
+	}
+	wait_calls(&world.device, 1);
+	assert_int_equal(state_of(queue, 0), REQUEST_HELPED);
+	assert_int_equal(state_of(queue, 1), REQUEST_STALLED);
+	device_go(&world.device);
+	expect_entry(queue, 0, PAGE);
+	check_pages(buf[0], 0, 1);
+	expect_none(queue);
+	slot_give(world.cache);
+	expect_entry(queue, 1, PAGE);
+	check_pages(buf[1], 2, 1);
 	end(&world, queue);
 }
 
@@ -954,7 +1013,9 @@ int main(void)
 		cmocka_unit_test(test_single),
 		cmocka_unit_test(test_misses),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_turn),
+		cmocka_unit_test(test_starved),
 		cmocka_unit_test(test_others),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_cancel),

@@ -165,14 +165,14 @@ static int create_with_depth(void **context, unsigned depth)
 }
 
 /*
- * A backend is created for as many requests as the cache may have in flight; for twice as many with
- * a timeout, so that none finds it full.
+ * A backend is created for a seventh more requests than the cache may have in flight; for twice as
+ * many with a timeout, so that none finds it full.
  */
 static void test_depth(void **state)
 {
 	static const struct {
 		uint32_t wanted, timeout_ms, expected;
-	} given[] = {{0, 0, 128}, {1, 0, 1}, {4096, 0, 4096}, {0, 1000, 256}, {4096, 1000, 8192}};
+	} given[] = {{0, 0, 146}, {1, 0, 1}, {4096, 0, 4681}, {0, 1000, 256}, {4096, 1000, 8192}};
 	struct io_fault *io = io_fault_new(test_seed, 0);
 	struct folio_io_ops ops = io_fault_ops;
 	struct folio_cache_params params = {
