@@ -269,7 +269,7 @@ static int set_aside(struct request *request, enum step outcome, bool *await)
 		request->state = REQUEST_WAITING;
 		break;
 	case STEP_STALLED:
-		/* Calls that do not check for slots take each one first: this request needs none. */
+		/* Calls that do not check take each slot first: a helper needs none. */
 		if (request->probe && ++request->tries >= REQUEST_TRIES &&
 			!helper_queue(request, &queue->fetches))
 			break;

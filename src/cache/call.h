@@ -72,15 +72,16 @@ static inline bool call_may_lock(struct call *call)
 }
 
 /*
- * For a call that does not wait, and found a pinned folio locked, or written back: attach its watch
- * to it. Returns false if the call has a watch, and the folio is neither by now: look again.
+ * For a call that does not wait, and found a pinned folio locked, or with @to_lock one that it
+ * cannot lock: attach its watch to it. Returns false if the call has a watch, and the folio is not
+ * so by now: look again.
  */
-static inline bool call_leave(struct call *call, struct folio *folio)
+static inline bool call_leave(struct call *call, struct folio *folio, bool to_lock)
 {
 	call->error = -EAGAIN;
 	if (!call->watch)
 		return true;
-	if (!watch_attach(call->watch, folio))
+	if (!watch_attach(call->watch, folio, to_lock))
 		return false;
 	call->blocked = BLOCKED_FOLIO;
 	return true;

@@ -31,7 +31,13 @@ static void take_out(struct watch *watch)
 	watch->link = NULL;
 }
 
-bool watch_attach(struct watch *watch, struct folio *folio)
+/* Does the state last for which a watch is attached? */
+static bool lasts(uint32_t flags, bool to_lock)
+{
+	return to_lock ? !folio_may_lock(flags) : flags & FOLIO_LOCKED;
+}
+
+bool watch_attach(struct watch *watch, struct folio *folio, bool to_lock)
 {
 	struct bucket *bucket = bucket_of(folio);
 	uint32_t flags;
@@ -50,7 +56,7 @@ bool watch_attach(struct watch *watch, struct folio *folio)
 	 * orders the list. Whoever finds that the state has ended looks at the folio again.
 	 */
 	flags = folio_u32_load_relaxed(&folio->flags);
-	while (!attached && flags & (FOLIO_LOCKED | FOLIO_WRITEBACK))
+	while (!attached && lasts(flags, to_lock))
 		attached = folio_u32_cas_relaxed(&folio->flags, &flags, flags | FOLIO_WATCHED);
 	if (!attached)
 		take_out(watch);

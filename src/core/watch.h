@@ -43,10 +43,11 @@ struct watch {
 };
 
 /*
- * Attach @watch to a pinned folio that is locked or being written back. Returns false if it is
- * neither by now. Called by the owner of @watch, which is not attached.
+ * Attach @watch to a pinned folio that is locked; @to_lock: that cannot be locked, which write-back
+ * may prevent as well. Returns false if it is not by now: a request that can go on does not wait
+ * for the device. Called by the owner of @watch, which is not attached.
  */
-bool watch_attach(struct watch *watch, struct folio *folio);
+bool watch_attach(struct watch *watch, struct folio *folio, bool to_lock);
 
 /*
  * Detach @watch if it is attached. When this returns, it is not being called, and will not be.

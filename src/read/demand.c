@@ -235,7 +235,7 @@ static enum page_verdict not_up_to_date(
 	enum page_verdict verdict;
 
 	if (!(flags & FOLIO_ERROR)) {
-		if (call->nowait && !call_leave(call, folio))
+		if (call->nowait && !call_leave(call, folio, false))
 			return PAGE_CHANGED;
 		return page_failed(call, pending);
 	}

@@ -51,7 +51,7 @@ static int lock_folio(struct call *call, struct folio *folio)
 	if (!call->nowait)
 		return folio_lock_wait(folio, call->until) ? 0 : -ETIMEDOUT;
 	while (!folio_lock_wait(folio, &past))
-		if (call_leave(call, folio))
+		if (call_leave(call, folio, true))
 			return -EAGAIN;
 	return 0;
 }
@@ -139,7 +139,7 @@ static enum page_verdict copy_pinned(struct read_op *op, struct folio *folio, vo
 		flags = folio_u32_load_relaxed(&folio->flags);
 		if (flags & FOLIO_LOCKED) {
 			if (!call_may_lock(call)) {
-				if (call->error != -EAGAIN || call_leave(call, folio))
+				if (call->error != -EAGAIN || call_leave(call, folio, false))
 					return PAGE_FAILED;
 				continue;
 			}

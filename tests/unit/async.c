@@ -6,6 +6,7 @@
 
 #include <folio/queue.h>
 
+#include "core/folio.h"
 #include "cache/inflight.h"
 #include "async/request.h"
 #include "stalled-device.h"
@@ -653,6 +654,54 @@ static void test_writes(void **state)
 	end(&world, queue);
 }
 
+static void not_called(struct watch *watch, uint32_t flags)
+{
+	(void)watch;
+	(void)flags;
+	fail();
+}
+
+/*
+ * A watch is attached only while what it is for lasts: a reader does not wait for write-back, nor
+ * does a thread that is to lock a page whose copy is written.
+ */
+static void test_watch(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		bool reads, locks;
+	} cases[] = {
+		{FOLIO_LOCKED, true, true},
+		{FOLIO_UPTODATE, false, false},
+		{FOLIO_UPTODATE | FOLIO_LOCKED, true, true},
+		{FOLIO_UPTODATE | FOLIO_SETTLING, false, false},
+		{FOLIO_UPTODATE | FOLIO_WRITEBACK, false, true},
+		{FOLIO_UPTODATE | FOLIO_WRITEBACK | FOLIO_COPIED, false, false},
+		{FOLIO_UPTODATE | FOLIO_WRITEBACK | FOLIO_COPIED | FOLIO_LOCKED, true, true},
+	};
+	struct folio folio;
+	unsigned i, to_lock;
+
+	(void)state;
+	memset(&folio, 0, sizeof(folio));
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (to_lock = 0; to_lock < 2; to_lock++) {
+			struct watch watch = {.ended = not_called};
+			bool wanted = to_lock ? cases[i].locks : cases[i].reads, attached;
+			uint32_t flags;
+
+			folio_u32_store_relaxed(&folio.flags, cases[i].flags);
+			attached = watch_attach(&watch, &folio, to_lock);
+			assert_int_equal(watch.link != NULL, attached);
+			flags = folio_u32_load_relaxed(&folio.flags);
+			watch_detach(&watch);
+			assert_int_equal(attached, wanted);
+			assert_int_equal(flags, cases[i].flags | (wanted ? FOLIO_WATCHED : 0));
+			assert_null(watch.link);
+		}
+	}
+}
+
 /* All memory is pinned: a helper waits for it, and reports that it will not come. */
 static void test_memory(void **state)
 {
@@ -1022,6 +1071,7 @@ int main(void)
 		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_writes),
+		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_fetch),
 		cmocka_unit_test(test_small),
