@@ -48,6 +48,7 @@ enum folio_pause {
 	FOLIO_PAUSE_drop_grown,   /* the drop of the old last page, the store of the larger size */
 	FOLIO_PAUSE_drop_drained, /* last close: no fill in flight, the drop of the pages */
 	/* Splitting (cache/split.c) and copying from a pinned folio (read/read.c). */
+	FOLIO_PAUSE_split_erased,  /* a large folio erased, its pieces not stored; tree lock held */
 	FOLIO_PAUSE_split_stored,  /* the pieces of a large folio stored in the tree, the queue */
 	FOLIO_PAUSE_copy_measured, /* the number of valid bytes in a pinned folio, the copy */
 	/* Writing (write/, cache/dirty.c). */

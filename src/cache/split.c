@@ -93,6 +93,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	       heat_is_untouched(folio_u32_load_relaxed(&folio->heat));
 	tree_erase_locked(&inode->tree, first, whole_order, NULL);
 	inode_account_locked(inode, -(INT64_C(1) << whole_order));
+	FOLIO_PAUSE(split_erased, folio);
 	/* The halves that do not contain the page, then the page itself. */
 	while (order > 0) {
 		uint64_t half = UINT64_C(1) << --order;

@@ -192,6 +192,13 @@ struct folio *lookup_find(
 	return folio;
 }
 
+struct folio *lookup_find_locked(struct inode *inode, uint64_t index)
+{
+	bool refused;
+
+	return pin_locked(inode, index, &refused);
+}
+
 struct folio *lookup_ready(struct folio_file *file, uint64_t index, struct stats_shard *shard)
 {
 	struct pin_try pin;

@@ -169,6 +169,12 @@ struct folio *lookup_find(
 	struct folio_file *file, uint64_t index, struct stats_shard *shard, int *error);
 
 /*
+ * As lookup_find, with the tree's lock: also finds a page whose folio is being split, which for a
+ * moment no look-up without the lock finds. NULL as well for a folio that refuses references.
+ */
+struct folio *lookup_find_locked(struct inode *inode, uint64_t index);
+
+/*
  * The folio that has page @index, up to date, with a reference; NULL if there is none, or if it is
  * being changed. The caller is not counted as a holder, and has entered the cache (cache/thread.h).
  */

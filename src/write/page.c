@@ -203,17 +203,17 @@ static void zero_from(const struct pool *pool, struct folio *folio, uint64_t fro
 	pool_change_end(pool, folio);
 }
 
-void zero_tail(struct folio_file *file, uint64_t size, struct stats_shard *shard)
+void zero_tail(struct folio_file *file, uint64_t size)
 {
 	struct inode *inode = file->inode;
 	uint64_t index = size >> FOLIO_PAGE_SHIFT, start;
 	struct folio *folio;
 	bool split;
-	int error;
 
 	do {
 		split = false;
-		folio = lookup_find(file, index, shard, &error);
+		/* With the lock: a get may be splitting the folio (get_single). */
+		folio = lookup_find_locked(inode, index);
 		if (!folio)
 			return;
 		folio_lock_wait(folio, NULL);

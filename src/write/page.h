@@ -57,6 +57,6 @@ int extend_tail(struct call *call, struct folio_file *file, uint64_t size);
  * split first, if that is possible, so that the pages past @size leave it. Waits without a
  * deadline.
  */
-void zero_tail(struct folio_file *file, uint64_t size, struct stats_shard *shard);
+void zero_tail(struct folio_file *file, uint64_t size);
 
 #endif

@@ -60,7 +60,7 @@ int truncate_locked(struct call *call, struct folio_file *file, uint64_t size)
 	/* A device may have another size by now: the next write queries it. */
 	folio_u64_store_relaxed(&inode->writable_to, 0);
 	if (size < had) {
-		zero_tail(file, size, call->shard);
+		zero_tail(file, size);
 		inode_discard(inode, first, UINT64_MAX, call->shard);
 	} else if (size > had) {
 		extend_tail(call, file, size);

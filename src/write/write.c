@@ -88,7 +88,7 @@ static enum page_verdict write_step(struct write_op *op)
 	verdict = write_there(op);
 	/* Nothing was written: the file ends where it did, and its last folio with it. */
 	if (verdict != PAGE_READY && r)
-		zero_tail(op->file, size, op->call->shard);
+		zero_tail(op->file, size);
 	return verdict;
 }
 

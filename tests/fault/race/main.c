@@ -54,6 +54,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_hand_while_nodes_leave),
 		cmocka_unit_test(test_refused_truncation_during_flush),
 		cmocka_unit_test(test_pin_during_refused_truncation),
+		cmocka_unit_test(test_truncation_during_split),
 		cmocka_unit_test(test_refused_open_with_truncation),
 		cmocka_unit_test(test_refused_open_with_truncation_and_failing_write),
 		cmocka_unit_test(test_filled_while_growth_is_found),

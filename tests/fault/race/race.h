@@ -186,6 +186,7 @@ void test_pin_during_refused_truncation(void **state);
 void test_refused_open_with_truncation(void **state);
 void test_refused_open_with_truncation_and_failing_write(void **state);
 void test_hole_during_flush(void **state);
+void test_truncation_during_split(void **state);
 
 /* close.c */
 void test_close_after_detached_punch(void **state);

@@ -211,3 +211,59 @@ void test_hole_during_flush(void **state)
 	assert_true(all_are(disk(&w, PAGE, PAGE), 0, PAGE));
 	world_end(&w);
 }
+
+/* A thread that gets a page, to change it, while a truncation passes a point. */
+static struct task splitter;
+
+static ssize_t get_run(struct task *task)
+{
+	struct folio *folio;
+	int r = folio_file_get(task->file, task->offset >> FOLIO_PAGE_SHIFT, 0, &folio);
+
+	if (!r)
+		folio_put(folio);
+	return r;
+}
+
+/* The truncation has put the lock of the tree: from the device's call on, the split begins. */
+static void split_meanwhile(struct gate *gate)
+{
+	struct inode *inode = splitter.file->inode;
+
+	if (folio_u64_load_relaxed(&inode->disk_size) != splitter.offset)
+		return;
+	gate->again = false;
+	task_begin(&splitter, NULL, get_run, FOLIO_PAUSE_split_erased);
+	watch(&inode->tree.lock);
+}
+
+/*
+ *	truncation                                      other
+ *	the file ends in the middle of page 3
+ *	                                                gets page 3, and splits its folio: neither
+ *	                                                the folio nor the pieces are in the tree
+ *	looks for the page, whose tail is to be zeros
+ *
+ * The file grows again. What it had there before must not return.
+ */
+void test_truncation_during_split(void **state)
+{
+	static char buf[64 * FOLIO_PAGE_SIZE];
+	struct world w = world_begin(1024, 0, sizeof(buf));
+	struct task other = {.len = 3 * PAGE + 100};
+
+	(void)state;
+	assert_int_equal(folio_file_read(w.file, buf, sizeof(buf), 0), sizeof(buf));
+	splitter = (struct task){.file = w.file, .offset = other.len};
+	other.gate = (struct gate){
+		.at = &w.file->inode->tree.lock, .again = true, .call = split_meanwhile};
+	task_start(&other, &w, truncate_run, UNLOCKED);
+	wait_until(folio_u32_load_acquire(&lock_attempts));
+	assert_int_equal(task_end(&splitter), 0);
+	assert_int_equal(task_end(&other), 0);
+	assert_int_equal(folio_file_truncate(w.file, 4 * PAGE), 0);
+	assert_int_equal(folio_file_read(w.file, buf, PAGE, 3 * PAGE), PAGE);
+	assert_true(all_are(buf, 'o', 100));
+	assert_true(all_are(buf + 100, 0, PAGE - 100));
+	world_end(&w);
+}
