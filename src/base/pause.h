@@ -50,6 +50,7 @@ enum folio_pause {
 	/* Splitting (cache/split.c) and copying from a pinned folio (read/read.c). */
 	FOLIO_PAUSE_split_erased,  /* a large folio erased, its pieces not stored; tree lock held */
 	FOLIO_PAUSE_split_stored,  /* the pieces of a large folio stored in the tree, the queue */
+	FOLIO_PAUSE_split_found,   /* the page found again after a split, its flags (read/read.c) */
 	FOLIO_PAUSE_copy_measured, /* the number of valid bytes in a pinned folio, the copy */
 	/* Writing (write/, cache/dirty.c). */
 	FOLIO_PAUSE_write_copied,   /* 4: new bytes copied into a folio, its valid byte count */

@@ -355,8 +355,14 @@ static __attribute__((noinline)) enum page_verdict get_single(
 		*folio = lookup_pin(inode, index, &refused, call->shard);
 		if (!*folio)
 			return PAGE_CHANGED;
-		/* acquire: pairs with folio_filled (release). */
-		if (!(folio_u32_load_acquire(&(*folio)->flags) & FOLIO_UPTODATE)) {
+		FOLIO_PAUSE(split_found, *folio);
+		/*
+		 * Not one that is being filled, nor one that was dropped while it was, of which a
+		 * part may be older than the rest (is_overtaken, demand.c). acquire: pairs with
+		 * folio_filled (release).
+		 */
+		if (!(folio_u32_load_acquire(&(*folio)->flags) & FOLIO_UPTODATE) ||
+			folio_ptr_load_relaxed(&(*folio)->owner) != inode) {
 			progress_unhold(progress, progress_put(*folio));
 			return PAGE_CHANGED;
 		}

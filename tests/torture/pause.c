@@ -284,6 +284,7 @@ static const struct {
 	[FOLIO_PAUSE_drop_drained] = {.yield = 2},
 	[FOLIO_PAUSE_split_erased] = {.yield = 4},
 	[FOLIO_PAUSE_split_stored] = {.yield = 4},
+	[FOLIO_PAUSE_split_found] = {.yield = 4},
 	[FOLIO_PAUSE_copy_measured] = {.yield = 32},
 	[FOLIO_PAUSE_write_copied] = {.yield = 16},
 	[FOLIO_PAUSE_punch_measured] = {.yield = 4},

@@ -28,6 +28,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copy_during_write),
 		cmocka_unit_test(test_piece_dropped_before_it_is_queued),
+		cmocka_unit_test(test_split_page_overtaken),
 		cmocka_unit_test(test_look_up_that_stalls),
 		cmocka_unit_test(test_look_up_of_a_frozen_page),
 		cmocka_unit_test(test_change_ends_before_the_unlock),

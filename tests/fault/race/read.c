@@ -195,6 +195,65 @@ void test_piece_dropped_before_it_is_queued(void **state)
 	world_end(&w);
 }
 
+static struct task filler;
+
+/* Called by the thread that splits, first when it has split, then when it has found the page. */
+static void overtake(struct gate *gate)
+{
+	struct folio_file *file = filler.file;
+	char page[FOLIO_PAGE_SIZE];
+
+	if (gate->point == FOLIO_PAUSE_split_stored) {
+		gate->point = FOLIO_PAUSE_split_found;
+		assert_int_equal(folio_file_invalidate(file, 0, UINT64_MAX), 0);
+		task_begin(&filler, NULL, read_run, FOLIO_PAUSE_fill_read);
+		return;
+	}
+	gate->point = NOWHERE;
+	assert_int_equal(folio_file_invalidate(file, 0, UINT64_MAX), 0);
+	assert_int_equal(task_end(&filler), 200);
+	memset(page, 'n', PAGE);
+	assert_int_equal(folio_file_write(file, page, PAGE, filler.offset), PAGE);
+}
+
+/* Gets a page: ->second is its first byte. */
+static ssize_t get_byte_run(struct task *task)
+{
+	struct folio *folio;
+	void *page;
+	int r = folio_file_get_page(task->file, task->offset >> FOLIO_PAGE_SHIFT, 0, &folio, &page);
+
+	if (r)
+		return r;
+	task->second = *(char *)page;
+	folio_put(folio);
+	return 0;
+}
+
+/*
+ *	thread that gets a page                         others
+ *	splits its folio
+ *	                                                drop the pieces, and fill the page again
+ *	finds it, being filled
+ *	                                                drop it; the fill ends; write the page
+ *	must not take what the fill has read
+ */
+void test_split_page_overtaken(void **state)
+{
+	static char buf[64 * FOLIO_PAGE_SIZE];
+	struct world w = world_begin(1024, 0, sizeof(buf));
+	struct task getter = {.offset = 3 * PAGE, .gate = {.again = true, .call = overtake}};
+
+	(void)state;
+	assert_int_equal(folio_file_read(w.file, buf, sizeof(buf), 0), sizeof(buf));
+	filler = (struct task){.file = w.file, .len = 200, .offset = 3 * PAGE};
+	task_start(&getter, &w, get_byte_run, FOLIO_PAUSE_split_stored);
+	assert_int_equal(task_end(&getter), 0);
+	assert_int_equal(filler.done, 1);
+	assert_int_equal(getter.second, 'n');
+	world_end(&w);
+}
+
 /*
  *	reader                                          other
  *	stands in the tree, at the entry of a page
