@@ -122,7 +122,7 @@ static int get_cached(struct folio_file *file, uint64_t index, struct folio **fo
 	found = pin_begin(file, index, &pin, true);
 	if (!found)
 		return -EAGAIN;
-	if (!pin_holds(file, found, index, &pin) || (entry_order(pin.entry) && file->writable)) {
+	if (!pin_holds(file, found, index, &pin) || pin_may_split(file, found, &pin)) {
 		folio_put(found);
 		return -EAGAIN;
 	}

@@ -43,17 +43,20 @@ static bool store_piece(struct inode *inode, struct folio *folio, const struct f
 /*
  * Freeze the folio, with the caller's reference and the tree's, and lock the tree. Returns false if
  * it stays as it is: it is pinned, dirty, or has left its file; or an evictor holds it.
+ * *@published: a pin of it is published.
  */
-static bool freeze(struct inode *inode, struct folio *folio)
+static bool freeze(struct inode *inode, struct folio *folio, bool *published)
 {
 	struct pool *pool = &inode->cache->pool;
 	struct publish_set set;
 	bool frozen = false;
 
+	*published = false;
 	if (!publish_hold(pool_version(pool, folio)))
 		return false;
 	publish_scan(pool, true, &set);
-	if (!publish_has(&set, pool, folio)) {
+	*published = publish_has(&set, pool, folio);
+	if (!*published) {
 		tree_lock(&inode->tree);
 		/* A dirty folio has one more reference, so this fails. */
 		frozen = folio_ptr_load_relaxed(&folio->owner) == inode &&
@@ -74,7 +77,7 @@ static bool freeze(struct inode *inode, struct folio *folio)
  * finds no page; a thread that then fills the page waits for the tree lock. Each piece has a
  * reference of ours until it is queued, so that it cannot be put to another use before.
  */
-bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
+static bool split(struct inode *inode, struct folio *folio, uint64_t index, bool *published)
 {
 	struct folio_cache *cache = inode->cache;
 	uint64_t first = folio->index, start = first, valid = folio_u32_load_relaxed(&folio->valid);
@@ -86,7 +89,7 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 		bool stored;
 	} piece[FOLIO_ORDER_MAX + 1];
 
-	if (!freeze(inode, folio))
+	if (!freeze(inode, folio, published))
 		return false;
 	queue_remove(&cache->queues, &cache->pool, folio);
 	once = folio->refault == REFAULT_ONCE &&
@@ -138,15 +141,23 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 	return true;
 }
 
-bool inode_split_unlocked(struct inode *inode, struct folio *folio, uint64_t index)
+bool inode_split(struct inode *inode, struct folio *folio, uint64_t index)
 {
-	bool split;
+	bool published;
 
+	return split(inode, folio, index, &published);
+}
+
+bool inode_split_unlocked(struct inode *inode, struct folio *folio, uint64_t index, bool *published)
+{
+	bool done;
+
+	*published = false;
 	/* Before a scan of all published pins: another thread has it pinned, or it is dirty. */
 	if (folio_ref_count(&folio->ref) != 2 || !folio_lock_try(folio))
 		return false;
-	split = folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE && folio->order > 0 &&
-		inode_split(inode, folio, index);
+	done = folio_u32_load_relaxed(&folio->flags) & FOLIO_UPTODATE && folio->order > 0 &&
+	       split(inode, folio, index, published);
 	folio_unlocked(folio);
-	return split;
+	return done;
 }

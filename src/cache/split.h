@@ -19,8 +19,10 @@ bool inode_split(struct inode *inode, struct folio *folio, uint64_t index);
 /*
  * The same for a caller that has the folio pinned and not locked, and does not wait for its lock.
  * Also returns false if another thread has it locked, or if it is being written back. Afterwards
- * the caller has a pin on the first of the new ones.
+ * the caller has a pin on the first of the new ones. *@published: not split, since a pin of it is
+ * published (core/publish.h).
  */
-bool inode_split_unlocked(struct inode *inode, struct folio *folio, uint64_t index);
+bool inode_split_unlocked(
+	struct inode *inode, struct folio *folio, uint64_t index, bool *published);
 
 #endif

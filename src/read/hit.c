@@ -120,8 +120,7 @@ static inline __attribute__((always_inline)) int get_any(struct folio_file *file
 			    : get_root(file, index, flags, result, page);
 	if (unlikely(!pin_holds(file, folio, index, &pin)))
 		return get_undo(file, index, flags, result, page, folio);
-	/* The program may change the page: it gets a folio of its own, if possible. */
-	if (unlikely(entry_order(pin.entry)) && file->writable)
+	if (pin_may_split(file, folio, &pin))
 		return get_undo(file, index, flags, result, page, folio);
 	stats_add(thread_last.shard, STAT_HITS, 1);
 	pin_note(file->inode);

@@ -133,6 +133,17 @@ static inline __attribute__((always_inline)) bool pin_holds(
 }
 
 /*
+ * The program may change the page, which it has got through @file: may the page get a folio of its
+ * own (get_single, read.c)? A dirty folio is written as a whole, and is not split. relaxed: a hint.
+ */
+static inline __attribute__((always_inline)) bool pin_may_split(
+	const struct folio_file *file, const struct folio *folio, const struct pin_try *pin)
+{
+	return unlikely(entry_order(pin->entry)) && file->writable &&
+	       !(folio_u32_load_relaxed(&folio->flags) & (FOLIO_DIRTY | FOLIO_WRITEBACK));
+}
+
+/*
  * Note that the program gets a pin of a page of the file. relaxed: closed_keep loads it after the
  * close of the handle, which the program orders after this call.
  */

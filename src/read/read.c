@@ -340,7 +340,7 @@ static __attribute__((noinline)) enum page_verdict get_single(
 	struct call *call = op->call;
 	struct inode *inode = op->file->inode;
 	struct progress *progress = &call->cache->progress;
-	bool refused = false;
+	bool refused = false, published;
 	unsigned tries;
 
 	for (tries = 0; (*folio)->order > 0 && tries < SPLIT_TRIES; tries++) {
@@ -349,7 +349,10 @@ static __attribute__((noinline)) enum page_verdict get_single(
 		/* A dirty folio is written as a whole: no page more is written if it stays one. */
 		if (flags & (FOLIO_DIRTY | FOLIO_WRITEBACK))
 			break;
-		inode_split_unlocked(inode, *folio, index);
+		inode_split_unlocked(inode, *folio, index, &published);
+		/* Each try interrupts all threads of the process (publish_scan). */
+		if (published)
+			break;
 		/* Also if it was not split: another thread that tries finds one pin less. */
 		progress_unhold(progress, progress_put(*folio));
 		*folio = lookup_pin(inode, index, &refused, call->shard);

@@ -29,6 +29,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_copy_during_write),
 		cmocka_unit_test(test_piece_dropped_before_it_is_queued),
 		cmocka_unit_test(test_split_page_overtaken),
+		cmocka_unit_test(test_get_that_need_not_split),
 		cmocka_unit_test(test_look_up_that_stalls),
 		cmocka_unit_test(test_look_up_of_a_frozen_page),
 		cmocka_unit_test(test_change_ends_before_the_unlock),

@@ -165,6 +165,7 @@ void test_read_overtaken(void **state);
 void test_written_page_dropped(void **state);
 void test_piece_dropped_before_it_is_queued(void **state);
 void test_split_page_overtaken(void **state);
+void test_get_that_need_not_split(void **state);
 void test_look_up_that_stalls(void **state);
 void test_look_up_of_a_frozen_page(void **state);
 void test_change_ends_before_the_unlock(void **state);

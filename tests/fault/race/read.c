@@ -2,6 +2,8 @@
 /* read.c - readers and writers of one page: copies, fills, a large folio that is split. */
 #include "race.h"
 
+#include <folio/pin.h>
+
 #include "base/compiler.h"
 #include "core/walk.h"
 
@@ -251,6 +253,49 @@ void test_split_page_overtaken(void **state)
 	assert_int_equal(task_end(&getter), 0);
 	assert_int_equal(filler.done, 1);
 	assert_int_equal(getter.second, 'n');
+	world_end(&w);
+}
+
+static void pass_by(struct gate *gate)
+{
+	(void)gate;
+}
+
+/* As get_byte_run, for a thread that has used the cache: a hit takes the short path. */
+static ssize_t get_hit_run(struct task *task)
+{
+	folio_file_size(task->file);
+	return get_byte_run(task);
+}
+
+/* How often a get of page 3 passes the point. */
+static uint32_t passes(struct world *w, enum folio_pause point)
+{
+	struct task getter = {.offset = 3 * PAGE, .gate = {.again = true, .call = pass_by}};
+
+	task_start(&getter, w, get_hit_run, point);
+	assert_int_equal(task_end(&getter), 0);
+	return getter.gate.arrived;
+}
+
+/*
+ * A get asks for its page once, if the folio is dirty, and is not split therefore; and interrupts
+ * all threads once, if a pin of the folio is published.
+ */
+void test_get_that_need_not_split(void **state)
+{
+	static char buf[64 * FOLIO_PAGE_SIZE];
+	struct world w = world_begin(1024, 0, sizeof(buf));
+	struct folio_pin pin;
+
+	(void)state;
+	assert_int_equal(folio_file_write(w.file, buf, sizeof(buf), 0), sizeof(buf));
+	assert_int_equal(passes(&w, FOLIO_PAUSE_pin_before_get), 1);
+	assert_int_equal(folio_file_sync(w.file, NULL, 0), 0);
+	assert_int_equal(folio_file_pin(w.file, 4, 0, &pin), 0);
+	assert_true(folio_order(pin.folio) > 0);
+	assert_int_equal(passes(&w, FOLIO_PAUSE_publish_scanned), 1);
+	folio_unpin(&pin);
 	world_end(&w);
 }
 
