@@ -27,7 +27,7 @@
  * a folio, except folio_lock. Calls that write, sync, truncate (also by O_TRUNC) or close return
  * -EDEADLK, and so does a read by copy of a page that is locked, by this thread or another one.
  * Calls that get, pin, prefetch and read other pages work. before_writeback must not wait for the
- * lock of a page.
+ * lock of a page, nor a thread that has one in folio_queue_reap: a request may need that page.
  */
 #ifndef FOLIO_LOCK_H
 #define FOLIO_LOCK_H
