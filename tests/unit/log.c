@@ -77,10 +77,11 @@ static void watched_begin(struct world *world, uint32_t timeout_ms)
 	static struct folio_io_ops ops;
 	struct folio_cache_params params = {
 		.size = sizeof(params),
-		.bytes = 64 * PAGE,
+		.bytes = 512 * PAGE,
 		.io = &ops,
 		.dirty_age_ms = UINT32_MAX,
-		.dirty_bytes = 32 * PAGE,
+		/* So many that the flusher leaves them to the syncs. */
+		.dirty_bytes = 256 * PAGE,
 		.timeout_ms = timeout_ms,
 		.before_writeback = write_log,
 	};
@@ -198,9 +199,8 @@ static void change_in_log(unsigned call)
 	if (call < 3)
 		pthread_rwlock_unlock(lock);
 	else
-		assert_in_range(
-			folio_u64_load_relaxed(&changed_world->cache->writeback.pages_in_flight), 1,
-			2);
+		assert_true(folio_u64_load_relaxed(
+				    &changed_world->cache->writeback.pages_in_flight) > 0);
 	if (call == changes)
 		log_error = fail_last;
 	if (call >= changes)
