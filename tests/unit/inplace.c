@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Pages changed in place: locking, marking dirty, unlocking, and misuse of the lock. */
+#include "asleep.h"
 #include "write-world.h"
 #include "cache/thread.h"
 
@@ -72,6 +73,39 @@ static void *lock_dropped(void *folio)
 	assert_int_equal(TRY_LOCK(folio), -ENODATA);
 	assert_int_equal(TRY_LOCK(folio), -ENODATA);
 	return NULL;
+}
+
+static void *lock_once(void *folio)
+{
+	return (void *)(intptr_t)folio_lock(folio);
+}
+
+/* Two threads wait for the lock of a page that is dropped: it is refused to both. */
+static void test_dropped_while_awaited(void **state)
+{
+	static struct world world;
+	struct folio *folio;
+	pthread_t thread[2];
+	unsigned i;
+	void *r;
+
+	(void)state;
+	alarm(50);
+	pages_begin(&world);
+	assert_int_equal(folio_file_sync(world.file, NULL, 0), 0);
+	folio = pin(world.file, 1);
+	assert_int_equal(folio_lock(folio), 0);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, lock_once, folio), 0);
+	wait_until(asleep(&folio->flags) == 2);
+	assert_int_equal(folio_file_invalidate(world.file, PAGE, PAGE), 0);
+	assert_int_equal(folio_unlock(folio), 0);
+	for (i = 0; i < 2; i++) {
+		pthread_join(thread[i], &r);
+		assert_int_equal((intptr_t)r, -ENODATA);
+	}
+	folio_put(folio);
+	world_end(&world);
 }
 
 /*
@@ -396,6 +430,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unlock_twice),
 		cmocka_unit_test(test_lock_of_dropped_page),
+		cmocka_unit_test(test_dropped_while_awaited),
 		cmocka_unit_test(test_two_locks),
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_try_lock),
